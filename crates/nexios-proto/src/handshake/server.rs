@@ -1,0 +1,189 @@
+//! The server's half: is a request an opening handshake, and what is the answer (RFC 6455 §4.2).
+
+use thiserror::Error;
+
+use super::{
+    AcceptKey, HttpVersion, accept_key,
+    headers::{Single, elements, lists, single, values},
+    key::is_key,
+    token::as_token,
+};
+
+/// What of an HTTP request decides whether it is an opening handshake.
+#[derive(Clone, Debug)]
+pub struct Request<'a, H> {
+    /// As in the request line: methods are case-sensitive.
+    pub method: &'a str,
+    /// The version of HTTP.
+    pub version: HttpVersion,
+    /// Names and values of all header lines.
+    pub headers: H,
+}
+
+/// A valid opening handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Handshake {
+    /// The value of `Sec-WebSocket-Accept` in the answer.
+    pub accept: AcceptKey,
+}
+
+impl Handshake {
+    /// The headers of the answer, whose status is 101. One for the selected subprotocol may be added.
+    pub fn response_headers(&self) -> [(&'static str, &str); 3] {
+        [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", &self.accept)]
+    }
+}
+
+/// Why a request is no opening handshake.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The method is not GET (RFC 6455 §4.2.1, item 1).
+    #[error("the method of a websocket handshake must be GET")]
+    MethodNotGet,
+    /// The version is not HTTP/1.1, the one that has upgrades (RFC 6455 §4.2.1, item 1; RFC 9110 §7.8).
+    #[error("a websocket handshake must be HTTP/1.1")]
+    HttpVersion,
+    /// `Upgrade` does not name `websocket`: this is an ordinary request (RFC 6455 §4.2.1, item 3).
+    #[error("the request does not ask for an upgrade to websocket")]
+    NotAnUpgrade,
+    /// `Connection` does not name `upgrade` (RFC 6455 §4.2.1, item 4).
+    #[error("the connection header does not contain upgrade")]
+    ConnectionHeader,
+    /// There is no `Host` (RFC 6455 §4.2.1, item 2).
+    #[error("the host header is missing")]
+    MissingHost,
+    /// There is more than one `Host` (RFC 9112 §3.2).
+    #[error("the host header is repeated")]
+    RepeatedHost,
+    /// There is no `Sec-WebSocket-Version` (RFC 6455 §4.2.1, item 6).
+    #[error("the sec-websocket-version header is missing")]
+    MissingVersion,
+    /// There is more than one `Sec-WebSocket-Version` (RFC 6455 §11.3.5).
+    #[error("the sec-websocket-version header is repeated")]
+    RepeatedVersion,
+    /// `Sec-WebSocket-Version` is not 13 (RFC 6455 §4.2.2, item 4).
+    #[error("the version of the websocket protocol is not 13")]
+    UnsupportedVersion,
+    /// There is no `Sec-WebSocket-Key` (RFC 6455 §4.2.1, item 5).
+    #[error("the sec-websocket-key header is missing")]
+    MissingKey,
+    /// There is more than one `Sec-WebSocket-Key` (RFC 6455 §11.3.1).
+    #[error("the sec-websocket-key header is repeated")]
+    RepeatedKey,
+    /// `Sec-WebSocket-Key` is not base64 of 16 bytes (RFC 6455 §4.2.1, item 5).
+    #[error("the sec-websocket-key header is not base64 of 16 bytes")]
+    InvalidKey,
+    /// The request has a body, whose bytes a proxy might take for something else than frames.
+    #[error("a websocket handshake must not have a body")]
+    HasBody,
+}
+
+impl HandshakeError {
+    /// The status of the answer.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::MethodNotGet => 405,
+            Self::NotAnUpgrade | Self::UnsupportedVersion => 426,
+            Self::HttpVersion
+            | Self::ConnectionHeader
+            | Self::MissingHost
+            | Self::RepeatedHost
+            | Self::MissingVersion
+            | Self::RepeatedVersion
+            | Self::MissingKey
+            | Self::RepeatedKey
+            | Self::InvalidKey
+            | Self::HasBody => 400,
+        }
+    }
+
+    /// The headers that the status asks for in the answer (RFC 9110 §10.2.1, §15.5.22; RFC 6455 §4.4).
+    pub const fn response_headers(&self) -> &'static [(&'static str, &'static str)] {
+        match self.status() {
+            405 => &[("Allow", "GET")],
+            426 => &[("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")],
+            _ => &[],
+        }
+    }
+}
+
+/// Checks an opening handshake (RFC 6455 §4.2.1).
+///
+/// # Errors
+///
+/// The first requirement that is not met. An ordinary GET is [`HandshakeError::NotAnUpgrade`].
+pub fn validate<'a, H>(request: &Request<'a, H>) -> Result<Handshake, HandshakeError>
+where
+    H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+{
+    if request.method != "GET" {
+        return Err(HandshakeError::MethodNotGet);
+    }
+    if request.version != HttpVersion::Http11 {
+        return Err(HandshakeError::HttpVersion);
+    }
+    if !lists(request.headers.clone(), "upgrade", "websocket") {
+        return Err(HandshakeError::NotAnUpgrade);
+    }
+    if !lists(request.headers.clone(), "connection", "upgrade") {
+        return Err(HandshakeError::ConnectionHeader);
+    }
+    check_host(request.headers.clone())?;
+    check_version(request.headers.clone())?;
+    let key = check_key(request.headers.clone())?;
+    if has_body(request.headers.clone()) {
+        return Err(HandshakeError::HasBody);
+    }
+    Ok(Handshake { accept: accept_key(key) })
+}
+
+/// The subprotocols that the client offers, those that it prefers first, over all header lines (RFC 6455 §4.1, item 10).
+///
+/// Names that are no [tokens](super::is_token) are left out: none could be answered.
+///
+/// ```
+/// use nexios_proto::handshake::server::subprotocols;
+///
+/// let headers = [("Sec-WebSocket-Protocol", &b"v2, v1"[..]), ("sec-websocket-protocol", b"v0")];
+/// assert!(subprotocols(headers.into_iter()).eq(["v2", "v1", "v0"]));
+/// ```
+pub fn subprotocols<'a, H>(headers: H) -> impl Iterator<Item = &'a str>
+where
+    H: Iterator<Item = (&'a str, &'a [u8])>,
+{
+    elements(headers, "sec-websocket-protocol").filter_map(as_token)
+}
+
+fn check_host<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(), HandshakeError> {
+    match single(headers, "host") {
+        Single::Missing => Err(HandshakeError::MissingHost),
+        Single::Once(_) => Ok(()),
+        Single::Repeated => Err(HandshakeError::RepeatedHost),
+    }
+}
+
+fn check_version<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(), HandshakeError> {
+    match single(headers, "sec-websocket-version") {
+        Single::Missing => Err(HandshakeError::MissingVersion),
+        Single::Once(b"13") => Ok(()),
+        Single::Once(_) => Err(HandshakeError::UnsupportedVersion),
+        Single::Repeated => Err(HandshakeError::RepeatedVersion),
+    }
+}
+
+fn check_key<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<&'a [u8], HandshakeError> {
+    match single(headers, "sec-websocket-key") {
+        Single::Missing => Err(HandshakeError::MissingKey),
+        Single::Once(key) if is_key(key) => Ok(key),
+        Single::Once(_) => Err(HandshakeError::InvalidKey),
+        Single::Repeated => Err(HandshakeError::RepeatedKey),
+    }
+}
+
+/// A length that is not plainly zero counts as a body.
+fn has_body<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> bool {
+    values(headers.clone(), "transfer-encoding").next().is_some()
+        || values(headers, "content-length").any(|length| length.is_empty() || length.iter().any(|&digit| digit != b'0'))
+}

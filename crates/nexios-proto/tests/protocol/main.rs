@@ -1,0 +1,13 @@
+//! The state machine from outside: bytes in, events out.
+
+mod closing;
+mod direct_read;
+mod encoding;
+mod fragments;
+mod frames;
+mod limits;
+mod pair;
+mod properties;
+mod replay;
+mod text;
+mod values;

@@ -1,0 +1,270 @@
+//! The application: routes, middleware, limits, and how it is served.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tower::{Layer, Service};
+
+use crate::config::Config;
+use crate::connection::Registry;
+use crate::groups::Groups;
+use crate::handler::Handler;
+use crate::middleware::IntoMiddleware;
+use crate::routing::{AppContext, IntoRoute, OnError, WsRouter};
+use crate::server::{AppHandle, Server};
+use crate::{Error, Result};
+
+/// An application: built by value, then [run](Self::run), [served](Self::serve), or mounted in an axum application
+/// with [`into_router`](Self::into_router).
+///
+/// ```no_run
+/// use nexios::prelude::*;
+///
+/// async fn echo(mut websocket: WebSocket) -> nexios::Result {
+///     websocket.accept().await?;
+///     loop {
+///         let message = websocket.receive().await?;
+///         websocket.send(message).await?;
+///     }
+/// }
+///
+/// fn main() -> nexios::Result {
+///     App::new().websocket_route("/ws", echo).run()
+/// }
+/// ```
+#[doc(alias = "Nexios")]
+#[doc(alias = "NexiosApp")]
+pub struct App<S = ()> {
+    state: S,
+    routes: WsRouter<S>,
+    http: axum::Router,
+    layers: Vec<Box<dyn FnOnce(axum::Router) -> axum::Router + Send>>,
+    config: Config,
+    address: Option<String>,
+    groups: Groups,
+    on_error: Option<OnError>,
+    handle: AppHandle,
+}
+
+impl App<()> {
+    /// An app without state.
+    pub fn new() -> Self {
+        Self::with_state(())
+    }
+}
+
+impl<S> App<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    /// An app whose handlers and middleware may take the state, or a part of it (`FromRef`), with axum's `State<T>`.
+    pub fn with_state(state: S) -> Self {
+        Self {
+            state,
+            routes: WsRouter::new(),
+            http: axum::Router::new(),
+            layers: Vec::new(),
+            config: Config::default(),
+            address: None,
+            groups: Groups::new(),
+            on_error: None,
+            handle: AppHandle::new(Arc::new(Registry::default())),
+        }
+    }
+
+    // ---- routes
+
+    /// Adds a handler at a path, in axum's syntax: `/chat/{room}`. See [`Handler`] for what a handler is.
+    pub fn websocket_route<T, H>(mut self, path: impl Into<String>, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        self.routes = self.routes.ws_route(path, handler);
+        self
+    }
+
+    /// Adds a route: a [`WebSocketRoute`](crate::WebSocketRoute), a [`WebSocketEndpoint`](crate::WebSocketEndpoint)'s, or a function with the
+    /// attribute `#[websocket_route]`.
+    pub fn add_ws_route<T>(mut self, route: impl IntoRoute<S, T>) -> Self {
+        self.routes = self.routes.add_ws_route(route);
+        self
+    }
+
+    /// Mounts a router's routes under their own paths.
+    #[doc(alias = "include_ws_router")]
+    pub fn mount_ws_router(mut self, router: WsRouter<S>) -> Self {
+        self.routes = self.routes.mount_ws_router(router);
+        self
+    }
+
+    /// Mounts a router's routes under a prefix.
+    pub fn mount_ws_router_at(mut self, prefix: impl Into<String>, router: WsRouter<S>) -> Self {
+        self.routes = self.routes.mount_ws_router_at(prefix, router);
+        self
+    }
+
+    /// Adds middleware for all WebSocket routes of the app, whether they were added before or after: the outermost of
+    /// all, in the order of adding.
+    ///
+    /// ```
+    /// # use nexios::prelude::*;
+    /// async fn auth(websocket: WebSocket, call_next: Next) -> nexios::Result {
+    ///     if websocket.query_params().get("token") == Some("valid-token") {
+    ///         call_next.run(websocket).await
+    ///     } else {
+    ///         let mut websocket = websocket;
+    ///         websocket.close(1008, "Unauthorized").await
+    ///     }
+    /// }
+    /// let app = App::new().add_ws_middleware(auth);
+    /// ```
+    pub fn add_ws_middleware<T>(mut self, middleware: impl IntoMiddleware<T, S>) -> Self {
+        self.routes = self.routes.add_ws_middleware(middleware);
+        self
+    }
+
+    /// Serves HTTP beside the WebSocket routes: pages, files, an API. May be called more than once.
+    ///
+    /// # Panics
+    ///
+    /// When two routers have the same route, as axum's `merge` does.
+    pub fn http(mut self, router: axum::Router) -> Self {
+        self.http = self.http.merge(router);
+        self
+    }
+
+    /// Wraps every request, those of WebSocket handshakes and of HTTP, in a tower layer. A layer that is added later is
+    /// outside of those before.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<axum::extract::Request, Error: Into<std::convert::Infallible>>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as Service<axum::extract::Request>>::Response:
+            axum::response::IntoResponse + 'static,
+        <L::Service as Service<axum::extract::Request>>::Future: Send + 'static,
+    {
+        self.layers
+            .push(Box::new(move |router| router.layer(layer)));
+        self
+    }
+
+    // ---- settings
+
+    /// Sets limits and deadlines for all routes that have none of their own.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sees every error that a handler or middleware lets out, panics included, after it was logged. Disconnects are no
+    /// errors.
+    pub fn on_error(mut self, hook: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.on_error = Some(Arc::new(hook));
+        self
+    }
+
+    /// The address that [`run`](Self::run) listens on, as `host:port`. Without it: `NEXIOS_HOST` and `NEXIOS_PORT`, or
+    /// 127.0.0.1:8000.
+    pub fn bind(mut self, address: impl ToString) -> Self {
+        self.address = Some(address.to_string());
+        self
+    }
+
+    /// The app's groups, for sending from outside of a connection.
+    pub fn groups(&self) -> Groups {
+        self.groups.clone()
+    }
+
+    /// A handle that shuts the app down and counts its connections.
+    pub fn handle(&self) -> AppHandle {
+        self.handle.clone()
+    }
+
+    // ---- serving
+
+    /// Runs the app until Ctrl-C or SIGTERM, on all cores: each has a runtime and a listener of its own. Then it drains:
+    /// no more connections are taken, the open ones are closed with 1001, and their handlers awaited, for at most 10 s.
+    /// A second signal ends it at once.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be used, and when it is called inside of an async runtime, where
+    /// [`serve`](Self::serve) belongs.
+    pub fn run(self) -> Result {
+        let address = self.address.clone();
+        let server = self.into_server();
+        crate::server::run(&server, address)
+    }
+
+    /// Serves the app on a listener, inside of a runtime of yours, until [`AppHandle::shutdown`] is called; then drains
+    /// as [`run`](Self::run) does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops accepting; connections go on.
+    ///
+    /// # Errors
+    ///
+    /// When the listener fails for good. Errors of single connections are not such.
+    pub fn serve(self, listener: TcpListener) -> impl Future<Output = Result> + Send {
+        let server = self.into_server();
+        async move { server.serve(listener).await }
+    }
+
+    /// The app as an axum router, to be nested in or merged with others.
+    ///
+    /// # Panics
+    ///
+    /// When two routes have the same path, or a path is no valid one.
+    pub fn into_router<S2>(self) -> axum::Router<S2>
+    where
+        S2: Clone + Send + Sync + 'static,
+    {
+        self.build().with_state(())
+    }
+
+    fn build(self) -> axum::Router {
+        let context = Arc::new(AppContext {
+            groups: self.groups,
+            connections: self.handle.connections(),
+            on_error: self.on_error,
+        });
+        let mut router = axum::Router::new();
+        for route in self.routes.bind(&context, &self.config, &self.state) {
+            let route = Arc::new(route);
+            let path = route.path().to_owned();
+            let service = move |request| Arc::clone(&route).respond(request);
+            router = router.route_service(&path, tower::service_fn(service));
+        }
+        let router = router.merge(self.http);
+        self.layers
+            .into_iter()
+            .fold(router, |router, layer| layer(router))
+    }
+
+    pub(crate) fn into_server(self) -> Server {
+        let (config, handle) = (self.config.clone(), self.handle.clone());
+        Server::new(self.build(), config, handle)
+    }
+}
+
+impl Default for App<()> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> fmt::Debug for App<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("routes", &self.routes)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,139 @@
+//! Limits and deadlines: everything a connection may hold, and how long it may take.
+
+use std::time::Duration;
+
+use nexios_proto::Limit;
+
+/// What one connection may hold and how long its peer may take, for an app ([`App::config`](crate::App::config)) or
+/// for one route ([`WebSocketRoute::config`](crate::WebSocketRoute::config), which then stands instead of the app's).
+///
+/// The defaults are safe on the open internet:
+///
+/// | setting | default |
+/// |---|---|
+/// | [`message_size`](Self::message_size) | 1 MiB |
+/// | [`frame_size`](Self::frame_size) | unlimited (the message's limit holds) |
+/// | [`fragments`](Self::fragments) | 16,384 frames in one message |
+/// | [`outbound_queue`](Self::outbound_queue) | 1 MiB |
+/// | [`groups_per_connection`](Self::groups_per_connection) | 1,000 |
+/// | [`ping_interval`](Self::ping_interval) | 20 s |
+/// | [`ping_timeout`](Self::ping_timeout) | 20 s |
+/// | [`handshake_timeout`](Self::handshake_timeout) | 10 s |
+/// | [`close_timeout`](Self::close_timeout) | 5 s |
+///
+/// A limit takes a number or [`Limit::Unlimited`]; zero means zero.
+///
+/// ```
+/// use std::time::Duration;
+/// use nexios::{App, Config};
+///
+/// let app = App::new().config(Config::new().message_size(64 * 1024).ping_interval(Duration::from_secs(5)));
+/// # drop(app);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) limits: Limits,
+    pub(crate) outbound_queue: usize,
+    pub(crate) groups_per_connection: Limit,
+    pub(crate) ping_interval: Option<Duration>,
+    pub(crate) ping_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+}
+
+/// What a message may hold: the size of a message and of a frame in bytes, and the number of frames in a message.
+///
+/// The same type as in `nexios-proto`, which enforces it.
+pub use nexios_proto::Limits;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            outbound_queue: 1024 * 1024,
+            groups_per_connection: Limit::At(1_000),
+            ping_interval: Some(Duration::from_secs(20)),
+            ping_timeout: Duration::from_secs(20),
+            handshake_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Config {
+    /// The defaults of the table above.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces the three limits on messages at once.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The largest message that is taken, in bytes, over all its frames. A larger one closes the connection with 1009
+    /// as soon as a header announces it.
+    pub fn message_size(mut self, bytes: impl Into<Limit>) -> Self {
+        self.limits = self.limits.message_size(bytes);
+        self
+    }
+
+    /// The largest single frame that is taken, in bytes. A larger one closes the connection with 1009.
+    pub fn frame_size(mut self, bytes: impl Into<Limit>) -> Self {
+        self.limits = self.limits.frame_size(bytes);
+        self
+    }
+
+    /// How many frames one message may consist of, empty ones included. More close the connection with 1008.
+    pub fn fragments(mut self, frames: impl Into<Limit>) -> Self {
+        self.limits = self.limits.fragments(frames);
+        self
+    }
+
+    /// The most bytes that wait for one connection's peer to read. A handler's own `send` waits once half of it is
+    /// taken; what others send to the connection (a [`Sender`](crate::Sender), a [`Group`](crate::Group)) may fill it
+    /// whole, and the message that finds no room closes the connection with 1008 and the cause
+    /// [`SlowConsumer`](crate::Cause::SlowConsumer).
+    pub fn outbound_queue(mut self, bytes: usize) -> Self {
+        self.outbound_queue = bytes;
+        self
+    }
+
+    /// How many groups one connection may be in at the same time; joining one more is an error.
+    pub fn groups_per_connection(mut self, groups: impl Into<Limit>) -> Self {
+        self.groups_per_connection = groups.into();
+        self
+    }
+
+    /// How often the peer is pinged (RFC 6455 §5.5.2), or `None` for no keepalive.
+    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.ping_interval = interval.into();
+        self
+    }
+
+    /// How long the peer may be silent after a ping. Any byte it sends counts as its answer; without one the connection
+    /// ends with the cause [`KeepaliveTimeout`](crate::Cause::KeepaliveTimeout).
+    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
+        self.ping_timeout = timeout;
+        self
+    }
+
+    /// How long the whole head of the opening handshake may take to arrive.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long the peer may take to answer a Close frame before the connection is cut.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// Where a handler's own `send` begins to wait: at half of the queue, so that what groups send to a connection
+    /// whose handler streams at the peer's pace still finds room.
+    pub(crate) fn send_waits_above(&self) -> usize {
+        self.outbound_queue / 2
+    }
+}

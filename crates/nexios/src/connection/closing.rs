@@ -1,0 +1,215 @@
+//! How a connection ends (RFC 6455 §7): the closing handshake, its deadline, and every way around it.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use nexios_proto::{CloseCode, CloseFrame, ProtocolError, Role, encode};
+
+use super::driver::{Driver, Progress, wake_all};
+use super::keepalive::{Check, Keepalive};
+use super::link::{CloseRequest, Link, Phase};
+use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
+
+/// A connection on which a Close frame was sent.
+#[derive(Debug)]
+pub(super) struct Closing {
+    ended_by: EndedBy,
+    cause: Cause,
+    sent: CloseFrame,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Ours is sent; the peer's Close frame is still to come.
+    AwaitReply,
+    /// Both were sent: what is queued leaves, then the socket is closed.
+    Flush,
+    /// The peer broke the protocol: ours leaves, then what still arrives is read and thrown away, because closing a
+    /// socket with unread bytes resets it, and the peer would never see the Close frame.
+    Discard,
+    /// Nothing more is written; waiting for the peer's end of file.
+    AwaitEndOfFile,
+}
+
+impl Driver {
+    /// The application wants to close; what it had queued is in `writing` already.
+    pub(super) fn close_requested(&mut self, request: CloseRequest) {
+        if self.closing.is_none() {
+            self.send_close(
+                EndedBy::Local,
+                request.cause,
+                request.frame,
+                Stage::AwaitReply,
+            );
+        }
+    }
+
+    /// RFC 6455 §5.5.1: a Close frame is answered by one, which carries the same code.
+    pub(super) fn close_received(&mut self, frame: Option<CloseFrame>) {
+        match &mut self.closing {
+            None => {
+                let reply = CloseFrame::new(
+                    frame
+                        .as_ref()
+                        .map_or(CloseCode::NO_STATUS, CloseFrame::code),
+                    "",
+                );
+                self.send_close(EndedBy::Peer, Cause::Closed, reply, Stage::Flush);
+            }
+            Some(closing) if closing.stage == Stage::AwaitReply => closing.stage = Stage::Flush,
+            Some(_) => return,
+        }
+        self.end_with(Some(
+            frame.unwrap_or_else(|| CloseFrame::new(CloseCode::NO_STATUS, "")),
+        ));
+    }
+
+    /// RFC 6455 §7.1.7: fail the connection.
+    pub(super) fn protocol_error(&mut self, error: ProtocolError) {
+        let frame = CloseFrame::new(error.close_code(), error.to_string());
+        match &mut self.closing {
+            None => self.send_close(
+                EndedBy::Local,
+                Cause::ProtocolError(error),
+                frame,
+                Stage::Discard,
+            ),
+            Some(closing) => closing.stage = Stage::Discard,
+        }
+        self.end_with(None);
+    }
+
+    fn send_close(&mut self, ended_by: EndedBy, cause: Cause, frame: CloseFrame, stage: Stage) {
+        let key = self.link.mask_key();
+        // 1005 stands for a frame without a code, and never goes over the wire (RFC 6455 §7.4.1).
+        let on_wire = (frame.code() != CloseCode::NO_STATUS).then_some(&frame);
+        let protocol = &mut self.protocol;
+        self.writing.append_with(|out| {
+            protocol.send_close(on_wire, key, out);
+        });
+        let closing = Closing {
+            ended_by,
+            cause,
+            sent: frame,
+            stage,
+        };
+        self.link.begin_closing(&closing.end(None));
+        self.closing = Some(Box::new(closing));
+        self.set_deadline(Some(self.link.config().close_timeout));
+    }
+
+    /// The ending is known: those who receive and send learn of it.
+    fn end_with(&mut self, received: Option<CloseFrame>) {
+        let end = match &self.closing {
+            Some(closing) => closing.end(received),
+            None => WebSocketDisconnect::lost(),
+        };
+        self.link.end(end);
+    }
+
+    /// After everything queued has been written: true when the socket is of no more use.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(closing) = &mut self.closing else {
+            return false;
+        };
+        if !matches!(closing.stage, Stage::Flush | Stage::Discard) {
+            return false;
+        }
+        // RFC 6455 §7.1.1: the server closes the TCP connection first; a client waits for it.
+        let waits = closing.stage == Stage::Discard || self.link.role() == Role::Client;
+        if self.link.role() == Role::Server || closing.stage == Stage::Discard {
+            match self.transport.poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => return false,
+            }
+        }
+        closing.stage = Stage::AwaitEndOfFile;
+        !waits
+    }
+
+    pub(super) fn end_of_file(&mut self) -> Progress {
+        self.end_with(None);
+        Progress::Over
+    }
+
+    pub(super) fn lost(&mut self, error: &io::Error) -> Progress {
+        tracing::trace!(id = %self.link.id(), %error, "socket failed");
+        self.end_with(None);
+        Progress::Over
+    }
+
+    // ---- deadlines
+
+    pub(super) fn on_deadline(&mut self) -> Option<Progress> {
+        if self.closing.is_some() {
+            self.end_with(None);
+            return Some(Progress::Over);
+        }
+        let config = self.link.config();
+        let Some(keepalive) = &mut self.keepalive else {
+            return None;
+        };
+        // A peer whose bytes are left unread on purpose is judged by whether it takes what it is sent.
+        let is_read = self.writing.len() <= config.send_waits_above() && !self.inbox_full;
+        let alive = keepalive.heard || (!is_read && (self.writing.is_empty() || keepalive.wrote));
+        let check = keepalive.check(config, alive);
+        match check {
+            Check::Wait => {}
+            Check::SendPing => {
+                let key = self.link.mask_key();
+                self.writing.append_with(|out| encode::ping(b"", key, out));
+            }
+            Check::PeerIsGone => {
+                // The Close frame is a courtesy to a peer that can still read; nobody waits for an answer.
+                let frame = CloseFrame::new(CloseCode::INTERNAL_ERROR, "keepalive timeout");
+                self.send_close(EndedBy::Local, Cause::KeepaliveTimeout, frame, Stage::Flush);
+                self.end_with(None);
+                return None;
+            }
+        }
+        let wait = self.keepalive.as_ref().map(Keepalive::wait);
+        self.set_deadline(wait);
+        None
+    }
+}
+
+impl Closing {
+    fn end(&self, received: Option<CloseFrame>) -> WebSocketDisconnect {
+        WebSocketDisconnect::new(self.ended_by, self.cause, received, Some(self.sent.clone()))
+    }
+}
+
+impl Link {
+    /// Makes the ending known and lets go of everything that the connection held.
+    pub(crate) fn end(&self, end: WebSocketDisconnect) {
+        self.begin_closing(&end);
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Ended(_)) {
+            return;
+        }
+        state.phase = Phase::Ended(end.clone());
+        let outbound = std::mem::take(&mut state.outbound);
+        let wakers = state.take_wakers();
+        drop(state);
+        drop(outbound);
+        log_end(self, &end);
+        wake_all(wakers);
+    }
+}
+
+/// One line for each connection, without anything that the peer could use to write a second one.
+fn log_end(link: &Link, end: &WebSocketDisconnect) {
+    let (id, route) = (link.id(), link.route());
+    if end.is_normal()
+        || matches!(
+            end.cause(),
+            Cause::Closed | Cause::Shutdown | Cause::ConnectionLost
+        )
+    {
+        tracing::debug!(%id, route, %end, "connection ended");
+    } else {
+        tracing::info!(%id, route, %end, "connection ended");
+    }
+}

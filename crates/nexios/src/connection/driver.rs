@@ -1,0 +1,361 @@
+//! The path of a byte: socket → `nexios-proto` → inbox, and outbound → socket.
+//!
+//! A driver belongs to one connection's task, which polls it after each turn of the handler. In one poll it parses what
+//! is there, hands over one message at a time to a handler that waits for one, writes everything that was queued
+//! meanwhile in one call, and reads on.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use nexios_proto::{Connection, Event, Message, encode};
+use tokio::io::ReadBuf;
+
+use super::closing::Closing;
+use super::input::Input;
+use super::keepalive::Keepalive;
+use super::link::{Accepted, Link};
+use super::outbound::Outbound;
+use super::transport::Transport;
+use super::wheel::Deadline;
+
+/// How many messages one poll hands over before the thread's other connections have their turn.
+const MESSAGES_PER_POLL: u32 = 1024;
+
+/// How many buffers one gathered write takes.
+const SLICES: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Driver {
+    pub(super) link: Arc<Link>,
+    pub(super) transport: Transport,
+    pub(super) protocol: Connection,
+    /// Read, but neither parsed nor in the thread's buffer: the handler has been busy.
+    unread: Option<Box<Input>>,
+    pub(super) inbox_full: bool,
+    /// Taken out of the link, and not yet by the socket.
+    pub(super) writing: Outbound,
+    /// What the link was told of `writing`.
+    reported_in_flight: usize,
+    pub(super) keepalive: Option<Keepalive>,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) closing: Option<Box<Closing>>,
+}
+
+/// What a poll of the driver came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The handler has something to do.
+    Handler,
+    /// Everything that could be done is done; the task will be woken.
+    Waiting,
+    /// The socket is of no more use.
+    Over,
+}
+
+/// The thread's read buffer during one poll, and how much of its turn a connection has used.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    input: Input,
+    messages: u32,
+}
+
+enum Parsed {
+    /// A handler that was waiting has a message.
+    Delivered,
+    /// The inbox is full.
+    NoRoom,
+    /// Nothing is left to parse.
+    Dry,
+}
+
+enum Read {
+    Bytes,
+    /// A handler that was waiting has a message.
+    Delivered,
+    EndOfFile,
+}
+
+impl Driver {
+    pub(super) fn new(link: Arc<Link>, accepted: Accepted) -> Self {
+        let Accepted {
+            transport,
+            read_ahead,
+        } = accepted;
+        transport.set_nodelay();
+        let protocol = Connection::new(link.role(), link.config().limits);
+        let keepalive = Keepalive::new(link.config());
+        let unread = (!read_ahead.is_empty()).then(|| Box::new(Input::from_bytes(&read_ahead)));
+        let mut driver = Self {
+            link,
+            transport,
+            protocol,
+            unread,
+            inbox_full: false,
+            writing: Outbound::default(),
+            reported_in_flight: 0,
+            keepalive,
+            deadline: None,
+            closing: None,
+        };
+        driver.set_deadline(driver.keepalive.as_ref().map(Keepalive::wait));
+        driver
+    }
+
+    /// The end of a turn: what the handler had no time for waits in a buffer of the connection's own.
+    pub(super) fn keep(&mut self, turn: Turn) {
+        self.unread = turn.input.into_rest();
+    }
+
+    /// The whole of a connection's work.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Progress {
+        if self.link.take_timer()
+            && let Some(progress) = self.on_deadline()
+        {
+            return progress;
+        }
+        if let Some(unread) = self.unread.take() {
+            turn.input = *unread;
+        }
+        loop {
+            let parsed = self.parse(cx, turn);
+            if matches!(parsed, Parsed::Delivered) {
+                return Progress::Handler;
+            }
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(())) => {
+                    if self.poll_shutdown(cx) {
+                        return Progress::Over;
+                    }
+                }
+                Poll::Ready(Err(error)) => return self.lost(&error),
+                Poll::Pending => {}
+            }
+            if turn.messages >= MESSAGES_PER_POLL {
+                cx.waker().wake_by_ref();
+                return Progress::Waiting;
+            }
+            if matches!(parsed, Parsed::NoRoom) || !self.may_read() {
+                return Progress::Waiting;
+            }
+            match self.poll_read(cx, turn) {
+                Poll::Ready(Ok(Read::Bytes)) => {}
+                Poll::Ready(Ok(Read::Delivered)) => return Progress::Handler,
+                Poll::Ready(Ok(Read::EndOfFile)) => return self.end_of_file(),
+                Poll::Ready(Err(error)) => return self.lost(&error),
+                Poll::Pending => return Progress::Waiting,
+            }
+        }
+    }
+
+    // ---- reading
+
+    /// Parses until a handler has to run, the inbox is full, or nothing is left.
+    fn parse(&mut self, cx: &Context<'_>, turn: &mut Turn) -> Parsed {
+        if self.inbox_full {
+            self.inbox_full = !self.link.lock().has_room();
+            if self.inbox_full {
+                return Parsed::NoRoom;
+            }
+        }
+        while !turn.input.is_empty() {
+            if turn.messages >= MESSAGES_PER_POLL {
+                return Parsed::NoRoom;
+            }
+            match self.protocol.receive(turn.input.unread()) {
+                Ok(received) => {
+                    turn.input.consume(received.consumed);
+                    match received.event {
+                        Some(Event::Message(message)) => {
+                            turn.messages += 1;
+                            match self.deliver(cx, message) {
+                                Parsed::Dry => {}
+                                other => return other,
+                            }
+                        }
+                        Some(event) => self.control(event),
+                        None => {}
+                    }
+                }
+                Err(error) => self.protocol_error(error),
+            }
+        }
+        Parsed::Dry
+    }
+
+    fn deliver(&mut self, cx: &Context<'_>, message: Message) -> Parsed {
+        let mut state = self.link.lock();
+        if state.dropped {
+            return Parsed::Dry;
+        }
+        let waker = match state.deliver(message) {
+            Some(waker) if waker.will_wake(cx.waker()) => return Parsed::Delivered,
+            Some(waker) => waker.clone(),
+            None => {
+                self.inbox_full = !state.has_room();
+                return if self.inbox_full {
+                    Parsed::NoRoom
+                } else {
+                    Parsed::Dry
+                };
+            }
+        };
+        self.inbox_full = !state.has_room();
+        drop(state);
+        // The `WebSocket` lives in another task.
+        waker.wake();
+        if self.inbox_full {
+            Parsed::NoRoom
+        } else {
+            Parsed::Dry
+        }
+    }
+
+    fn control(&mut self, event: Event) {
+        match event {
+            // RFC 6455 §5.5.3. Pongs count as queued: a peer that pings and does not read is not read any more.
+            Event::Ping(payload) => {
+                let key = self.link.mask_key();
+                self.writing
+                    .append_with(|out| encode::pong(&payload, key, out));
+            }
+            Event::Close(frame) => self.close_received(frame),
+            // Any byte is a sign of life, so a pong says nothing new.
+            Event::Pong(_) | Event::Message(_) => {}
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        self.writing.len() <= self.link.config().send_waits_above()
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<io::Result<Read>> {
+        // A large payload is read to where it stays.
+        let transport = &mut self.transport;
+        if let Some(read) = self
+            .protocol
+            .payload_buffer()
+            .map(|mut payload| transport.poll_read_into(cx, &mut payload))
+        {
+            let read = ready!(read)?;
+            return Poll::Ready(Ok(self.payload_received(cx, turn, read)));
+        }
+        let mut buffer = ReadBuf::new(turn.input.space());
+        ready!(self.transport.poll_read(cx, &mut buffer))?;
+        let read = buffer.filled().len();
+        turn.input.filled(read);
+        Poll::Ready(Ok(self.heard(read)))
+    }
+
+    fn payload_received(&mut self, cx: &Context<'_>, turn: &mut Turn, read: usize) -> Read {
+        let outcome = self.heard(read);
+        match self.protocol.payload_received(read) {
+            Ok(Some(Event::Message(message))) => {
+                turn.messages += 1;
+                if matches!(self.deliver(cx, message), Parsed::Delivered) {
+                    return Read::Delivered;
+                }
+            }
+            Ok(Some(event)) => self.control(event),
+            Ok(None) => {}
+            Err(error) => self.protocol_error(error),
+        }
+        outcome
+    }
+
+    fn heard(&mut self, bytes: usize) -> Read {
+        if bytes == 0 {
+            return Read::EndOfFile;
+        }
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heard = true;
+        }
+        Read::Bytes
+    }
+
+    // ---- writing
+
+    /// Writes all that is queued, in one call where the socket takes it.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.writing.is_empty() && !self.take_outbound() {
+                return self.transport.poll_flush(cx);
+            }
+            let result = self.write_once(cx);
+            self.report_in_flight();
+            match result {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let result = if let Some(bytes) = self.writing.as_single() {
+            self.transport.poll_write(cx, bytes)
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.writing.slices(&mut slices);
+            self.transport.poll_write_vectored(cx, &slices[..count])
+        };
+        if let Poll::Ready(Ok(written)) = result {
+            self.writing.advance(written);
+            if let Some(keepalive) = &mut self.keepalive {
+                keepalive.wrote = true;
+            }
+        }
+        result
+    }
+
+    /// Moves what is queued from the link to here, and a Close frame behind it when one is asked for.
+    fn take_outbound(&mut self) -> bool {
+        let mut state = self.link.lock();
+        std::mem::swap(&mut state.outbound, &mut self.writing);
+        let close = state.take_close();
+        let waiters = if state.has_room_waiters() {
+            state.take_room_waiters()
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        if let Some(request) = close {
+            self.close_requested(request);
+        }
+        wake_all(waiters);
+        !self.writing.is_empty()
+    }
+
+    /// Tells the link how much the socket did not take, so that the queue's bound counts it.
+    fn report_in_flight(&mut self) {
+        let rest = self.writing.len();
+        if rest == self.reported_in_flight {
+            return;
+        }
+        let mut state = self.link.lock();
+        state.in_flight = rest;
+        let waiters = if rest < self.reported_in_flight {
+            state.take_room_waiters()
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        self.reported_in_flight = rest;
+        wake_all(waiters);
+    }
+
+    // ---- time
+
+    pub(super) fn set_deadline(&mut self, after: Option<std::time::Duration>) {
+        // The old one goes first: both may fall into the same slot.
+        self.deadline = None;
+        self.deadline = after.map(|after| Deadline::new(&self.link, after));
+    }
+}
+
+pub(super) fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}

@@ -1,0 +1,26 @@
+//! A connection: one task that owns the socket, and a [`Link`] that everybody else shares with it.
+//!
+//! ```text
+//!            ┌────────────── task.rs: ConnectionTask ──────────────┐
+//!   socket ──▶ input.rs ─▶ nexios-proto ─▶ link.rs: inbox ─▶ handler (receive)
+//!   socket ◀── driver.rs ◀─ outbound.rs ◀─ link.rs: outbound ◀─ handler, senders, groups (send)
+//!            └──────────────────────────────────────────────────────┘
+//! ```
+//!
+//! `closing.rs` is every way to end, `keepalive.rs` and `wheel.rs` are time, `registry.rs` is the list of all.
+
+mod closing;
+mod driver;
+mod input;
+mod keepalive;
+mod link;
+mod outbound;
+mod registry;
+mod task;
+mod transport;
+mod wheel;
+
+pub(crate) use link::{Enqueued, Link};
+pub(crate) use registry::Registry;
+pub(crate) use task::ConnectionTask;
+pub(crate) use transport::Transport;

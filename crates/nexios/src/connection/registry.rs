@@ -1,0 +1,91 @@
+//! Every connection of an app, so that it can be counted, closed and waited for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nexios_proto::{CloseCode, CloseFrame};
+use tokio::sync::Notify;
+
+use super::link::Link;
+use crate::disconnect::Cause;
+use crate::sender::ConnectionId;
+
+/// Connections are spread over this many locks.
+const SHARDS: usize = 16;
+
+type Shard = HashMap<ConnectionId, Arc<Link>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    shards: [Mutex<Shard>; SHARDS],
+    count: AtomicUsize,
+    empty: Notify,
+}
+
+/// A connection's entry; dropping it takes the connection out.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    registry: Arc<Registry>,
+    id: ConnectionId,
+}
+
+impl Registry {
+    pub(crate) fn register(self: &Arc<Self>, link: &Arc<Link>) -> Registration {
+        let id = link.id();
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.shard(id).insert(id, Arc::clone(link));
+        Registration {
+            registry: Arc::clone(self),
+            id,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Asks every connection to close because the server goes down.
+    pub(crate) fn close_all(&self, frame: &CloseFrame) {
+        for shard in &self.shards {
+            let links: Vec<_> = lock(shard).values().cloned().collect();
+            for link in links {
+                link.request_close(frame.clone(), Cause::Shutdown);
+            }
+        }
+    }
+
+    /// The Close frame of a server that goes down (RFC 6455 §7.4.1).
+    pub(crate) fn going_away() -> CloseFrame {
+        CloseFrame::new(CloseCode::GOING_AWAY, "server is shutting down")
+    }
+
+    /// Waits until no connection is left.
+    pub(crate) async fn wait_empty(&self) {
+        loop {
+            let empty = self.empty.notified();
+            if self.len() == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
+    fn shard(&self, id: ConnectionId) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[usize::try_from(id.as_u64() % SHARDS as u64).unwrap_or(0)])
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let link = self.registry.shard(self.id).remove(&self.id);
+        drop(link);
+        if self.registry.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.registry.empty.notify_waiters();
+        }
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

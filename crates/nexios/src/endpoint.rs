@@ -1,0 +1,137 @@
+//! Class-based endpoints: one value for each connection.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Json;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use nexios_proto::{Message, Utf8Bytes};
+use serde::de::DeserializeOwned;
+
+use crate::disconnect::WebSocketDisconnect;
+use crate::error::HandlerPanic;
+use crate::routing::WebSocketRoute;
+use crate::websocket::{JsonError, WebSocket};
+use crate::{Error, Result};
+
+/// A connection's logic as a type: connect, receive, disconnect.
+///
+/// Each connection has a value of its own, so what a connection needs to remember is a field.
+///
+/// ```
+/// # use nexios::prelude::*;
+/// #[derive(Default)]
+/// struct Counter {
+///     messages: usize,
+/// }
+///
+/// impl WebSocketEndpoint for Counter {
+///     type Message = Utf8Bytes;
+///
+///     async fn on_receive(&mut self, websocket: &mut WebSocket, text: Utf8Bytes) -> nexios::Result {
+///         self.messages += 1;
+///         websocket.send_text(format!("{}: {text}", self.messages)).await
+///     }
+/// }
+///
+/// let app = App::new().add_ws_route(Counter::as_route("/count"));
+/// ```
+#[doc(alias = "WebSocketConsumer")]
+#[doc(alias = "consumer")]
+pub trait WebSocketEndpoint: Sized + Send + 'static {
+    /// What arrives: [`Utf8Bytes`], [`Bytes`], [`Json<T>`] or [`Message`]. A message that is none closes the connection
+    /// as it does for a handler (1003, 1007).
+    type Message: FromMessage;
+
+    /// Before the handshake is answered. The default accepts.
+    fn on_connect(&mut self, websocket: &mut WebSocket) -> impl Future<Output = Result> + Send {
+        websocket.accept()
+    }
+
+    /// For each message. An error ends the connection.
+    fn on_receive(
+        &mut self,
+        websocket: &mut WebSocket,
+        message: Self::Message,
+    ) -> impl Future<Output = Result> + Send;
+
+    /// When the connection has ended or is about to, however that came, if [`on_connect`](Self::on_connect) was `Ok`:
+    /// after a close of either side, a lost connection, and an error or a panic of `on_receive`.
+    fn on_disconnect(
+        &mut self,
+        websocket: &mut WebSocket,
+        disconnect: WebSocketDisconnect,
+    ) -> impl Future<Output = ()> + Send {
+        let _ = (websocket, disconnect);
+        async {}
+    }
+
+    /// A route whose connections each begin with `Default`.
+    fn as_route<S>(path: impl Into<String>) -> WebSocketRoute<S>
+    where
+        Self: Default,
+        S: Clone + Send + Sync + 'static,
+    {
+        Self::as_route_with(path, Self::default)
+    }
+
+    /// A route whose connections each begin with what `factory` makes.
+    fn as_route_with<S, F>(path: impl Into<String>, factory: F) -> WebSocketRoute<S>
+    where
+        F: Fn() -> Self + Send + Sync + 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        let factory = Arc::new(factory);
+        WebSocketRoute::new(path, move |websocket: WebSocket| run(factory(), websocket))
+    }
+}
+
+/// What an endpoint can receive.
+pub trait FromMessage: Sized + Send {
+    /// Waits for the next message of this kind.
+    fn receive(websocket: &mut WebSocket) -> impl Future<Output = Result<Self>> + Send;
+}
+
+impl FromMessage for Message {
+    async fn receive(websocket: &mut WebSocket) -> Result<Self> {
+        websocket.receive().await
+    }
+}
+
+impl FromMessage for Utf8Bytes {
+    async fn receive(websocket: &mut WebSocket) -> Result<Self> {
+        websocket.receive_text().await
+    }
+}
+
+impl FromMessage for Bytes {
+    async fn receive(websocket: &mut WebSocket) -> Result<Self> {
+        websocket.receive_bytes().await
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromMessage for Json<T> {
+    async fn receive(websocket: &mut WebSocket) -> Result<Self> {
+        JsonError::decode(&websocket.receive_text().await?).map(Json)
+    }
+}
+
+async fn run<E: WebSocketEndpoint>(mut endpoint: E, mut websocket: WebSocket) -> Result {
+    endpoint.on_connect(&mut websocket).await?;
+    let result = AssertUnwindSafe(receive_all(&mut endpoint, &mut websocket))
+        .catch_unwind()
+        .await;
+    let result = result.unwrap_or_else(|payload| Err(Error::Panic(HandlerPanic::new(&*payload))));
+    let disconnect = websocket.expected_end(&result);
+    endpoint.on_disconnect(&mut websocket, disconnect).await;
+    result
+}
+
+async fn receive_all<E: WebSocketEndpoint>(endpoint: &mut E, websocket: &mut WebSocket) -> Result {
+    loop {
+        let message = E::Message::receive(websocket).await?;
+        endpoint.on_receive(websocket, message).await?;
+    }
+}

@@ -1,0 +1,66 @@
+//! Nexios: a WebSocket application framework.
+
+mod app;
+pub mod client;
+mod config;
+mod connection;
+mod disconnect;
+mod endpoint;
+mod error;
+pub mod groups;
+pub mod handler;
+pub mod middleware;
+pub mod routing;
+mod sender;
+mod server;
+pub mod testing;
+mod websocket;
+
+pub use app::App;
+#[doc(no_inline)]
+pub use axum::Json;
+#[doc(no_inline)]
+pub use bytes::Bytes;
+pub use config::{Config, Limits};
+pub use disconnect::{Cause, EndedBy, WebSocketDisconnect};
+pub use endpoint::{FromMessage, WebSocketEndpoint};
+pub use error::{BoxError, Error, HandlerPanic, Result};
+pub use groups::{Group, GroupError, Groups};
+pub use handler::Handler;
+pub use middleware::{Next, WebSocketMiddleware};
+#[cfg(feature = "macros")]
+pub use nexios_macros::websocket_route;
+pub use nexios_proto::{CloseCode, CloseFrame, Limit, Message, ProtocolError, Utf8Bytes};
+pub use routing::{WebSocketRoute, WsRouter};
+pub use sender::{ConnectionId, Sender, TrySendError};
+pub use server::AppHandle;
+pub use websocket::{
+    Accept, AcceptError, JsonError, MessageType, MessageTypeError, Messages, Params, StateError,
+    WebSocket,
+};
+
+/// Everything that a program usually needs.
+///
+/// ```
+/// use nexios::prelude::*;
+/// ```
+pub mod prelude {
+    #[doc(no_inline)]
+    pub use axum::extract::{Extension, FromRef, FromRequestParts, Path, Query, State};
+    #[doc(no_inline)]
+    pub use http::HeaderMap;
+
+    #[cfg(feature = "macros")]
+    pub use crate::websocket_route;
+    pub use crate::{
+        Accept, App, Bytes, Cause, CloseCode, Config, EndedBy, Error, FromMessage, Group, Groups,
+        Json, Limit, Limits, Message, Next, Sender, Utf8Bytes, WebSocket, WebSocketDisconnect,
+        WebSocketEndpoint, WebSocketMiddleware, WebSocketRoute, WsRouter,
+    };
+}
+
+/// What the attribute's code needs.
+#[doc(hidden)]
+pub mod __private {
+    pub use axum::extract::FromRequestParts;
+}

@@ -1,0 +1,156 @@
+//! A request becomes a connection: the opening handshake is checked, and the connection's task started.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, HeaderName, HeaderValue};
+use http::{StatusCode, Version, request};
+use hyper::upgrade::OnUpgrade;
+use nexios_proto::Role;
+use nexios_proto::handshake::{HttpVersion, server};
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::connection::{ConnectionTask, Link, Registry};
+use crate::groups::Groups;
+use crate::middleware::Chain;
+use crate::websocket::{Handshake, WebSocket, header_pairs};
+use crate::{Error, Result};
+
+/// The application's hook for errors.
+pub(crate) type OnError = Arc<dyn Fn(&Error) + Send + Sync>;
+
+/// What all connections of an app share.
+pub(crate) struct AppContext {
+    pub(crate) groups: Groups,
+    pub(crate) connections: Arc<Registry>,
+    pub(crate) on_error: Option<OnError>,
+}
+
+/// A route with everything around it, ready for connections.
+pub(crate) struct BoundRoute {
+    path: Arc<str>,
+    config: Arc<Config>,
+    chain: Arc<Chain>,
+    app: Arc<AppContext>,
+}
+
+impl BoundRoute {
+    pub(super) fn new(path: String, config: Config, chain: Chain, app: &Arc<AppContext>) -> Self {
+        Self {
+            path: path.into(),
+            config: Arc::new(config),
+            chain: Arc::new(chain),
+            app: Arc::clone(app),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Answers a request: by the handler's word when it is a valid opening handshake, else by RFC 6455 §4.2.
+    pub(crate) async fn respond(self: Arc<Self>, request: Request) -> Result<Response, Infallible> {
+        let (mut parts, _body) = request.into_parts();
+        let answer = match validate(&mut parts) {
+            Ok((handshake, answer)) => {
+                self.start(parts, handshake);
+                answer.await
+            }
+            Err(refusal) => return Ok(refusal),
+        };
+        // A handler that ended without an answer refuses.
+        Ok(answer.unwrap_or_else(|_| closing(StatusCode::FORBIDDEN.into_response())))
+    }
+
+    /// Starts the connection's task. It goes on when the client leaves before the answer, so that a handler's
+    /// `accept` can say so and what surrounds it can clean up.
+    fn start(self: Arc<Self>, mut parts: request::Parts, handshake: Handshake) {
+        let link = Link::new(
+            Role::Server,
+            Arc::clone(&self.path),
+            Arc::clone(&self.config),
+        );
+        let registration = self.app.connections.register(&link);
+        parts.extensions.insert(self.app.groups.clone());
+        let handler = {
+            let link = Arc::clone(&link);
+            async move {
+                let websocket =
+                    WebSocket::new(Arc::clone(&link), self.app.groups.clone(), handshake, parts)
+                        .await;
+                let result = self.chain.start(websocket).await;
+                self.conclude(&link, result);
+            }
+        };
+        tokio::spawn(ConnectionTask::serve(link, Box::pin(handler), registration));
+    }
+
+    /// What a handler's result means for its connection. A disconnect inside an error is a normal end.
+    fn conclude(&self, link: &Link, result: Result) {
+        let failure = result
+            .err()
+            .and_then(|error| Some((error.verdict()?, error)));
+        if let Some((_, error)) = &failure {
+            let text = error.to_string();
+            tracing::error!(route = &*self.path, id = %link.id(), error = %text.escape_debug(), "handler failed");
+            if let Some(on_error) = &self.app.on_error {
+                on_error(error);
+            }
+        }
+        link.conclude(failure.map(|(verdict, _)| verdict));
+    }
+}
+
+/// The handshake and its answer, or the refusal.
+fn validate(
+    parts: &mut request::Parts,
+) -> Result<(Handshake, oneshot::Receiver<Response>), Response> {
+    let version = match parts.version {
+        Version::HTTP_2 => HttpVersion::Http2,
+        Version::HTTP_11 => HttpVersion::Http11,
+        _ => HttpVersion::Http10,
+    };
+    let request = server::Request {
+        method: parts.method.as_str(),
+        version,
+        headers: header_pairs(&parts.headers),
+    };
+    let valid = server::validate(&request).map_err(|error| {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let headers = error.response_headers().iter().copied();
+        let mut response = (status, format!("{error}\n")).into_response();
+        for (name, value) in headers {
+            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+                response
+                    .headers_mut()
+                    .insert(name, HeaderValue::from_static(value));
+            }
+        }
+        closing(response)
+    })?;
+    let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
+        // A server, or a layer, that cannot hand over its connection.
+        return Err(closing(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
+    };
+    let (respond, answer) = oneshot::channel();
+    Ok((
+        Handshake {
+            respond,
+            upgrade,
+            accept_key: valid.accept,
+        },
+        answer,
+    ))
+}
+
+/// Nothing that follows a refused upgrade is taken for another request.
+fn closing(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .entry(CONNECTION)
+        .or_insert(HeaderValue::from_static("close"));
+    response
+}

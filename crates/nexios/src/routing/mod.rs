@@ -1,0 +1,9 @@
+//! From a request to a connection's task: routes, routers, the handshake.
+
+mod handshake;
+mod route;
+mod router;
+
+pub(crate) use handshake::{AppContext, OnError};
+pub use route::{IntoRoute, WebSocketRoute};
+pub use router::WsRouter;

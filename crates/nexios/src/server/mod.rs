@@ -1,0 +1,99 @@
+//! Serving: listeners, HTTP connections, draining.
+
+mod accept;
+mod drain;
+mod listen;
+mod run;
+
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
+
+pub use drain::AppHandle;
+pub(crate) use run::run;
+
+use crate::Result;
+use crate::config::Config;
+
+/// The most that the head of a request may take, in bytes; more is answered with 431.
+const HEAD_MAX: usize = 64 * 1024;
+
+/// The most header lines that a request may have; more are answered with 431.
+const HEADERS_MAX: usize = 100;
+
+/// An app, built.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    router: axum::Router,
+    http: http1::Builder,
+    pub(crate) handle: AppHandle,
+}
+
+impl Server {
+    pub(crate) fn new(router: axum::Router, config: Config, handle: AppHandle) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(config.handshake_timeout)
+            .max_buf_size(HEAD_MAX)
+            .max_headers(HEADERS_MAX);
+        Self {
+            router,
+            http,
+            handle,
+        }
+    }
+
+    /// Accepts until shutdown, then drains.
+    pub(crate) async fn serve(self, listener: TcpListener) -> Result {
+        accept::accept_all(&self, &listener).await;
+        drop(listener);
+        self.handle.drained().await;
+        Ok(())
+    }
+
+    /// Speaks HTTP on a socket until it ends or becomes a WebSocket.
+    pub(crate) async fn serve_tcp(self, stream: TcpStream, peer: SocketAddr) {
+        self.serve_connection(TokioIo::new(stream), Some(peer))
+            .await;
+    }
+
+    /// Speaks HTTP on anything that is like a socket.
+    pub(crate) async fn serve_stream(self, stream: tokio::io::DuplexStream) {
+        self.serve_connection(TokioIo::new(stream), None).await;
+    }
+
+    async fn serve_connection<I>(self, io: I, peer: Option<SocketAddr>)
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+    {
+        let Self {
+            router,
+            http,
+            handle,
+        } = self;
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(ConnectInfo(peer));
+            }
+            router.clone().oneshot(request.map(axum::body::Body::new))
+        });
+        let mut connection = std::pin::pin!(http.serve_connection(io, service).with_upgrades());
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = handle.shutting_down() => {
+                // A request that is being answered is answered; an idle connection ends.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "http connection ended");
+        }
+    }
+}

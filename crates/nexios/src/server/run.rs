@@ -1,0 +1,117 @@
+//! `App::run`: a runtime for each core, and the signals.
+
+use std::io;
+use std::net::TcpListener;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::{Server, listen};
+use crate::Result;
+
+pub(crate) fn run(server: &Server, bind: Option<String>) -> Result {
+    if Handle::try_current().is_ok() {
+        let text = "App::run starts runtimes of its own: inside of one, use App::serve";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text).into());
+    }
+    #[cfg(feature = "logging")]
+    log_to_stderr();
+    let address = listen::address(bind)?;
+    // Elsewhere than on Linux a shared port does not spread connections.
+    let workers = if cfg!(target_os = "linux") {
+        thread::available_parallelism().map_or(1, usize::from)
+    } else {
+        1
+    };
+    let listeners = listen::listeners(address, workers)?;
+    if let Some(listener) = listeners.first() {
+        tracing::info!(
+            "Nexios listens on http://{} with {workers} workers",
+            listener.local_addr()?
+        );
+    }
+    let signals = runtime()?;
+    let _guard = signals.enter();
+    let workers = listeners
+        .into_iter()
+        .map(|listener| worker(server.clone(), listener))
+        .collect::<io::Result<Vec<_>>>()?;
+    let handle = server.handle.clone();
+    signals.spawn(async move {
+        if let Err(error) = wait_for_signal().await {
+            tracing::error!(%error, "cannot watch for signals");
+            return;
+        }
+        tracing::info!(connections = handle.connection_count(), "shutting down");
+        handle.shutdown();
+        if wait_for_signal().await.is_ok() {
+            tracing::warn!("second signal: ending at once");
+            std::process::exit(1);
+        }
+    });
+    signals.block_on(join(workers))
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// A thread with a runtime that serves a listener. Its connections never leave it.
+fn worker(server: Server, listener: TcpListener) -> io::Result<JoinHandle<Result>> {
+    let runtime = runtime()?;
+    thread::Builder::new()
+        .name("nexios-worker".to_owned())
+        .spawn(move || {
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                server.serve(listener).await
+            })
+        })
+}
+
+async fn join(workers: Vec<JoinHandle<Result>>) -> Result {
+    let wait = tokio::task::spawn_blocking(move || {
+        let results = workers
+            .into_iter()
+            .map(JoinHandle::join)
+            .collect::<Vec<_>>();
+        results.into_iter().try_for_each(|result| {
+            result.unwrap_or_else(|_| Err(crate::Error::other("a worker panicked")))
+        })
+    });
+    wait.await
+        .unwrap_or_else(|error| Err(crate::Error::other(error)))
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Without a subscriber of the program's own nobody would see that the server runs, or why a handler failed.
+#[cfg(feature = "logging")]
+fn log_to_stderr() {
+    use std::io::IsTerminal;
+
+    if !tracing::dispatcher::has_been_set() {
+        let builder = tracing_subscriber::fmt()
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal());
+        // An error means that somebody else was faster: then theirs stands.
+        let _ = builder.try_init();
+    }
+}

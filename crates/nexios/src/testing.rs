@@ -1,0 +1,160 @@
+//! Tests of an app, without a port.
+
+use std::fmt;
+
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, Request};
+
+use crate::client::Connect;
+use crate::server::{AppHandle, Server};
+use crate::{App, Result, WebSocket};
+
+/// How much an in-process connection buffers in each direction, in bytes: about what a socket does.
+const PIPE: usize = 64 * 1024;
+
+/// Connects to an app in the same process: no port is opened, and everything from the HTTP parser to the closing
+/// handshake is the same code as over a socket.
+///
+/// ```
+/// use nexios::prelude::*;
+/// use nexios::testing::TestClient;
+///
+/// async fn echo(mut websocket: WebSocket) -> nexios::Result {
+///     websocket.accept().await?;
+///     let text = websocket.receive_text().await?;
+///     websocket.send_text(format!("Message text was: {text}")).await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> nexios::Result {
+/// let client = TestClient::new(App::new().websocket_route("/ws", echo));
+/// let mut websocket = client.connect("/ws").await?;
+/// websocket.send_text("hello").await?;
+/// assert_eq!(websocket.receive_text().await?, "Message text was: hello");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct TestClient {
+    server: Server,
+}
+
+impl TestClient {
+    /// A client of this app.
+    pub fn new<S>(app: App<S>) -> Self
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        Self {
+            server: app.into_server(),
+        }
+    }
+
+    /// Connects to a path, which may have a query.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connect`](crate::Error::Connect), with the response when the app refused.
+    pub async fn connect(&self, path: &str) -> Result<WebSocket> {
+        self.request(path).connect().await
+    }
+
+    /// Begins a handshake to which headers and subprotocols can be added.
+    pub fn request(&self, path: &str) -> TestRequest {
+        TestRequest {
+            server: self.server.clone(),
+            connect: Connect::new(format!("ws://test{path}")),
+        }
+    }
+
+    /// Sends a plain GET, to the HTTP side of the app or to see how a route answers it.
+    ///
+    /// # Errors
+    ///
+    /// When the path is no valid one or no response came.
+    pub async fn get(&self, path: &str) -> Result<Response> {
+        let request = Request::get(path)
+            .header("host", "test")
+            .body(axum::body::Body::empty());
+        self.http(request.map_err(crate::Error::other)?).await
+    }
+
+    /// Sends any HTTP request.
+    ///
+    /// # Errors
+    ///
+    /// When no response came.
+    pub async fn http(&self, request: Request<axum::body::Body>) -> Result<Response> {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(self.pipe())
+            .await
+            .map_err(crate::Error::other)?;
+        tokio::spawn(connection);
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(crate::Error::other)?;
+        Ok(response.map(axum::body::Body::new))
+    }
+
+    /// A handle to the app, to shut it down or to count its connections.
+    pub fn handle(&self) -> AppHandle {
+        self.server.handle.clone()
+    }
+
+    fn pipe(&self) -> hyper_util::rt::TokioIo<tokio::io::DuplexStream> {
+        pipe(&self.server)
+    }
+}
+
+fn pipe(server: &Server) -> hyper_util::rt::TokioIo<tokio::io::DuplexStream> {
+    let (ours, theirs) = tokio::io::duplex(PIPE);
+    tokio::spawn(server.clone().serve_stream(theirs));
+    hyper_util::rt::TokioIo::new(ours)
+}
+
+/// A handshake of a [`TestClient`] in the making.
+#[derive(Debug)]
+pub struct TestRequest {
+    server: Server,
+    connect: Connect,
+}
+
+impl TestRequest {
+    /// Adds a header.
+    ///
+    /// # Panics
+    ///
+    /// When name or value are not valid: a test's own mistake.
+    pub fn header(
+        mut self,
+        name: impl TryInto<HeaderName>,
+        value: impl TryInto<HeaderValue>,
+    ) -> Self {
+        self.connect = self.connect.header(name, value);
+        self
+    }
+
+    /// Offers a subprotocol; the first one offered is the one preferred.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.connect = self.connect.subprotocol(name);
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TestClient::connect`].
+    pub async fn connect(self) -> Result<WebSocket> {
+        let io = pipe(&self.server);
+        self.connect.over(io, None).await
+    }
+}
+
+impl fmt::Debug for TestClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestClient")
+            .field("handle", &self.server.handle)
+            .finish()
+    }
+}

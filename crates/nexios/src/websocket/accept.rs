@@ -1,0 +1,249 @@
+//! The answer to the opening handshake: accept, reject, close.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, header};
+use hyper::upgrade::OnUpgrade;
+use nexios_proto::handshake::AcceptKey;
+use nexios_proto::{CloseCode, CloseFrame, Utf8Bytes};
+use tokio::sync::oneshot;
+
+use super::error::{AcceptError, StateError};
+use super::{Phase, WebSocket};
+use crate::connection::Transport;
+use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
+use crate::{Error, Result};
+
+/// A valid opening handshake that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) respond: oneshot::Sender<Response>,
+    pub(crate) upgrade: OnUpgrade,
+    pub(crate) accept_key: AcceptKey,
+}
+
+/// What [`WebSocket::accept_with`] adds to the answer: a subprotocol, headers.
+///
+/// ```
+/// # use nexios::prelude::*;
+/// # async fn handler(mut websocket: WebSocket) -> nexios::Result {
+/// websocket.accept_with(Accept::new().subprotocol("v1").header("x-server", "one")).await
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Accept {
+    subprotocol: Option<String>,
+    headers: HeaderMap,
+    error: Option<AcceptError>,
+}
+
+impl Accept {
+    /// Accepts without anything besides.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Chooses one of the subprotocols that the client offers.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.subprotocol = Some(name.into());
+        self
+    }
+
+    /// Adds a header, beside others of the same name. A value with CR, LF or NUL, a bad name, or a header of the
+    /// handshake itself makes `accept_with` fail.
+    pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
+        match parse_header(name.as_ref(), value.as_ref()) {
+            Ok((name, value)) => {
+                self.headers.append(name, value);
+            }
+            Err(error) => {
+                self.error.get_or_insert(error);
+            }
+        }
+        self
+    }
+}
+
+fn parse_header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), AcceptError> {
+    let parsed = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| AcceptError::InvalidHeaderName(name.to_owned()))?;
+    let is_framing = [
+        header::CONNECTION,
+        header::UPGRADE,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+    ]
+    .contains(&parsed);
+    if is_framing || parsed.as_str().starts_with("sec-websocket-") {
+        return Err(AcceptError::ReservedHeader(name.to_owned()));
+    }
+    let value = HeaderValue::from_bytes(value)
+        .map_err(|_| AcceptError::InvalidHeaderValue(name.to_owned()))?;
+    Ok((parsed, value))
+}
+
+impl WebSocket {
+    /// Accepts the connection: answers 101 and opens it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: dropped after its first poll, it leaves a connection that can only end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] when it was accepted or refused before; [`Error::Disconnect`] when the client has left.
+    pub async fn accept(&mut self) -> Result {
+        self.accept_with(Accept::new()).await
+    }
+
+    /// Accepts the connection with a subprotocol or headers.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`accept`](Self::accept).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Accept`] for a subprotocol that was not offered or a header that must not be sent: the handshake is
+    /// then still open. Otherwise as for [`accept`](Self::accept).
+    pub async fn accept_with(&mut self, accept: Accept) -> Result {
+        match self.inner.phase {
+            Phase::Handshake(_) => {}
+            Phase::Accepted => return Err(StateError::AlreadyAccepted.into()),
+            Phase::Refused => return Err(StateError::Refused.into()),
+        }
+        let Accept {
+            subprotocol,
+            mut headers,
+            error,
+        } = accept;
+        if let Some(error) = error {
+            return Err(error.into());
+        }
+        if let Some(name) = subprotocol {
+            let not_offered = || AcceptError::SubprotocolNotOffered(name.clone());
+            if !self.subprotocols().any(|offered| offered == name) {
+                return Err(not_offered().into());
+            }
+            let value = HeaderValue::from_str(&name).map_err(|_| not_offered())?;
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        let Some(handshake) = self.answer() else {
+            return Err(StateError::Refused.into());
+        };
+        let upgraded = handshake.upgrade(headers).await;
+        let Ok(upgraded) = upgraded else {
+            // Whoever held on to a sender learns it as well.
+            let end = WebSocketDisconnect::lost();
+            self.inner.link.end(end.clone());
+            return Err(end.into());
+        };
+        let (transport, read_ahead) = Transport::from_upgraded(upgraded);
+        self.inner.phase = Phase::Accepted;
+        self.inner.link.open(transport, read_ahead);
+        Ok(())
+    }
+
+    /// Refuses the connection with a response of your own: a 401, a redirect, a page.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it does its work at the first poll.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] when it was accepted or refused before; [`Error::Disconnect`] when the client has left.
+    pub async fn reject(&mut self, response: impl IntoResponse) -> Result {
+        if matches!(self.inner.phase, Phase::Accepted) {
+            return Err(StateError::AlreadyAccepted.into());
+        }
+        let Some(handshake) = self.answer() else {
+            return Err(StateError::Refused.into());
+        };
+        let mut response = response.into_response();
+        // Whatever follows on this connection was meant for a socket, not for HTTP.
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let end = WebSocketDisconnect::lost();
+        self.inner.link.end(end.clone());
+        handshake
+            .respond
+            .send(response)
+            .map_err(|_| Error::from(end))
+    }
+
+    /// Closes the connection: before `accept` it answers 403; after it, it sends a Close frame behind what was sent
+    /// before and waits for the closing handshake, at most for
+    /// [`Config::close_timeout`](crate::Config::close_timeout) (5 s).
+    ///
+    /// A reason longer than 123 bytes is cut at a character's end (RFC 6455 §5.5.1).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the Close frame is queued at the first poll.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disconnect`] when the connection had ended before; [`Error::State`] when it was refused or closed
+    /// before.
+    pub async fn close(
+        &mut self,
+        code: impl Into<CloseCode>,
+        reason: impl Into<Utf8Bytes>,
+    ) -> Result {
+        if matches!(self.inner.phase, Phase::Handshake(_)) {
+            return self.reject(StatusCode::FORBIDDEN).await;
+        }
+        self.check_accepted()?;
+        let link = self.link();
+        let error = link.why_not_open();
+        if !link.request_close(CloseFrame::new(code.into(), reason), Cause::Closed) {
+            return Err(error);
+        }
+        std::future::poll_fn(|cx| link.poll_ended(cx)).await;
+        Ok(())
+    }
+
+    /// The ending that goes with a handler's result, before the framework acts on it.
+    pub(crate) fn expected_end(&self, result: &Result) -> WebSocketDisconnect {
+        let found = self
+            .link()
+            .end_value()
+            .or_else(|| result.as_ref().err()?.disconnect().cloned());
+        found.unwrap_or_else(|| {
+            let verdict = result.as_ref().err().and_then(Error::verdict);
+            let (code, cause) = verdict.unwrap_or((CloseCode::NORMAL, Cause::Closed));
+            WebSocketDisconnect::new(EndedBy::Local, cause, None, Some(CloseFrame::new(code, "")))
+        })
+    }
+
+    /// Takes the handshake for its one answer.
+    fn answer(&mut self) -> Option<Handshake> {
+        match std::mem::replace(&mut self.inner.phase, Phase::Refused) {
+            Phase::Handshake(handshake) => Some(*handshake),
+            other => {
+                self.inner.phase = other;
+                None
+            }
+        }
+    }
+}
+
+impl Handshake {
+    async fn upgrade(self, headers: HeaderMap) -> Result<hyper::upgrade::Upgraded, Left> {
+        let mut response = Response::new(axum::body::Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        let answer = response.headers_mut();
+        answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let key = HeaderValue::from_str(&self.accept_key).map_err(|_| Left)?;
+        answer.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+        self.respond.send(response).map_err(|_| Left)?;
+        self.upgrade.await.map_err(|_| Left)
+    }
+}
+
+/// The client is not there any more.
+struct Left;

@@ -1,0 +1,54 @@
+//! Sending.
+
+use bytes::Bytes;
+use nexios_proto::{Message, Utf8Bytes};
+use serde::Serialize;
+
+use super::WebSocket;
+use super::error::JsonError;
+use crate::Result;
+
+/// # Sending
+///
+/// What a handler sends before it next waits leaves in one write; there is nothing to flush.
+impl WebSocket {
+    /// Sends a message.
+    ///
+    /// # Backpressure
+    ///
+    /// Waits while more than half of [`Config::outbound_queue`](crate::Config::outbound_queue) (1 MiB) is taken, so that
+    /// a handler is as fast as its peer reads.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the message is queued when it returns, and not at all when it is dropped before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disconnect`](crate::Error::Disconnect) when the connection is closing or has ended;
+    /// [`Error::State`](crate::Error::State) before `accept`.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result {
+        self.check_accepted()?;
+        let message = message.into();
+        std::future::poll_fn(|cx| self.link().poll_send(cx, &message)).await
+    }
+
+    /// Sends a text message; see [`send`](Self::send).
+    pub async fn send_text(&mut self, text: impl Into<Utf8Bytes>) -> Result {
+        self.send(Message::Text(text.into())).await
+    }
+
+    /// Sends a binary message; see [`send`](Self::send).
+    pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) -> Result {
+        self.send(Message::Binary(bytes.into())).await
+    }
+
+    /// Sends a value as JSON in a text message; see [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`](crate::Error::Json) when the value cannot be written as JSON.
+    pub async fn send_json(&mut self, value: &(impl Serialize + ?Sized)) -> Result {
+        self.send_text(JsonError::encode(value)?).await
+    }
+}
