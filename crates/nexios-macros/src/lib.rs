@@ -19,7 +19,5 @@ use proc_macro::TokenStream;
 /// ```
 #[proc_macro_attribute]
 pub fn websocket_route(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    route::expand(attribute.into(), item.into())
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    route::expand(attribute.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

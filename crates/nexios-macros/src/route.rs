@@ -12,12 +12,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
 
     let name = std::mem::replace(&mut handler.sig.ident, format_ident!("handler"));
     let visibility = std::mem::replace(&mut handler.vis, syn::Visibility::Inherited);
-    let docs: Vec<_> = handler
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("doc"))
-        .cloned()
-        .collect();
+    let docs: Vec<_> = handler.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).cloned().collect();
     Ok(quote! {
         #(#docs)*
         #visibility fn #name<S>() -> ::nexios::WebSocketRoute<S>
@@ -37,20 +32,13 @@ fn parse_path(attribute: TokenStream) -> Result<LitStr> {
         return Err(Error::new(proc_macro2::Span::call_site(), wanted));
     }
     let path: LitStr = syn::parse2(attribute).map_err(|error| Error::new(error.span(), wanted))?;
-    if path.value().starts_with('/') {
-        Ok(path)
-    } else {
-        Err(Error::new(path.span(), "a path begins with `/`"))
-    }
+    if path.value().starts_with('/') { Ok(path) } else { Err(Error::new(path.span(), "a path begins with `/`")) }
 }
 
 fn check_signature(handler: &ItemFn) -> Result<()> {
     let signature = &handler.sig;
     if signature.asyncness.is_none() {
-        return Err(Error::new_spanned(
-            signature.fn_token,
-            "a WebSocket handler is an `async fn`",
-        ));
+        return Err(Error::new_spanned(signature.fn_token, "a WebSocket handler is an `async fn`"));
     }
     if !signature.generics.params.is_empty() {
         let text = "a handler with generics cannot be a route by itself: use `WebSocketRoute::new` with a concrete one";
@@ -74,10 +62,7 @@ fn extractors(handler: &ItemFn) -> Result<Vec<Type>> {
     arguments
         .map(|argument| match argument {
             FnArg::Typed(argument) => Ok((*argument.ty).clone()),
-            FnArg::Receiver(receiver) => Err(Error::new_spanned(
-                receiver,
-                "a WebSocket handler has no `self`",
-            )),
+            FnArg::Receiver(receiver) => Err(Error::new_spanned(receiver, "a WebSocket handler has no `self`")),
         })
         .collect()
 }

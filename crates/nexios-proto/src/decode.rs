@@ -6,7 +6,7 @@ use crate::{
     CloseFrame, Event, Limits, ProtocolError, Received, Role,
     assembly::Assembly,
     caps::Caps,
-    frame::{HEADER_MAX, Header, Opcode},
+    frame::{Header, HeldHeader, Opcode},
     mask::MaskKey,
     whole::WholeMessage,
 };
@@ -35,13 +35,6 @@ enum Stage {
     Closed,
     /// Nothing: the peer broke a rule, and is no longer listened to (RFC 6455 §7.1.7).
     Failed,
-}
-
-/// The first bytes of a header that came in pieces.
-#[derive(Clone, Copy)]
-struct HeldHeader {
-    bytes: [u8; HEADER_MAX],
-    len: u8,
 }
 
 /// A frame whose payload is not all here.
@@ -115,7 +108,7 @@ impl Decoder {
 
     pub(crate) fn payload_received(&mut self, n: usize) -> Result<Option<Event>, ProtocolError> {
         let Stage::Payload(frame) = self.stage else { return Ok(None) };
-        debug_assert_eq!(n, self.message.waiting(), "bytes reported and bytes put into the buffer");
+        debug_assert!(n <= self.message.waiting(), "more bytes are reported than were put into the buffer");
         let step = self.receive_payload(frame, &[]);
         self.or_fail(step).map(|(_, event)| event)
     }
@@ -134,12 +127,12 @@ impl Decoder {
 
     #[inline]
     fn is_between_messages(&self) -> bool {
-        matches!(self.stage, Stage::Header(HeldHeader { len: 0, .. })) && !self.message.is_unfinished()
+        matches!(self.stage, Stage::Header(held) if held.is_empty()) && !self.message.is_unfinished()
     }
 
     /// The rest of a header, and the frame behind it as far as it is here.
     fn receive_header(&mut self, mut held: HeldHeader, input: &[u8]) -> Result<Step, ProtocolError> {
-        let before = usize::from(held.len);
+        let before = held.len();
         held.fill(input);
         let Some((header, key)) = self.parse_header(held.as_slice())? else {
             self.stage = Stage::Header(held);
@@ -205,6 +198,7 @@ impl Decoder {
         Ok(event)
     }
 
+    /// Passes a result on, and ends all listening at an error.
     fn or_fail<T>(&mut self, result: Result<T, ProtocolError>) -> Result<T, ProtocolError> {
         if result.is_err() {
             self.end(Stage::Failed);
@@ -226,18 +220,40 @@ fn control_event(opcode: Opcode, payload: &[u8]) -> Result<Event, ProtocolError>
     })
 }
 
-impl HeldHeader {
-    const EMPTY: Self = Self { bytes: [0; HEADER_MAX], len: 0 };
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Takes as many bytes as a header may still have.
-    fn fill(&mut self, input: &[u8]) {
-        let held = usize::from(self.len);
-        let n = input.len().min(HEADER_MAX - held);
-        self.bytes[held..held + n].copy_from_slice(&input[..n]);
-        self.len += n as u8;
+    /// Gives `pieces` to a server's end, and returns the memory that it holds afterwards.
+    fn memory_after(pieces: &[&[u8]]) -> usize {
+        let mut decoder = Decoder::new(Role::Server, Limits::new());
+        for piece in pieces {
+            let mut consumed = 0;
+            while consumed < piece.len() {
+                match decoder.receive(&mut piece[consumed..].to_vec()) {
+                    Ok(received) => consumed += received.consumed,
+                    Err(_) => break,
+                }
+            }
+        }
+        decoder.message.len() + decoder.message.room()
     }
 
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+    #[test]
+    fn between_messages_no_memory_is_held() {
+        let whole: &[u8] = b"\x81\x85\0\0\0\0Hello";
+        let fragments: &[u8] = b"\x01\x83\0\0\0\0Hel\x80\x82\0\0\0\0lo";
+        assert_eq!(memory_after(&[whole, whole]), 0);
+        assert_eq!(memory_after(&[fragments]), 0);
+        assert_eq!(memory_after(&[&whole[..1], &whole[1..8], &whole[8..]]), 0, "a message in pieces");
+        assert_eq!(memory_after(&[b"\x89\x84\0\0\0\0pi", b"ng"]), 0, "a control frame in pieces");
+        assert_eq!(memory_after(&[b"\x89\x84\0\0"]), 0, "a part of a header");
+    }
+
+    #[test]
+    fn after_the_end_no_memory_is_held() {
+        assert_eq!(memory_after(&[b"\x01\x83\0\0\0\0Hel\x88\x80\0\0\0\0"]), 0, "a close frame in a message");
+        assert_eq!(memory_after(&[b"\x01\x83\0\0\0\0Hel\x83"]), 0, "an error in a message");
+        assert_ne!(memory_after(&[b"\x01\x83\0\0\0\0Hel"]), 0, "an unfinished message is held");
     }
 }

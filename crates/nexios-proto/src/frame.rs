@@ -142,8 +142,41 @@ pub(crate) fn length_64(bytes: &[u8]) -> Result<Option<u64>, ProtocolError> {
     let length: [u8; 8] = *length;
     match u64::from_be_bytes(length) {
         length if length >> 63 != 0 => Err(ProtocolError::LengthTopBit),
-        length if length <= u64::from(u16::MAX) => Err(ProtocolError::LengthNotMinimal(length)),
+        length if u16::try_from(length).is_ok() => Err(ProtocolError::LengthNotMinimal(length)),
         length => Ok(Some(length)),
+    }
+}
+
+/// The first bytes of a header that came in pieces.
+#[derive(Clone, Copy)]
+pub(crate) struct HeldHeader {
+    bytes: [u8; HEADER_MAX],
+    len: u8,
+}
+
+impl HeldHeader {
+    pub(crate) const EMPTY: Self = Self { bytes: [0; HEADER_MAX], len: 0 };
+
+    #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn len(self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Takes as many bytes as a header may still have.
+    pub(crate) fn fill(&mut self, input: &[u8]) {
+        let held = self.len();
+        for (place, &byte) in self.bytes[held..].iter_mut().zip(input) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len()]
     }
 }
 

@@ -86,7 +86,7 @@ impl MaskKey {
     /// The key as it stands `offset` bytes further in the payload.
     #[inline]
     pub(crate) fn rotated(self, offset: usize) -> Self {
-        let bits = (offset % 4) as u32 * 8;
+        let bits = [0, 8, 16, 24][offset % 4];
         Self(u32::from_le_bytes(self.0).rotate_right(bits).to_le_bytes())
     }
 
@@ -107,5 +107,47 @@ impl From<[u8; 4]> for MaskKey {
 impl From<u32> for MaskKey {
     fn from(key: u32) -> Self {
         Self(key.to_be_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    const KEY: MaskKey = MaskKey([0x37, 0xfa, 0x21, 0x3d]);
+
+    /// What masking is, by the letter of RFC 6455 §5.3.
+    fn naive(bytes: &[u8], offset: usize) -> Vec<u8> {
+        bytes.iter().enumerate().map(|(i, byte)| byte ^ KEY.0[(i + offset) % 4]).collect()
+    }
+
+    #[test]
+    fn all_forms_agree_with_the_definition_at_every_length() {
+        for len in 0..200 {
+            let bytes: Vec<u8> = (0..=255).take(len).collect();
+            for offset in 0..5 {
+                let mut masked = bytes.clone();
+                KEY.apply(&mut masked, offset);
+                assert_eq!(masked, naive(&bytes, offset));
+            }
+            assert_eq!(&*KEY.copy_noting(&bytes).0, naive(&bytes, 0));
+        }
+    }
+
+    #[test]
+    fn a_single_byte_that_is_not_ascii_is_noted_wherever_it_stands() {
+        for len in 1..100 {
+            let mut masked = naive(&[b'a'].repeat(len), 0);
+            assert!(KEY.copy_noting(&masked).1);
+            assert!(KEY.apply_noting(&mut masked.clone()));
+            for at in 0..len {
+                masked[at] ^= 0x80;
+                assert!(!KEY.copy_noting(&masked).1, "byte {at} of {len}");
+                assert!(!KEY.apply_noting(&mut masked.clone()), "byte {at} of {len}");
+                masked[at] ^= 0x80;
+            }
+        }
     }
 }

@@ -17,10 +17,10 @@ impl Utf8Progress {
         let unchecked = &text[from - usize::from(self.open)..];
         self.open = match simdutf8::compat::from_utf8(unchecked) {
             Ok(_) => 0,
-            Err(error) => match (error.error_len(), unchecked.len() - error.valid_up_to()) {
-                (None, open @ 1..=3) => open as u8,
-                _ => return Err(ProtocolError::InvalidUtf8),
-            },
+            Err(error) if error.error_len().is_none() => {
+                u8::try_from(unchecked.len() - error.valid_up_to()).map_err(|_| ProtocolError::InvalidUtf8)?
+            }
+            Err(_) => return Err(ProtocolError::InvalidUtf8),
         };
         Ok(())
     }
@@ -28,5 +28,43 @@ impl Utf8Progress {
     /// Whether the text may end here.
     pub(crate) fn is_whole(self) -> bool {
         self.open == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks a text that arrives in two pieces.
+    fn check(text: &[u8], cut: usize) -> Result<bool, ProtocolError> {
+        let mut progress = Utf8Progress::default();
+        progress.advance(&text[..cut], 0)?;
+        progress.advance(text, cut)?;
+        Ok(progress.is_whole())
+    }
+
+    #[test]
+    fn a_character_may_be_cut_anywhere() {
+        let text = "aé€😀".as_bytes();
+        for cut in 0..=text.len() {
+            assert_eq!(check(text, cut), Ok(true), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_open_character_is_no_end() {
+        for text in ["é", "€", "😀"] {
+            for end in 1..text.len() {
+                assert_eq!(check(&text.as_bytes()[..end], 0), Ok(false));
+                assert_eq!(check(&text.as_bytes()[..end], end), Ok(false));
+            }
+        }
+    }
+
+    #[test]
+    fn a_broken_continuation_is_found_in_the_next_piece() {
+        for cut in 0..3 {
+            assert_eq!(check(b"\xe2\x82a", cut), Err(ProtocolError::InvalidUtf8), "cut at {cut}");
+        }
     }
 }

@@ -140,17 +140,12 @@ where
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
-        L::Service: Service<axum::extract::Request, Error: Into<std::convert::Infallible>>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        <L::Service as Service<axum::extract::Request>>::Response:
-            axum::response::IntoResponse + 'static,
+        L::Service:
+            Service<axum::extract::Request, Error: Into<std::convert::Infallible>> + Clone + Send + Sync + 'static,
+        <L::Service as Service<axum::extract::Request>>::Response: axum::response::IntoResponse + 'static,
         <L::Service as Service<axum::extract::Request>>::Future: Send + 'static,
     {
-        self.layers
-            .push(Box::new(move |router| router.layer(layer)));
+        self.layers.push(Box::new(move |router| router.layer(layer)));
         self
     }
 
@@ -171,8 +166,8 @@ where
 
     /// The address that [`run`](Self::run) listens on, as `host:port`. Without it: `NEXIOS_HOST` and `NEXIOS_PORT`, or
     /// 127.0.0.1:8000.
-    pub fn bind(mut self, address: impl ToString) -> Self {
-        self.address = Some(address.to_string());
+    pub fn bind(mut self, address: impl fmt::Display) -> Self {
+        self.address = Some(format!("{address}"));
         self
     }
 
@@ -243,14 +238,12 @@ where
             router = router.route_service(&path, tower::service_fn(service));
         }
         let router = router.merge(self.http);
-        self.layers
-            .into_iter()
-            .fold(router, |router, layer| layer(router))
+        self.layers.into_iter().fold(router, |router, layer| layer(router))
     }
 
     pub(crate) fn into_server(self) -> Server {
         let (config, handle) = (self.config.clone(), self.handle.clone());
-        Server::new(self.build(), config, handle)
+        Server::new(self.build(), &config, handle)
     }
 }
 
@@ -262,9 +255,6 @@ impl Default for App<()> {
 
 impl<S> fmt::Debug for App<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App")
-            .field("routes", &self.routes)
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("App").field("routes", &self.routes).field("config", &self.config).finish_non_exhaustive()
     }
 }

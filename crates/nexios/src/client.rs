@@ -103,11 +103,7 @@ impl Connect {
     }
 
     /// Adds a header to the handshake.
-    pub fn header(
-        mut self,
-        name: impl TryInto<HeaderName>,
-        value: impl TryInto<HeaderValue>,
-    ) -> Self {
+    pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
         match (name.try_into(), value.try_into()) {
             (Ok(name), Ok(value)) => {
                 self.headers.append(name, value);
@@ -137,15 +133,11 @@ impl Connect {
     pub async fn connect(self) -> Result<WebSocket> {
         let timeout = self.config.handshake_timeout;
         let connected = async {
-            let stream = TcpStream::connect(self.address()?)
-                .await
-                .map_err(|error| ConnectError::Io(error.into()))?;
+            let stream = TcpStream::connect(self.address()?).await.map_err(|error| ConnectError::Io(error.into()))?;
             let peer = stream.peer_addr().ok();
             self.over(TokioIo::new(stream), peer).await
         };
-        tokio::time::timeout(timeout, connected)
-            .await
-            .unwrap_or(Err(ConnectError::Timeout(timeout).into()))
+        tokio::time::timeout(timeout, connected).await.unwrap_or(Err(ConnectError::Timeout(timeout).into()))
     }
 
     fn address(&self) -> Result<String, ConnectError> {
@@ -156,10 +148,7 @@ impl Connect {
                 return Err(ConnectError::Url("TLS is not supported yet".to_owned()));
             }
             _ => {
-                return Err(ConnectError::Url(format!(
-                    "{:?} does not begin with ws://",
-                    self.url
-                )));
+                return Err(ConnectError::Url(format!("{:?} does not begin with ws://", self.url)));
             }
         }
         let host = uri.host().filter(|host| !host.is_empty());
@@ -168,9 +157,7 @@ impl Connect {
     }
 
     fn uri(&self) -> Result<Uri, ConnectError> {
-        self.url
-            .parse()
-            .map_err(|error| ConnectError::Url(format!("{:?}: {error}", self.url)))
+        self.url.parse().map_err(|error| ConnectError::Url(format!("{:?}: {error}", self.url)))
     }
 
     /// Does the handshake over a socket, or something like it.
@@ -181,28 +168,17 @@ impl Connect {
         let key = handshake::key_from(std::array::from_fn(|_| fastrand::u8(..)));
         let request = self.request(&key)?;
         let io_error = |error: hyper::Error| ConnectError::Io(error.into());
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
-            .await
-            .map_err(io_error)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(io_error)?;
         tokio::spawn(connection.with_upgrades());
         let mut response = sender.send_request(request).await.map_err(io_error)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(ConnectError::Refused(Box::new(with_body(response).await)).into());
         }
-        handshake::verify(
-            response.status().as_u16(),
-            header_pairs(response.headers()),
-            &key,
-            &self.subprotocols,
-        )
-        .map_err(ConnectError::Handshake)?;
+        handshake::verify(response.status().as_u16(), header_pairs(response.headers()), &key, &self.subprotocols)
+            .map_err(ConnectError::Handshake)?;
         let upgraded = hyper::upgrade::on(&mut response).await.map_err(io_error)?;
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
-        let link = Link::new(
-            Role::Client,
-            self.url.as_str().into(),
-            Arc::new(self.config.clone()),
-        );
+        let link = Link::new(Role::Client, self.url.as_str().into(), Arc::new(self.config.clone()), None);
         link.open(transport, read_ahead);
         tokio::spawn(ConnectionTask::client(Arc::clone(&link)));
         Ok(WebSocket::connected(link, self.parts(response), peer))
@@ -222,9 +198,7 @@ impl Connect {
         if !self.subprotocols.is_empty() {
             request = request.header(header::SEC_WEBSOCKET_PROTOCOL, self.subprotocols.join(", "));
         }
-        let mut request = request
-            .body(Empty::new())
-            .map_err(|_| ConnectError::Header)?;
+        let mut request = request.body(Empty::new()).map_err(|_| ConnectError::Header)?;
         request.headers_mut().extend(self.headers.clone());
         Ok(request)
     }
@@ -240,10 +214,7 @@ impl Connect {
 
 async fn with_body(response: Response<hyper::body::Incoming>) -> Response<Bytes> {
     let (parts, body) = response.into_parts();
-    let body = Limited::new(body, BODY_MAX)
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
+    let body =
+        Limited::new(body, BODY_MAX).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     Response::from_parts(parts, body)
 }

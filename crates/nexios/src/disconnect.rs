@@ -70,18 +70,8 @@ pub enum Cause {
 }
 
 impl WebSocketDisconnect {
-    pub(crate) fn new(
-        ended_by: EndedBy,
-        cause: Cause,
-        received: Option<CloseFrame>,
-        sent: Option<CloseFrame>,
-    ) -> Self {
-        Self(Arc::new(Ending {
-            received,
-            sent,
-            ended_by,
-            cause,
-        }))
+    pub(crate) fn new(ended_by: EndedBy, cause: Cause, received: Option<CloseFrame>, sent: Option<CloseFrame>) -> Self {
+        Self(Arc::new(Ending { received, sent, ended_by, cause }))
     }
 
     pub(crate) fn lost() -> Self {
@@ -92,8 +82,7 @@ impl WebSocketDisconnect {
     /// [`NO_STATUS`](CloseCode::NO_STATUS) (1005) when that frame carried none, or
     /// [`ABNORMAL`](CloseCode::ABNORMAL) (1006) when there was no Close frame at all (RFC 6455 §7.1.5).
     pub fn code(&self) -> CloseCode {
-        self.decisive()
-            .map_or(CloseCode::ABNORMAL, CloseFrame::code)
+        self.decisive().map_or(CloseCode::ABNORMAL, CloseFrame::code)
     }
 
     /// The reason that stands beside [`code`](Self::code) in the Close frame; empty without one.
@@ -124,10 +113,7 @@ impl WebSocketDisconnect {
     /// The peer closed as peers do when all is well: 1000, 1001, or without a code.
     pub fn is_normal(&self) -> bool {
         self.0.cause == Cause::Closed
-            && matches!(
-                self.code(),
-                CloseCode::NORMAL | CloseCode::GOING_AWAY | CloseCode::NO_STATUS
-            )
+            && matches!(self.code(), CloseCode::NORMAL | CloseCode::GOING_AWAY | CloseCode::NO_STATUS)
     }
 
     fn decisive(&self) -> Option<&CloseFrame> {

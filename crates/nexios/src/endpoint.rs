@@ -51,13 +51,9 @@ pub trait WebSocketEndpoint: Sized + Send + 'static {
     }
 
     /// For each message. An error ends the connection.
-    fn on_receive(
-        &mut self,
-        websocket: &mut WebSocket,
-        message: Self::Message,
-    ) -> impl Future<Output = Result> + Send;
+    fn on_receive(&mut self, websocket: &mut WebSocket, message: Self::Message) -> impl Future<Output = Result> + Send;
 
-    /// When the connection has ended or is about to, however that came, if [`on_connect`](Self::on_connect) was `Ok`:
+    /// When the connection has ended or is about to, however that came, if [`on_connect`](Self::on_connect) was `Ok` and accepted:
     /// after a close of either side, a lost connection, and an error or a panic of `on_receive`.
     fn on_disconnect(
         &mut self,
@@ -120,9 +116,11 @@ impl<T: DeserializeOwned + Send> FromMessage for Json<T> {
 
 async fn run<E: WebSocketEndpoint>(mut endpoint: E, mut websocket: WebSocket) -> Result {
     endpoint.on_connect(&mut websocket).await?;
-    let result = AssertUnwindSafe(receive_all(&mut endpoint, &mut websocket))
-        .catch_unwind()
-        .await;
+    if !websocket.is_accepted() {
+        // Refused, on purpose: there is no connection to end.
+        return Ok(());
+    }
+    let result = AssertUnwindSafe(receive_all(&mut endpoint, &mut websocket)).catch_unwind().await;
     let result = result.unwrap_or_else(|payload| Err(Error::Panic(HandlerPanic::new(&*payload))));
     let disconnect = websocket.expected_end(&result);
     endpoint.on_disconnect(&mut websocket, disconnect).await;

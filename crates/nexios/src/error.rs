@@ -72,11 +72,7 @@ impl HandlerPanic {
         let message = payload
             .downcast_ref::<&str>()
             .map(|text| (*text).into())
-            .or_else(|| {
-                payload
-                    .downcast_ref::<String>()
-                    .map(|text| text.as_str().into())
-            })
+            .or_else(|| payload.downcast_ref::<String>().map(|text| text.as_str().into()))
             .unwrap_or_else(|| "(a payload that is no text)".into());
         Self { message }
     }
@@ -105,7 +101,7 @@ impl Error {
                 return None;
             } else if error.is::<MessageTypeError>() {
                 return Some((CloseCode::UNSUPPORTED_DATA, Cause::UnexpectedMessage));
-            } else if error.is::<JsonError>() {
+            } else if error.downcast_ref().is_some_and(JsonError::is_received) {
                 return Some((CloseCode::INVALID_PAYLOAD, Cause::UnexpectedMessage));
             }
         }
@@ -113,9 +109,7 @@ impl Error {
     }
 }
 
-fn sources<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     // Bounded: a chain that loops is a bug of the application, not a reason to hang.
     std::iter::successors(Some(error), |error| StdError::source(*error)).take(64)
 }
@@ -137,10 +131,7 @@ mod tests {
     fn a_disconnect_is_found_inside_any_error() {
         let end = WebSocketDisconnect::lost();
         let error = Error::Disconnect(end.clone());
-        assert_eq!(
-            error.source().and_then(|source| source.downcast_ref()),
-            Some(&end)
-        );
+        assert_eq!(error.source().and_then(|source| source.downcast_ref()), Some(&end));
         let wrapped = Error::other(anyhow::Error::from(error).context("while reading"));
         assert_eq!(wrapped.disconnect(), Some(&end));
         assert_eq!(wrapped.verdict(), None);
@@ -149,10 +140,7 @@ mod tests {
     #[test]
     fn an_error_of_the_application_closes_1011() {
         let error = Error::other("no such user");
-        assert_eq!(
-            error.verdict(),
-            Some((CloseCode::INTERNAL_ERROR, Cause::HandlerFailed))
-        );
+        assert_eq!(error.verdict(), Some((CloseCode::INTERNAL_ERROR, Cause::HandlerFailed)));
         assert_eq!(error.to_string(), "no such user");
     }
 

@@ -59,10 +59,7 @@ pub trait HandlerFn<T> {
 /// A tuple of extractors.
 pub trait Arguments<S>: Sized {
     /// Runs them in their order; the first rejection ends it.
-    fn extract(
-        websocket: &mut WebSocket,
-        state: &S,
-    ) -> impl Future<Output = Result<Self, Response>> + Send;
+    fn extract(websocket: &mut WebSocket, state: &S) -> impl Future<Output = Result<Self, Response>> + Send;
 }
 
 /// What a handler or middleware may return: `()`, or a `Result<(), E>` with any error.
@@ -107,9 +104,7 @@ where
 pub(crate) async fn refuse(mut websocket: WebSocket, rejection: Response) -> Result {
     let status = rejection.status();
     match websocket.reject(rejection).await {
-        Err(Error::State(_)) => Err(Error::other(format!(
-            "an extractor rejected the accepted connection: {status}"
-        ))),
+        Err(Error::State(_)) => Err(Error::other(format!("an extractor rejected the accepted connection: {status}"))),
         result => result,
     }
 }

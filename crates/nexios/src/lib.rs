@@ -35,8 +35,7 @@ pub use routing::{WebSocketRoute, WsRouter};
 pub use sender::{ConnectionId, Sender, TrySendError};
 pub use server::AppHandle;
 pub use websocket::{
-    Accept, AcceptError, JsonError, MessageType, MessageTypeError, Messages, Params, StateError,
-    WebSocket,
+    Accept, AcceptError, JsonError, MessageType, MessageTypeError, Messages, Params, StateError, WebSocket,
 };
 
 /// Everything that a program usually needs.
@@ -53,9 +52,9 @@ pub mod prelude {
     #[cfg(feature = "macros")]
     pub use crate::websocket_route;
     pub use crate::{
-        Accept, App, Bytes, Cause, CloseCode, Config, EndedBy, Error, FromMessage, Group, Groups,
-        Json, Limit, Limits, Message, Next, Sender, Utf8Bytes, WebSocket, WebSocketDisconnect,
-        WebSocketEndpoint, WebSocketMiddleware, WebSocketRoute, WsRouter,
+        Accept, App, Bytes, Cause, CloseCode, Config, EndedBy, Error, FromMessage, Group, Groups, Json, Limit, Limits,
+        Message, Next, Sender, Utf8Bytes, WebSocket, WebSocketDisconnect, WebSocketEndpoint, WebSocketMiddleware,
+        WebSocketRoute, WsRouter,
     };
 }
 

@@ -58,10 +58,7 @@ impl Next {
         let link = Arc::clone(websocket.link());
         let result = match chain.middleware.get(at) {
             Some(middleware) => {
-                let next = Self {
-                    chain: Arc::clone(&chain),
-                    at: at + 1,
-                };
+                let next = Self { chain: Arc::clone(&chain), at: at + 1 };
                 caught(middleware(websocket, next)).await
             }
             None => caught((chain.handler)(websocket)).await,
@@ -94,15 +91,8 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn start(
-        self: &Arc<Self>,
-        websocket: WebSocket,
-    ) -> impl Future<Output = Result> + Send + use<> {
-        Next {
-            chain: Arc::clone(self),
-            at: 0,
-        }
-        .run(websocket)
+    pub(crate) fn start(self: &Arc<Self>, websocket: WebSocket) -> impl Future<Output = Result> + Send + use<> {
+        Next { chain: Arc::clone(self), at: 0 }.run(websocket)
     }
 }
 
@@ -125,9 +115,7 @@ impl<S> Middleware<S> {
 
 impl<S> Clone for Middleware<S> {
     fn clone(&self) -> Self {
-        Self {
-            bind: Arc::clone(&self.bind),
-        }
+        Self { bind: Arc::clone(&self.bind) }
     }
 }
 
@@ -164,9 +152,7 @@ impl<M: WebSocketMiddleware, S> IntoMiddleware<ByType, S> for M {
             let this = Arc::clone(&this);
             Box::pin(async move { this.handle(websocket, next).await })
         });
-        Middleware {
-            bind: Arc::new(move |_| Arc::clone(&bound)),
-        }
+        Middleware { bind: Arc::new(move |_| Arc::clone(&bound)) }
     }
 }
 
@@ -192,14 +178,11 @@ where
     fn into_middleware(self) -> Middleware<S> {
         let bind = move |state: S| {
             let function = self.clone();
-            let bound: BoundMiddleware = Arc::new(move |websocket, next| {
-                Box::pin(call(function.clone(), websocket, state.clone(), next))
-            });
+            let bound: BoundMiddleware =
+                Arc::new(move |websocket, next| Box::pin(call(function.clone(), websocket, state.clone(), next)));
             bound
         };
-        Middleware {
-            bind: Arc::new(bind),
-        }
+        Middleware { bind: Arc::new(bind) }
     }
 }
 
@@ -210,10 +193,7 @@ where
     F::Future: Future<Output: IntoResult>,
 {
     match F::Arguments::extract(&mut websocket, &state).await {
-        Ok(arguments) => function
-            .invoke(websocket, arguments, next)
-            .await
-            .into_result(),
+        Ok(arguments) => function.invoke(websocket, arguments, next).await.into_result(),
         Err(rejection) => refuse(websocket, rejection).await,
     }
 }

@@ -183,14 +183,7 @@ impl Sender {
     /// [`Error::Disconnect`] or [`Error::State`] when it is closing or over already.
     pub async fn close(&self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Result {
         let error = self.link.why_not_open();
-        if self
-            .link
-            .request_close(CloseFrame::new(code.into(), reason), Cause::Closed)
-        {
-            Ok(())
-        } else {
-            Err(error)
-        }
+        if self.link.request_close(CloseFrame::new(code.into(), reason), Cause::Closed) { Ok(()) } else { Err(error) }
     }
 
     /// Waits for the connection's end and says how it ended.
@@ -205,9 +198,7 @@ impl Sender {
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("id", &self.id())
-            .finish_non_exhaustive()
+        f.debug_struct("Sender").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 

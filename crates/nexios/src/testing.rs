@@ -45,9 +45,7 @@ impl TestClient {
     where
         S: Clone + Send + Sync + 'static,
     {
-        Self {
-            server: app.into_server(),
-        }
+        Self { server: app.into_server() }
     }
 
     /// Connects to a path, which may have a query.
@@ -61,10 +59,7 @@ impl TestClient {
 
     /// Begins a handshake to which headers and subprotocols can be added.
     pub fn request(&self, path: &str) -> TestRequest {
-        TestRequest {
-            server: self.server.clone(),
-            connect: Connect::new(format!("ws://test{path}")),
-        }
+        TestRequest { server: self.server.clone(), connect: Connect::new(format!("ws://test{path}")) }
     }
 
     /// Sends a plain GET, to the HTTP side of the app or to see how a route answers it.
@@ -73,9 +68,7 @@ impl TestClient {
     ///
     /// When the path is no valid one or no response came.
     pub async fn get(&self, path: &str) -> Result<Response> {
-        let request = Request::get(path)
-            .header("host", "test")
-            .body(axum::body::Body::empty());
+        let request = Request::get(path).header("host", "test").body(axum::body::Body::empty());
         self.http(request.map_err(crate::Error::other)?).await
     }
 
@@ -85,14 +78,10 @@ impl TestClient {
     ///
     /// When no response came.
     pub async fn http(&self, request: Request<axum::body::Body>) -> Result<Response> {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(self.pipe())
-            .await
-            .map_err(crate::Error::other)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(self.pipe()).await.map_err(crate::Error::other)?;
         tokio::spawn(connection);
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(crate::Error::other)?;
+        let response = sender.send_request(request).await.map_err(crate::Error::other)?;
         Ok(response.map(axum::body::Body::new))
     }
 
@@ -125,11 +114,7 @@ impl TestRequest {
     /// # Panics
     ///
     /// When name or value are not valid: a test's own mistake.
-    pub fn header(
-        mut self,
-        name: impl TryInto<HeaderName>,
-        value: impl TryInto<HeaderValue>,
-    ) -> Self {
+    pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
         self.connect = self.connect.header(name, value);
         self
     }
@@ -153,8 +138,6 @@ impl TestRequest {
 
 impl fmt::Debug for TestClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestClient")
-            .field("handle", &self.server.handle)
-            .finish()
+        f.debug_struct("TestClient").field("handle", &self.server.handle).finish()
     }
 }

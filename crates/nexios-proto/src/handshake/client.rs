@@ -23,12 +23,7 @@ pub fn key_from(random: [u8; 16]) -> String {
 
 /// The headers that make a GET request an opening handshake, but for `Host`. One for subprotocols may be added.
 pub fn request_headers(key: &str) -> [(&'static str, &str); 4] {
-    [
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Key", key),
-        ("Sec-WebSocket-Version", "13"),
-    ]
+    [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Key", key), ("Sec-WebSocket-Version", "13")]
 }
 
 /// Why a server's answer does not open a connection.

@@ -1,10 +1,6 @@
 //! `Sec-WebSocket-Extensions`, the list in which extensions are negotiated (RFC 6455 §9.1).
 
-use alloc::{
-    borrow::Cow,
-    string::ToString,
-    vec::Vec,
-};
+use alloc::{borrow::Cow, string::ToString, vec::Vec};
 
 use thiserror::Error;
 
@@ -148,7 +144,7 @@ impl<'a> Scanner<'a> {
         let start = self.position;
         let plain = self.take_while(is_token_byte);
         if self.accept(b'"') {
-            return as_value(plain, start).map(|value| Cow::Borrowed(value));
+            return as_value(plain, start).map(Cow::Borrowed);
         }
         let mut unescaped = plain.to_vec();
         loop {

@@ -185,5 +185,6 @@ fn check_key<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<&
 /// A length that is not plainly zero counts as a body.
 fn has_body<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> bool {
     values(headers.clone(), "transfer-encoding").next().is_some()
-        || values(headers, "content-length").any(|length| length.is_empty() || length.iter().any(|&digit| digit != b'0'))
+        || values(headers, "content-length")
+            .any(|length| length.is_empty() || length.iter().any(|&digit| digit != b'0'))
 }

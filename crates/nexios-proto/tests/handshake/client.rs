@@ -8,11 +8,7 @@ use crate::{Lines, and, headers, with};
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 fn good() -> Lines {
-    vec![
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-    ]
+    vec![("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")]
 }
 
 fn answer(lines: &Lines) -> Result<Option<String>, ClientHandshakeError> {

@@ -15,7 +15,7 @@ fn show(offers: &[Offer<'_>]) -> String {
 
 #[track_caller]
 fn check(value: &str, expected: &str) {
-    assert_eq!(show(&parse(value.as_bytes()).unwrap()), expected);
+    assert_eq!(show(&parse(value.as_bytes()).expect("the list is valid")), expected);
 }
 
 #[test]

@@ -29,11 +29,8 @@ fn refused(lines: &Lines, error: HandshakeError, status: u16) {
 fn the_example_of_the_rfc_is_answered() {
     let handshake = get(&good()).unwrap();
     assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    let answer = [
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-    ];
+    let answer =
+        [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")];
     assert_eq!(handshake.response_headers(), answer);
 }
 

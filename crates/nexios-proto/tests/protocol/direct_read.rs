@@ -3,7 +3,7 @@
 use bytes::BufMut;
 use nexios_proto::{Connection, DIRECT_READ_MIN, Limit, Limits, Message, ProtocolError, Role};
 
-use crate::replay::{binary, feed, feed_directly, masked, masked_header, ping, text};
+use crate::replay::{binary, feed, feed_directly, masked, masked_header, ping, sample, text};
 
 fn unlimited() -> Connection {
     Connection::new(Role::Server, Limits::new().message_size(Limit::Unlimited))
@@ -25,7 +25,7 @@ fn the_buffer_is_lent_in_the_middle_of_large_data_frames_only() {
 #[test]
 fn messages_are_the_same_as_by_receive() {
     let long: String = "Nexios – 世界 🌍 ".repeat(20_000);
-    let bytes: Vec<u8> = (0..300_000u32).map(|i| (i % 253) as u8).collect();
+    let bytes = sample(300_000);
     let stream = [
         masked(0x81, long.as_bytes()),
         masked(0x02, &bytes),

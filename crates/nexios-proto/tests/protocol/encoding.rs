@@ -4,12 +4,9 @@ use nexios_proto::{MaskKey, Message, encode};
 
 use crate::replay::{KEY, masked, plain};
 
-fn key() -> Option<MaskKey> {
-    Some(MaskKey::from(KEY))
-}
-
 #[test]
 fn messages_are_one_frame_with_the_shortest_length() {
+    let key = Some(MaskKey::from(KEY));
     for size in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
         let payload = vec![b'x'; size];
         let text = String::from_utf8(payload.clone()).unwrap();
@@ -17,13 +14,13 @@ fn messages_are_one_frame_with_the_shortest_length() {
         encode::text(&text, None, &mut out);
         assert_eq!(out, plain(0x81, &payload));
         out.clear();
-        encode::text(&text, key(), &mut out);
+        encode::text(&text, key, &mut out);
         assert_eq!(out, masked(0x81, &payload));
         out.clear();
         encode::binary(&payload, None, &mut out);
         assert_eq!(out, plain(0x82, &payload));
         out.clear();
-        encode::binary(&payload, key(), &mut out);
+        encode::binary(&payload, key, &mut out);
         assert_eq!(out, masked(0x82, &payload));
     }
 }
@@ -44,7 +41,7 @@ fn a_message_header_fits_the_message() {
 fn frames_are_appended() {
     let mut out = b"before".to_vec();
     encode::ping(b"a", None, &mut out);
-    encode::pong(b"b", key(), &mut out);
+    encode::pong(b"b", Some(KEY.into()), &mut out);
     assert_eq!(out, [&b"before"[..], &plain(0x89, b"a"), &masked(0x8a, b"b")].concat());
 }
 

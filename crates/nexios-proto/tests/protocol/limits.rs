@@ -96,8 +96,7 @@ fn a_flood_of_fragments_ends_at_the_default_limit() {
 
 #[test]
 fn without_limits_the_announced_length_still_takes_no_memory() {
-    let limits =
-        Limits::new().message_size(Limit::Unlimited).frame_size(Limit::Unlimited).fragments(Limit::Unlimited);
+    let limits = Limits::new().message_size(Limit::Unlimited).frame_size(Limit::Unlimited).fragments(Limit::Unlimited);
     let mut connection = nexios_proto::Connection::new(Role::Server, limits);
     let mut header = masked_header(0x82, i64::MAX as u64);
     assert_eq!(connection.receive(&mut header).unwrap().event, None);

@@ -33,27 +33,25 @@ pub(crate) fn masked_header(first: u8, length: u64) -> Vec<u8> {
 
 fn announced(first: u8, mask_bit: u8, length: u64) -> Vec<u8> {
     let mut header = vec![first];
-    match length {
-        0..126 => header.push(mask_bit | length as u8),
-        126..65_536 => {
-            header.push(mask_bit | 126);
-            header.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            header.push(mask_bit | 127);
-            header.extend(length.to_be_bytes());
-        }
+    if let Ok(length @ 0..126) = u8::try_from(length) {
+        header.push(mask_bit + length);
+    } else if let Ok(length) = u16::try_from(length) {
+        header.push(mask_bit + 126);
+        header.extend(length.to_be_bytes());
+    } else {
+        header.push(mask_bit + 127);
+        header.extend(length.to_be_bytes());
     }
     header
 }
 
+/// Bytes of which no two neighbours are the same.
+pub(crate) fn sample(size: usize) -> Vec<u8> {
+    (0..251).cycle().take(size).collect()
+}
+
 /// Gives `bytes` to a connection in pieces of these sizes, and the rest at once.
-pub(crate) fn replay(
-    role: Role,
-    limits: Limits,
-    bytes: &[u8],
-    pieces: impl IntoIterator<Item = usize>,
-) -> Outcome {
+pub(crate) fn replay(role: Role, limits: Limits, bytes: &[u8], pieces: impl IntoIterator<Item = usize>) -> Outcome {
     let mut connection = Connection::new(role, limits);
     let mut events = Vec::new();
     let mut rest = bytes;
@@ -68,11 +66,7 @@ pub(crate) fn replay(
 }
 
 /// Gives one piece to a connection, until all of it is consumed.
-pub(crate) fn feed(
-    connection: &mut Connection,
-    piece: &[u8],
-    events: &mut Vec<Event>,
-) -> Result<(), ProtocolError> {
+pub(crate) fn feed(connection: &mut Connection, piece: &[u8], events: &mut Vec<Event>) -> Result<(), ProtocolError> {
     let mut piece = piece.to_vec();
     let mut input = &mut piece[..];
     while !input.is_empty() {

@@ -8,7 +8,9 @@ const HEADER: usize = 6;
 
 #[test]
 fn text_of_all_lengths_of_character_is_read() {
-    for sample in ["κόσμε", "\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}", "\u{fffe}", "Hello-µ@ßöäüàá-UTF-8!!"] {
+    for sample in
+        ["κόσμε", "\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}", "\u{fffe}", "Hello-µ@ßöäüàá-UTF-8!!"]
+    {
         check(&masked(0x81, sample.as_bytes()), &[text(sample)]);
     }
 }

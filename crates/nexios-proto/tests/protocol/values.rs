@@ -22,7 +22,7 @@ fn connections_cross_threads() {
 #[test]
 fn debug_output_of_a_connection_has_no_payload() {
     let mut connection = Connection::new(nexios_proto::Role::Client, nexios_proto::Limits::new());
-    connection.receive(&mut b"\x01\x06secret".to_vec()).unwrap();
+    crate::replay::feed(&mut connection, b"\x01\x06secret", &mut Vec::new()).unwrap();
     assert_eq!(format!("{connection:?}"), "Connection { close_state: Open, unfinished_bytes: 6, .. }");
 }
 
@@ -79,7 +79,8 @@ fn a_string_is_taken_over_without_a_copy() {
     let address = string.as_ptr();
     let text = Utf8Bytes::from(string);
     assert_eq!(text.as_ptr(), address);
-    assert_eq!(String::from(text).as_ptr(), address);
+    let string = String::from(text);
+    assert_eq!(string.as_ptr(), address);
 }
 
 #[test]
@@ -89,7 +90,8 @@ fn messages_tell_their_kind() {
     assert_eq!((text.len(), text.as_text(), text.as_bytes()), (2, Some("hi"), &b"hi"[..]));
     let binary = Message::from(Bytes::from_static(b"\xff"));
     assert!(binary.is_binary() && !binary.is_text());
-    assert_eq!((binary.as_text(), binary.into_bytes()), (None, Bytes::from_static(b"\xff")));
+    assert_eq!(binary.as_text(), None);
+    assert_eq!(binary.into_bytes(), b"\xff".as_slice());
     assert_eq!(Message::from(Utf8Bytes::from("hi")), Message::from(String::from("hi")));
     assert_ne!(Message::from("hi"), Message::from(b"hi".as_slice()));
 }

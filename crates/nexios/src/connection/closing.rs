@@ -5,9 +5,11 @@ use std::task::{Context, Poll};
 
 use nexios_proto::{CloseCode, CloseFrame, ProtocolError, Role, encode};
 
-use super::driver::{Driver, Progress, wake_all};
+use super::driver::{Driver, Progress};
+use super::ending::CloseRequest;
 use super::keepalive::{Check, Keepalive};
-use super::link::{CloseRequest, Link, Phase};
+use super::link::{Link, Phase};
+use super::waiters::wake_all;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
 
 /// A connection on which a Close frame was sent.
@@ -36,12 +38,7 @@ impl Driver {
     /// The application wants to close; what it had queued is in `writing` already.
     pub(super) fn close_requested(&mut self, request: CloseRequest) {
         if self.closing.is_none() {
-            self.send_close(
-                EndedBy::Local,
-                request.cause,
-                request.frame,
-                Stage::AwaitReply,
-            );
+            self.send_close(EndedBy::Local, request.cause, request.frame, Stage::AwaitReply);
         }
     }
 
@@ -49,38 +46,29 @@ impl Driver {
     pub(super) fn close_received(&mut self, frame: Option<CloseFrame>) {
         match &mut self.closing {
             None => {
-                let reply = CloseFrame::new(
-                    frame
-                        .as_ref()
-                        .map_or(CloseCode::NO_STATUS, CloseFrame::code),
-                    "",
-                );
+                let reply = CloseFrame::new(frame.as_ref().map_or(CloseCode::NO_STATUS, CloseFrame::code), "");
                 self.send_close(EndedBy::Peer, Cause::Closed, reply, Stage::Flush);
             }
             Some(closing) if closing.stage == Stage::AwaitReply => closing.stage = Stage::Flush,
             Some(_) => return,
         }
-        self.end_with(Some(
-            frame.unwrap_or_else(|| CloseFrame::new(CloseCode::NO_STATUS, "")),
-        ));
+        self.end_with(Some(frame.unwrap_or_else(|| CloseFrame::new(CloseCode::NO_STATUS, ""))));
     }
 
     /// RFC 6455 §7.1.7: fail the connection.
     pub(super) fn protocol_error(&mut self, error: ProtocolError) {
         let frame = CloseFrame::new(error.close_code(), error.to_string());
         match &mut self.closing {
-            None => self.send_close(
-                EndedBy::Local,
-                Cause::ProtocolError(error),
-                frame,
-                Stage::Discard,
-            ),
+            None => self.send_close(EndedBy::Local, Cause::ProtocolError(error), frame, Stage::Discard),
             Some(closing) => closing.stage = Stage::Discard,
         }
         self.end_with(None);
     }
 
     fn send_close(&mut self, ended_by: EndedBy, cause: Cause, frame: CloseFrame, stage: Stage) {
+        // What the handler answered to earlier messages goes before.
+        let mut queued = std::mem::take(&mut self.link.lock().outbound);
+        self.writing.append_all(&mut queued);
         let key = self.link.mask_key();
         // 1005 stands for a frame without a code, and never goes over the wire (RFC 6455 §7.4.1).
         let on_wire = (frame.code() != CloseCode::NO_STATUS).then_some(&frame);
@@ -88,12 +76,7 @@ impl Driver {
         self.writing.append_with(|out| {
             protocol.send_close(on_wire, key, out);
         });
-        let closing = Closing {
-            ended_by,
-            cause,
-            sent: frame,
-            stage,
-        };
+        let closing = Closing { ended_by, cause, sent: frame, stage };
         self.link.begin_closing(&closing.end(None));
         self.closing = Some(Box::new(closing));
         self.set_deadline(Some(self.link.config().close_timeout));
@@ -105,7 +88,7 @@ impl Driver {
             Some(closing) => closing.end(received),
             None => WebSocketDisconnect::lost(),
         };
-        self.link.end(end);
+        self.link.end(&end);
     }
 
     /// After everything queued has been written: true when the socket is of no more use.
@@ -183,18 +166,18 @@ impl Closing {
 
 impl Link {
     /// Makes the ending known and lets go of everything that the connection held.
-    pub(crate) fn end(&self, end: WebSocketDisconnect) {
-        self.begin_closing(&end);
+    pub(crate) fn end(&self, end: &WebSocketDisconnect) {
+        self.begin_closing(end);
         let mut state = self.lock();
         if matches!(state.phase, Phase::Ended(_)) {
             return;
         }
         state.phase = Phase::Ended(end.clone());
-        let outbound = std::mem::take(&mut state.outbound);
-        let wakers = state.take_wakers();
+        let (outbound, respond) = (std::mem::take(&mut state.outbound), state.respond.take());
+        let wakers = state.waiters.take_all();
         drop(state);
-        drop(outbound);
-        log_end(self, &end);
+        drop((outbound, respond));
+        log_end(self, end);
         wake_all(wakers);
     }
 }
@@ -202,12 +185,7 @@ impl Link {
 /// One line for each connection, without anything that the peer could use to write a second one.
 fn log_end(link: &Link, end: &WebSocketDisconnect) {
     let (id, route) = (link.id(), link.route());
-    if end.is_normal()
-        || matches!(
-            end.cause(),
-            Cause::Closed | Cause::Shutdown | Cause::ConnectionLost
-        )
-    {
+    if end.is_normal() || matches!(end.cause(), Cause::Closed | Cause::Shutdown | Cause::ConnectionLost) {
         tracing::debug!(%id, route, %end, "connection ended");
     } else {
         tracing::info!(%id, route, %end, "connection ended");

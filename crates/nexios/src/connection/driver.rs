@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use nexios_proto::{Connection, Event, Message, encode};
 use tokio::io::ReadBuf;
@@ -17,6 +17,7 @@ use super::keepalive::Keepalive;
 use super::link::{Accepted, Link};
 use super::outbound::Outbound;
 use super::transport::Transport;
+use super::waiters::wake_all;
 use super::wheel::Deadline;
 
 /// How many messages one poll hands over before the thread's other connections have their turn.
@@ -37,6 +38,7 @@ pub(super) struct Driver {
     pub(super) writing: Outbound,
     /// What the link was told of `writing`.
     reported_in_flight: usize,
+    room_is_awaited: bool,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) deadline: Option<Deadline>,
     pub(super) closing: Option<Box<Closing>>,
@@ -78,10 +80,7 @@ enum Read {
 
 impl Driver {
     pub(super) fn new(link: Arc<Link>, accepted: Accepted) -> Self {
-        let Accepted {
-            transport,
-            read_ahead,
-        } = accepted;
+        let Accepted { transport, read_ahead } = accepted;
         transport.set_nodelay();
         let protocol = Connection::new(link.role(), link.config().limits);
         let keepalive = Keepalive::new(link.config());
@@ -94,6 +93,7 @@ impl Driver {
             inbox_full: false,
             writing: Outbound::default(),
             reported_in_flight: 0,
+            room_is_awaited: false,
             keepalive,
             deadline: None,
             closing: None,
@@ -153,7 +153,7 @@ impl Driver {
     /// Parses until a handler has to run, the inbox is full, or nothing is left.
     fn parse(&mut self, cx: &Context<'_>, turn: &mut Turn) -> Parsed {
         if self.inbox_full {
-            self.inbox_full = !self.link.lock().has_room();
+            self.inbox_full = !self.link.lock().inbox.has_room();
             if self.inbox_full {
                 return Parsed::NoRoom;
             }
@@ -192,23 +192,15 @@ impl Driver {
             Some(waker) if waker.will_wake(cx.waker()) => return Parsed::Delivered,
             Some(waker) => waker.clone(),
             None => {
-                self.inbox_full = !state.has_room();
-                return if self.inbox_full {
-                    Parsed::NoRoom
-                } else {
-                    Parsed::Dry
-                };
+                self.inbox_full = !state.inbox.has_room();
+                return if self.inbox_full { Parsed::NoRoom } else { Parsed::Dry };
             }
         };
-        self.inbox_full = !state.has_room();
+        self.inbox_full = !state.inbox.has_room();
         drop(state);
         // The `WebSocket` lives in another task.
         waker.wake();
-        if self.inbox_full {
-            Parsed::NoRoom
-        } else {
-            Parsed::Dry
-        }
+        if self.inbox_full { Parsed::NoRoom } else { Parsed::Dry }
     }
 
     fn control(&mut self, event: Event) {
@@ -216,8 +208,7 @@ impl Driver {
             // RFC 6455 §5.5.3. Pongs count as queued: a peer that pings and does not read is not read any more.
             Event::Ping(payload) => {
                 let key = self.link.mask_key();
-                self.writing
-                    .append_with(|out| encode::pong(&payload, key, out));
+                self.writing.append_with(|out| encode::pong(&payload, key, out));
             }
             Event::Close(frame) => self.close_received(frame),
             // Any byte is a sign of life, so a pong says nothing new.
@@ -232,10 +223,7 @@ impl Driver {
     fn poll_read(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<io::Result<Read>> {
         // A large payload is read to where it stays.
         let transport = &mut self.transport;
-        if let Some(read) = self
-            .protocol
-            .payload_buffer()
-            .map(|mut payload| transport.poll_read_into(cx, &mut payload))
+        if let Some(read) = self.protocol.payload_buffer().map(|mut payload| transport.poll_read_into(cx, &mut payload))
         {
             let read = ready!(read)?;
             return Poll::Ready(Ok(self.payload_received(cx, turn, read)));
@@ -278,7 +266,8 @@ impl Driver {
     /// Writes all that is queued, in one call where the socket takes it.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.writing.is_empty() && !self.take_outbound() {
+            self.take_outbound();
+            if self.writing.is_empty() {
                 return self.transport.poll_flush(cx);
             }
             let result = self.write_once(cx);
@@ -309,39 +298,32 @@ impl Driver {
         result
     }
 
-    /// Moves what is queued from the link to here, and a Close frame behind it when one is asked for.
-    fn take_outbound(&mut self) -> bool {
+    /// Moves what is queued from the link to here, and a Close frame behind it when one is asked for: also while the
+    /// socket is full, so that the deadline for the peer's answer begins.
+    pub(super) fn take_outbound(&mut self) {
         let mut state = self.link.lock();
-        std::mem::swap(&mut state.outbound, &mut self.writing);
+        self.writing.append_all(&mut state.outbound);
+        self.room_is_awaited = state.waiters.anybody_for_room();
         let close = state.take_close();
-        let waiters = if state.has_room_waiters() {
-            state.take_room_waiters()
-        } else {
-            Vec::new()
-        };
         drop(state);
         if let Some(request) = close {
             self.close_requested(request);
         }
-        wake_all(waiters);
-        !self.writing.is_empty()
     }
 
-    /// Tells the link how much the socket did not take, so that the queue's bound counts it.
+    /// Tells the link how much the socket did not take, so that the queue's bound counts it, and those who wait for
+    /// room that there is some.
     fn report_in_flight(&mut self) {
         let rest = self.writing.len();
-        if rest == self.reported_in_flight {
+        if rest == self.reported_in_flight && !self.room_is_awaited {
             return;
         }
+        self.reported_in_flight = rest;
         let mut state = self.link.lock();
         state.in_flight = rest;
-        let waiters = if rest < self.reported_in_flight {
-            state.take_room_waiters()
-        } else {
-            Vec::new()
-        };
+        let has_room = state.queued() <= self.link.config().send_waits_above();
+        let waiters = if has_room { state.waiters.take_for_room() } else { Vec::new() };
         drop(state);
-        self.reported_in_flight = rest;
         wake_all(waiters);
     }
 
@@ -351,11 +333,5 @@ impl Driver {
         // The old one goes first: both may fall into the same slot.
         self.deadline = None;
         self.deadline = after.map(|after| Deadline::new(&self.link, after));
-    }
-}
-
-pub(super) fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
-        waker.wake();
     }
 }

@@ -21,12 +21,7 @@ pub(super) struct Input {
 impl Input {
     /// Bytes that somebody else had read.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        Self {
-            bytes: bytes.into(),
-            start: 0,
-            end: bytes.len(),
-            shared: false,
-        }
+        Self { bytes: bytes.into(), start: 0, end: bytes.len(), shared: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {

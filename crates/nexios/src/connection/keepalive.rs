@@ -28,13 +28,7 @@ impl Keepalive {
     /// `None`: no pings are wanted.
     pub(super) fn new(config: &Config) -> Option<Self> {
         let wait = config.ping_interval?;
-        Some(Self {
-            heard: false,
-            wrote: false,
-            since_ping: Duration::ZERO,
-            unanswered: None,
-            wait,
-        })
+        Some(Self { heard: false, wrote: false, since_ping: Duration::ZERO, unanswered: None, wait })
     }
 
     /// How long until the next [`check`](Self::check).
@@ -46,15 +40,8 @@ impl Keepalive {
     pub(super) fn check(&mut self, config: &Config, alive: bool) -> Check {
         let interval = config.ping_interval.unwrap_or(Duration::MAX);
         self.since_ping += self.wait;
-        self.unanswered = if alive {
-            None
-        } else {
-            self.unanswered.map(|silence| silence + self.wait)
-        };
-        if self
-            .unanswered
-            .is_some_and(|silence| silence >= config.ping_timeout)
-        {
+        self.unanswered = if alive { None } else { self.unanswered.map(|silence| silence + self.wait) };
+        if self.unanswered.is_some_and(|silence| silence >= config.ping_timeout) {
             return Check::PeerIsGone;
         }
         let ping = self.since_ping >= interval;
@@ -63,10 +50,9 @@ impl Keepalive {
             self.unanswered.get_or_insert(Duration::ZERO);
             (self.heard, self.wrote) = (false, false);
         }
-        let until_timeout = self.unanswered.map_or(Duration::MAX, |silence| {
-            config.ping_timeout.saturating_sub(silence)
-        });
-        self.wait = (interval - self.since_ping).min(until_timeout);
+        let until_timeout =
+            self.unanswered.map_or(Duration::MAX, |silence| config.ping_timeout.saturating_sub(silence));
+        self.wait = interval.saturating_sub(self.since_ping).min(until_timeout);
         if ping { Check::SendPing } else { Check::Wait }
     }
 }
@@ -77,9 +63,8 @@ mod tests {
 
     /// The seconds at which pings leave and the peer is given up, for a peer that is silent after `answers` answers.
     fn check(interval: u64, timeout: u64, answers: usize) -> (Vec<u64>, Option<u64>) {
-        let config = Config::new()
-            .ping_interval(Duration::from_secs(interval))
-            .ping_timeout(Duration::from_secs(timeout));
+        let config =
+            Config::new().ping_interval(Duration::from_secs(interval)).ping_timeout(Duration::from_secs(timeout));
         let mut keepalive = Keepalive::new(&config).unwrap();
         let (mut now, mut pings) = (Duration::ZERO, Vec::new());
         for _ in 0..100 {

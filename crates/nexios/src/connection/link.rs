@@ -3,28 +3,26 @@
 //! The task owns the socket. Everybody else meets it here: messages come out of `inbox`, frames go into `outbound`, and
 //! the lock is held for a few instructions, never over I/O or a wake.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
+use axum::response::Response;
 use bytes::Bytes;
-use nexios_proto::{CloseCode, CloseFrame, MaskKey, Message, Role, encode};
+use nexios_proto::{CloseCode, MaskKey, Message, Role};
+use tokio::sync::oneshot;
 
-use super::outbound::{COPY_MAX, Outbound};
+use super::ending::CloseRequest;
+use super::inbox::Inbox;
+use super::outbound::Outbound;
 use super::transport::Transport;
+use super::waiters::Waiters;
+use crate::Result;
 use crate::config::Config;
-use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
+use crate::disconnect::WebSocketDisconnect;
 use crate::groups::{GroupError, Membership};
 use crate::sender::ConnectionId;
 use crate::websocket::StateError;
-use crate::{Error, Result};
-
-/// Messages that were read ahead of the handler take at most this many bytes; beyond it the socket is not read.
-const READ_AHEAD: usize = 64 * 1024;
-
-/// What a message that was read ahead costs besides its payload.
-const MESSAGE_OVERHEAD: usize = size_of::<Message>();
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -51,12 +49,12 @@ pub(super) struct State {
     pub(super) dropped: bool,
     /// The handler has failed; the error is on its way out through the middleware, and decides the close code.
     pub(super) handler_failed: bool,
+    /// Where the handshake's answer goes; without one, dropping it refuses.
+    pub(super) respond: Option<oneshot::Sender<Response>>,
     /// The socket, once the handshake is over, until the task takes it.
     pub(super) accepted: Option<Box<Accepted>>,
     pub(super) task: Option<Waker>,
-    receiver: Option<Waker>,
-    receiver_waits: bool,
-    room_waiters: Vec<Waker>,
+    pub(super) waiters: Waiters,
     pub(super) memberships: Vec<Membership>,
 }
 
@@ -77,32 +75,13 @@ pub(crate) struct Accepted {
     pub(super) read_ahead: Bytes,
 }
 
-#[derive(Debug)]
-pub(super) struct CloseRequest {
-    pub(super) frame: CloseFrame,
-    pub(super) cause: Cause,
-}
-
-/// Messages that the handler has not taken yet: usually none or one, which needs no list.
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    next: Option<Message>,
-    more: VecDeque<Message>,
-    bytes: usize,
-}
-
-/// What became of a message for somebody else's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Enqueued {
-    Queued,
-    /// No room: nothing was queued.
-    Full,
-    /// The connection is closing, over, or not yet accepted.
-    NotOpen,
-}
-
 impl Link {
-    pub(crate) fn new(role: Role, route: Arc<str>, config: Arc<Config>) -> Arc<Self> {
+    pub(crate) fn new(
+        role: Role,
+        route: Arc<str>,
+        config: Arc<Config>,
+        respond: Option<oneshot::Sender<Response>>,
+    ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             id: ConnectionId::new(NEXT.fetch_add(1, Ordering::Relaxed)),
@@ -119,11 +98,10 @@ impl Link {
                 unexpected: None,
                 dropped: false,
                 handler_failed: false,
+                respond,
                 accepted: None,
                 task: None,
-                receiver: None,
-                receiver_waits: false,
-                room_waiters: Vec::new(),
+                waiters: Waiters::default(),
                 memberships: Vec::new(),
             }),
         })
@@ -155,15 +133,8 @@ impl Link {
     pub(crate) fn add_membership(&self, membership: Membership) -> Result {
         let mut state = self.lock();
         state.check_open()?;
-        if !self
-            .config
-            .groups_per_connection
-            .allows(state.memberships.len() + 1)
-        {
-            return Err(GroupError::TooManyGroups {
-                limit: self.config.groups_per_connection,
-            }
-            .into());
+        if !self.config.groups_per_connection.allows(state.memberships.len() + 1) {
+            return Err(GroupError::TooManyGroups { limit: self.config.groups_per_connection }.into());
         }
         state.memberships.push(membership);
         Ok(())
@@ -171,11 +142,7 @@ impl Link {
 
     pub(crate) fn remove_membership(&self, is: impl Fn(&Membership) -> bool) {
         let mut state = self.lock();
-        let removed = state
-            .memberships
-            .iter()
-            .position(is)
-            .map(|at| state.memberships.swap_remove(at));
+        let removed = state.memberships.iter().position(is).map(|at| state.memberships.swap_remove(at));
         drop(state);
         drop(removed);
     }
@@ -200,13 +167,19 @@ impl Link {
         (self.role == Role::Client).then(|| MaskKey::from(fastrand::u32(..)))
     }
 
+    /// Answers the handshake; false when the client has left, or the handler has returned without an answer.
+    pub(crate) fn respond(&self, response: Response) -> bool {
+        let respond = self.lock().respond.take();
+        respond.is_some_and(|respond| respond.send(response).is_ok())
+    }
+
     /// The handshake is over: the socket goes to the task, and the connection is open.
     pub(crate) fn open(&self, transport: Transport, read_ahead: Bytes) {
         let mut state = self.lock();
-        state.accepted = Some(Box::new(Accepted {
-            transport,
-            read_ahead,
-        }));
+        if matches!(state.phase, Phase::Ended(_)) {
+            return;
+        }
+        state.accepted = Some(Box::new(Accepted { transport, read_ahead }));
         state.phase = match &state.close {
             Some(request) => Phase::Closing(request.expected_end()),
             None => Phase::Open,
@@ -222,198 +195,6 @@ impl Link {
     /// The handler has returned an error or panicked; its `WebSocket` is gone, but middleware may still act on it.
     pub(crate) fn handler_failed(&self) {
         self.lock().handler_failed = true;
-    }
-
-    // ---- receiving
-
-    /// Takes the next message, or leaves `cx` to be woken for it.
-    pub(crate) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Result<Message>> {
-        let mut state = self.lock();
-        state.unexpected = None;
-        if let Some(message) = state.inbox.pop() {
-            return Poll::Ready(Ok(message));
-        }
-        if let Phase::Ended(end) = &state.phase {
-            return Poll::Ready(Err(end.clone().into()));
-        }
-        state.receiver_waits = true;
-        match &mut state.receiver {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    /// Notes that the handler was given what it did not expect: should it end now, that is the close code.
-    pub(crate) fn received_unexpected(&self, code: CloseCode) {
-        self.lock().unexpected = Some(code);
-    }
-
-    // ---- sending
-
-    /// Queues a message of the handler itself; it waits while half of the queue is taken.
-    pub(crate) fn poll_send(&self, cx: &mut Context<'_>, message: &Message) -> Poll<Result> {
-        let mut state = self.lock();
-        if let Err(error) = state.check_open() {
-            return Poll::Ready(Err(error));
-        }
-        if state.queued() > self.config.send_waits_above() {
-            state.room_waiters.push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let first = state.append(message, self.mask_key());
-        self.wake_for_outbound(state, first, cx);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Waits until at most half of the queue is taken.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result> {
-        let mut state = self.lock();
-        if let Err(error) = state.check_open() {
-            return Poll::Ready(Err(error));
-        }
-        if state.queued() > self.config.send_waits_above() {
-            state.room_waiters.push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Queues a message that comes from outside of the handler, without waiting.
-    pub(crate) fn enqueue(&self, message: &Message) -> Enqueued {
-        let append = |outbound: &mut Outbound| append_message(outbound, message, self.mask_key());
-        self.append_with(message.len(), append, Waker::wake)
-    }
-
-    /// Queues a frame that was encoded once for many. The task's waker goes to `wakers`: the caller holds a lock.
-    pub(crate) fn enqueue_shared(&self, frame: &Bytes, wakers: &mut Vec<Waker>) -> Enqueued {
-        self.append_with(
-            frame.len(),
-            |outbound| outbound.append_shared(frame),
-            |waker| wakers.push(waker),
-        )
-    }
-
-    fn append_with(
-        &self,
-        len: usize,
-        append: impl FnOnce(&mut Outbound),
-        wake: impl FnOnce(Waker),
-    ) -> Enqueued {
-        let mut state = self.lock();
-        if !matches!(state.phase, Phase::Open) {
-            return Enqueued::NotOpen;
-        }
-        // A message that is larger than the whole queue still goes to a peer for whom nothing waits.
-        let queued = state.queued();
-        if queued > 0 && queued + len > self.config.outbound_queue {
-            return Enqueued::Full;
-        }
-        let first = state.outbound.is_empty();
-        append(&mut state.outbound);
-        let waker = first.then(|| state.task.clone()).flatten();
-        drop(state);
-        if let Some(waker) = waker {
-            wake(waker);
-        }
-        Enqueued::Queued
-    }
-
-    /// The error that stands for [`Enqueued::NotOpen`].
-    pub(crate) fn why_not_open(&self) -> Error {
-        self.lock()
-            .check_open()
-            .err()
-            .unwrap_or_else(|| WebSocketDisconnect::lost().into())
-    }
-
-    // The task itself writes after each poll of its handler: only others need to wake it.
-    fn wake_for_outbound(&self, state: MutexGuard<'_, State>, first: bool, cx: &Context<'_>) {
-        let waker = match &state.task {
-            Some(task) if first && !task.will_wake(cx.waker()) => Some(task.clone()),
-            _ => None,
-        };
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    // ---- closing
-
-    /// Asks the task to close; false when it was closing or over already.
-    pub(crate) fn request_close(&self, frame: CloseFrame, cause: Cause) -> bool {
-        let mut state = self.lock();
-        if state.close.is_some() || matches!(state.phase, Phase::Closing(_) | Phase::Ended(_)) {
-            return false;
-        }
-        let request = CloseRequest { frame, cause };
-        if matches!(state.phase, Phase::Open) {
-            state.phase = Phase::Closing(request.expected_end());
-        }
-        state.close = Some(request);
-        let waker = state.task.clone();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        true
-    }
-
-    /// The handler has returned: closes with this verdict, or with the one for success. A connection that was never
-    /// accepted is over.
-    pub(crate) fn conclude(&self, verdict: Option<(CloseCode, Cause)>) {
-        let state = self.lock();
-        let (code, cause) = verdict.unwrap_or_else(|| state.verdict_of_ok());
-        let is_open = !matches!(state.phase, Phase::Handshake);
-        drop(state);
-        if is_open {
-            self.request_close(CloseFrame::new(code, ""), cause);
-        } else {
-            self.end(WebSocketDisconnect::lost());
-        }
-    }
-
-    /// The peer did not read what others sent to it.
-    pub(crate) fn close_slow_consumer(&self) {
-        self.request_close(
-            CloseFrame::new(CloseCode::POLICY_VIOLATION, "slow consumer"),
-            Cause::SlowConsumer,
-        );
-    }
-
-    /// Waits for the end of the connection.
-    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<WebSocketDisconnect> {
-        let mut state = self.lock();
-        if let Phase::Ended(end) = &state.phase {
-            return Poll::Ready(end.clone());
-        }
-        state.room_waiters.push(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// How the connection ended, once it has.
-    pub(crate) fn end_value(&self) -> Option<WebSocketDisconnect> {
-        match &self.lock().phase {
-            Phase::Ended(end) => Some(end.clone()),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.lock().phase, Phase::Open)
-    }
-
-    /// The handler's `WebSocket` is gone: the task closes, unless the handler's own result is still to come.
-    pub(crate) fn websocket_dropped(&self) {
-        let mut state = self.lock();
-        state.dropped = true;
-        state.inbox.clear();
-        let waker = state.task.clone();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 
     // ---- timers
@@ -433,12 +214,6 @@ impl Link {
     }
 }
 
-impl CloseRequest {
-    fn expected_end(&self) -> WebSocketDisconnect {
-        WebSocketDisconnect::new(EndedBy::Local, self.cause, None, Some(self.frame.clone()))
-    }
-}
-
 impl State {
     pub(super) fn queued(&self) -> usize {
         self.outbound.len() + self.in_flight
@@ -452,102 +227,9 @@ impl State {
         }
     }
 
-    fn append(&mut self, message: &Message, key: Option<MaskKey>) -> bool {
-        let first = self.outbound.is_empty();
-        append_message(&mut self.outbound, message, key);
-        first
-    }
-
-    /// True while the handler should be given a message before another is parsed.
-    pub(super) fn has_room(&self) -> bool {
-        self.inbox.bytes < READ_AHEAD
-    }
-
     /// Puts a message where `receive` finds it; the waker of a `receive` that waits is the caller's to use.
     pub(super) fn deliver(&mut self, message: Message) -> Option<&Waker> {
         self.inbox.push(message);
-        self.take_receiver()
-    }
-
-    pub(super) fn take_receiver(&mut self) -> Option<&Waker> {
-        std::mem::take(&mut self.receiver_waits)
-            .then_some(self.receiver.as_ref())
-            .flatten()
-    }
-
-    /// The Close frame that the application asked for, or that follows from a `WebSocket` that it dropped.
-    pub(super) fn take_close(&mut self) -> Option<CloseRequest> {
-        if self.dropped
-            && !self.handler_failed
-            && self.close.is_none()
-            && matches!(self.phase, Phase::Open)
-        {
-            let (code, cause) = self.verdict_of_ok();
-            let request = CloseRequest {
-                frame: CloseFrame::new(code, ""),
-                cause,
-            };
-            self.phase = Phase::Closing(request.expected_end());
-            return Some(request);
-        }
-        self.close.take()
-    }
-
-    /// How a connection ends whose handler did not fail.
-    fn verdict_of_ok(&self) -> (CloseCode, Cause) {
-        match self.unexpected {
-            Some(code) => (code, Cause::UnexpectedMessage),
-            None => (CloseCode::NORMAL, Cause::Closed),
-        }
-    }
-
-    pub(super) fn has_room_waiters(&self) -> bool {
-        !self.room_waiters.is_empty()
-    }
-
-    /// Those who wait for room in the queue, or for the end.
-    pub(super) fn take_room_waiters(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.room_waiters)
-    }
-
-    /// Lets go of the wakers: they hold the task's memory.
-    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
-        let mut wakers = self.take_room_waiters();
-        wakers.extend(self.receiver.take());
-        wakers
-    }
-}
-
-impl Inbox {
-    fn pop(&mut self) -> Option<Message> {
-        let message = self.next.take()?;
-        self.bytes -= message.len() + MESSAGE_OVERHEAD;
-        self.next = self.more.pop_front();
-        if self.next.is_none() && self.more.capacity() > 0 {
-            self.more = VecDeque::new();
-        }
-        Some(message)
-    }
-
-    fn push(&mut self, message: Message) {
-        self.bytes += message.len() + MESSAGE_OVERHEAD;
-        if self.next.is_none() {
-            self.next = Some(message);
-        } else {
-            self.more.push_back(message);
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
-
-fn append_message(outbound: &mut Outbound, message: &Message, key: Option<MaskKey>) {
-    if key.is_some() || message.len() <= COPY_MAX {
-        outbound.append_with(|tail| encode::message(message, key, tail));
-    } else {
-        outbound.append_with(|tail| encode::message_header(message, tail));
-        outbound.append_shared(&message.clone().into_bytes());
+        self.waiters.take_receiver()
     }
 }

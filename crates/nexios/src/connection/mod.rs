@@ -11,16 +11,21 @@
 
 mod closing;
 mod driver;
+mod ending;
+mod inbox;
 mod input;
 mod keepalive;
 mod link;
 mod outbound;
 mod registry;
+mod sending;
 mod task;
 mod transport;
+mod waiters;
 mod wheel;
 
-pub(crate) use link::{Enqueued, Link};
+pub(crate) use link::Link;
 pub(crate) use registry::Registry;
+pub(crate) use sending::Enqueued;
 pub(crate) use task::ConnectionTask;
 pub(crate) use transport::Transport;

@@ -42,14 +42,31 @@ impl Outbound {
         self.len += self.tail.len() - before;
     }
 
-    /// Appends bytes without copying them, unless they are few.
+    /// Appends bytes that many connections may share: a few are copied, more are only counted once more.
     pub(crate) fn append_shared(&mut self, bytes: &Bytes) {
         if bytes.len() <= COPY_MAX {
-            return self.append_with(|tail| tail.extend_from_slice(bytes));
+            self.append_with(|tail| tail.extend_from_slice(bytes));
+        } else {
+            self.append_owned(bytes.clone());
         }
+    }
+
+    /// Appends bytes without copying them.
+    pub(crate) fn append_owned(&mut self, bytes: Bytes) {
         self.close_tail();
         self.len += bytes.len();
-        self.chunks.push_back(bytes.clone());
+        self.chunks.push_back(bytes);
+    }
+
+    /// Appends all that `other` holds, and leaves it empty.
+    pub(super) fn append_all(&mut self, other: &mut Self) {
+        if self.is_empty() {
+            return std::mem::swap(self, other);
+        }
+        self.close_tail();
+        self.chunks.append(&mut other.chunks);
+        self.tail = std::mem::take(&mut other.tail);
+        self.len += std::mem::take(&mut other.len);
     }
 
     fn close_tail(&mut self) {
@@ -90,16 +107,9 @@ impl Outbound {
 
     /// Fills `slices` with the buffers in order and returns how many there are.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let buffers = self
-            .chunks
-            .iter()
-            .map(|chunk| &chunk[..])
-            .chain(std::iter::once(&self.tail[..]));
+        let buffers = self.chunks.iter().map(|chunk| &chunk[..]).chain(std::iter::once(&self.tail[..]));
         let mut count = 0;
-        for (slot, buffer) in slices
-            .iter_mut()
-            .zip(buffers.filter(|buffer| !buffer.is_empty()))
-        {
+        for (slot, buffer) in slices.iter_mut().zip(buffers.filter(|buffer| !buffer.is_empty())) {
             *slot = IoSlice::new(buffer);
             count += 1;
         }
@@ -132,10 +142,7 @@ mod tests {
         while !outbound.is_empty() {
             let mut slices = [IoSlice::new(&[]); 4];
             let count = outbound.slices(&mut slices);
-            let bytes: Vec<u8> = slices[..count]
-                .iter()
-                .flat_map(|slice| slice.to_vec())
-                .collect();
+            let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
             let n = step.min(bytes.len());
             all.extend_from_slice(&bytes[..n]);
             outbound.advance(n);
@@ -148,13 +155,10 @@ mod tests {
         for step in [1, 3, 100, 5_000, 100_000] {
             let mut outbound = Outbound::default();
             let mut expected = Vec::new();
-            for (i, len) in [10, COPY_MAX + 1, 5, 0, COPY_MAX, 2 * COPY_MAX]
-                .into_iter()
-                .enumerate()
-            {
+            for (i, len) in [10, COPY_MAX + 1, 5, 0, COPY_MAX, 2 * COPY_MAX].into_iter().enumerate() {
                 let bytes = Bytes::from(vec![u8::try_from(i).unwrap(); len]);
-                outbound.append_shared(&bytes);
                 expected.extend_from_slice(&bytes);
+                outbound.append_shared(&bytes);
             }
             assert_eq!(outbound.len(), expected.len());
             assert_eq!(written(&mut outbound, step), expected, "step {step}");
@@ -165,16 +169,9 @@ mod tests {
     fn what_has_been_written_holds_no_buffer() {
         let mut outbound = Outbound::default();
         outbound.append_with(|tail| tail.extend_from_slice(b"hello"));
-        outbound.append_shared(&Bytes::from(vec![1; COPY_MAX + 1]));
+        outbound.append_owned(Bytes::from(vec![1; COPY_MAX + 1]));
         let len = outbound.len();
         outbound.advance(len);
-        assert_eq!(
-            (
-                outbound.tail.capacity(),
-                outbound.chunks.capacity(),
-                outbound.len()
-            ),
-            (0, 0, 0)
-        );
+        assert_eq!((outbound.tail.capacity(), outbound.chunks.capacity(), outbound.len()), (0, 0, 0));
     }
 }

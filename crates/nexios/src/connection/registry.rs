@@ -35,10 +35,7 @@ impl Registry {
         let id = link.id();
         self.count.fetch_add(1, Ordering::AcqRel);
         self.shard(id).insert(id, Arc::clone(link));
-        Registration {
-            registry: Arc::clone(self),
-            id,
-        }
+        Registration { registry: Arc::clone(self), id }
     }
 
     pub(crate) fn len(&self) -> usize {

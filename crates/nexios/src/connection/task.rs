@@ -27,6 +27,7 @@ pub(crate) struct ConnectionTask {
     _registration: Option<Registration>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a connection is open nearly always: a box would be one allocation more")]
 enum Io {
     /// Not accepted yet.
     Handshake,
@@ -36,30 +37,14 @@ enum Io {
 
 impl ConnectionTask {
     /// The task of a connection that the server has been asked for.
-    pub(crate) fn serve(
-        link: Arc<Link>,
-        handler: HandlerFuture,
-        registration: Registration,
-    ) -> Self {
+    pub(crate) fn serve(link: Arc<Link>, handler: HandlerFuture, registration: Registration) -> Self {
         let registration = Some(registration);
-        Self {
-            link,
-            handler: Some(handler),
-            io: Io::Handshake,
-            knows_waker: false,
-            _registration: registration,
-        }
+        Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, _registration: registration }
     }
 
     /// The task of a client's connection, whose `WebSocket` is used elsewhere.
     pub(crate) fn client(link: Arc<Link>) -> Self {
-        Self {
-            link,
-            handler: None,
-            io: Io::Handshake,
-            knows_waker: false,
-            _registration: None,
-        }
+        Self { link, handler: None, io: Io::Handshake, knows_waker: false, _registration: None }
     }
 
     fn poll_handler(&mut self, cx: &mut Context<'_>) {
@@ -77,9 +62,7 @@ impl ConnectionTask {
         if matches!(self.io, Io::Handshake) {
             let accepted = self.link.lock().accepted.take();
             match accepted {
-                Some(accepted) => {
-                    self.io = Io::Open(Driver::new(Arc::clone(&self.link), *accepted))
-                }
+                Some(accepted) => self.io = Io::Open(Driver::new(Arc::clone(&self.link), *accepted)),
                 None if self.handler.is_some() => return Progress::Waiting,
                 None => return Progress::Over,
             }
@@ -116,26 +99,20 @@ impl Future for ConnectionTask {
             return Poll::Pending;
         }
         this.io = Io::Over;
-        if this.handler.is_some() {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        if this.handler.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
 impl Drop for ConnectionTask {
     fn drop(&mut self) {
         // A runtime that ends drops its tasks: whoever still holds a sender learns that nobody writes any more.
-        self.link.end(WebSocketDisconnect::lost());
+        self.link.end(&WebSocketDisconnect::lost());
         self.link.lock().task = None;
     }
 }
 
 impl fmt::Debug for ConnectionTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectionTask")
-            .field("id", &self.link.id())
-            .finish_non_exhaustive()
+        f.debug_struct("ConnectionTask").field("id", &self.link.id()).finish_non_exhaustive()
     }
 }

@@ -49,9 +49,7 @@ impl Deadline {
         let id = link.id();
         let is_first = {
             let mut slots = wheel.slots();
-            let is_first = slots
-                .first_key_value()
-                .is_none_or(|(first, _)| tick < *first);
+            let is_first = slots.first_key_value().is_none_or(|(first, _)| tick < *first);
             slots.entry(tick).or_default().insert(id, Arc::clone(link));
             is_first
         };
@@ -65,9 +63,7 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         let mut slots = self.wheel.slots();
-        let removed = slots
-            .get_mut(&self.tick)
-            .and_then(|slot| slot.remove(&self.id));
+        let removed = slots.get_mut(&self.tick).and_then(|slot| slot.remove(&self.id));
         if slots.get(&self.tick).is_some_and(HashMap::is_empty) {
             slots.remove(&self.tick);
         }
@@ -89,11 +85,7 @@ impl Wheel {
             {
                 return wheel;
             }
-            let wheel = Arc::new(Self {
-                start: Instant::now(),
-                slots: Mutex::default(),
-                earlier: Notify::new(),
-            });
+            let wheel = Arc::new(Self { start: Instant::now(), slots: Mutex::default(), earlier: Notify::new() });
             *current = Some((runtime, Arc::downgrade(&wheel)));
             tokio::spawn(Self::run(Arc::clone(&wheel)));
             wheel

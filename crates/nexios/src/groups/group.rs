@@ -61,9 +61,7 @@ impl Group {
         if members.contains(link.id()) {
             return Ok(());
         }
-        link.add_membership(Membership {
-            group: Arc::clone(&group),
-        })?;
+        link.add_membership(Membership { group: Arc::clone(&group) })?;
         members.insert(Arc::clone(link));
         Ok(())
     }
@@ -110,14 +108,12 @@ impl Group {
 
     /// Sends a text message to every member but this connection.
     pub async fn send_text_except(&self, except: &WebSocket, text: impl Into<Utf8Bytes>) -> Result {
-        self.publish(Message::Text(text.into()), Some(except.id()))
-            .await
+        self.publish(Message::Text(text.into()), Some(except.id())).await
     }
 
     /// Sends a binary message to every member but this connection.
     pub async fn send_bytes_except(&self, except: &WebSocket, bytes: impl Into<Bytes>) -> Result {
-        self.publish(Message::Binary(bytes.into()), Some(except.id()))
-            .await
+        self.publish(Message::Binary(bytes.into()), Some(except.id())).await
     }
 
     /// Sends a value as JSON to every member but this connection.
@@ -125,22 +121,14 @@ impl Group {
     /// # Errors
     ///
     /// [`Error::Json`](crate::Error::Json) when the value cannot be written as JSON.
-    pub async fn send_json_except(
-        &self,
-        except: &WebSocket,
-        value: &(impl Serialize + ?Sized),
-    ) -> Result {
-        self.send_text_except(except, JsonError::encode(value)?)
-            .await
+    pub async fn send_json_except(&self, except: &WebSocket, value: &(impl Serialize + ?Sized)) -> Result {
+        self.send_text_except(except, JsonError::encode(value)?).await
     }
 
     /// How many connections are in the group.
     pub async fn len(&self) -> Result<usize> {
         self.check_name()?;
-        Ok(self
-            .groups
-            .find(&self.name)
-            .map_or(0, |group| group.members().len()))
+        Ok(self.groups.find(&self.name).map_or(0, |group| group.members().len()))
     }
 
     /// True when nobody is in the group.
@@ -154,11 +142,7 @@ impl Group {
         let Some(group) = self.groups.find(&self.name) else {
             return Ok(Vec::new());
         };
-        let members = group
-            .members()
-            .iter()
-            .map(|link| Sender::new(Arc::clone(link)))
-            .collect();
+        let members = group.members().iter().map(|link| Sender::new(Arc::clone(link))).collect();
         Ok(members)
     }
 
@@ -179,21 +163,13 @@ impl Group {
 
     fn check_name(&self) -> Result<(), GroupError> {
         let len = self.name.len();
-        if (1..=MAX_NAME).contains(&len) {
-            Ok(())
-        } else {
-            Err(GroupError::InvalidName { len })
-        }
+        if (1..=MAX_NAME).contains(&len) { Ok(()) } else { Err(GroupError::InvalidName { len }) }
     }
 }
 
 impl GroupInner {
     pub(super) fn new(groups: Weak<GroupsInner>, name: Arc<str>) -> Self {
-        Self {
-            groups,
-            name,
-            members: Mutex::default(),
-        }
+        Self { groups, name, members: Mutex::default() }
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
@@ -216,16 +192,12 @@ impl Drop for GroupInner {
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Group").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for GroupInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupInner")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("GroupInner").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -59,14 +59,9 @@ impl Members {
 
     /// Queues a frame for every member but one; what is left to do for them is the caller's, after its lock.
     pub(super) fn enqueue(&self, frame: &Bytes, except: Option<ConnectionId>) -> Enqueuing {
-        let mut after = Enqueuing {
-            wakers: Vec::with_capacity(self.list.len()),
-            slow: Vec::new(),
-        };
+        let mut after = Enqueuing { wakers: Vec::with_capacity(self.list.len()), slow: Vec::new() };
         for link in &self.list {
-            if Some(link.id()) != except
-                && link.enqueue_shared(frame, &mut after.wakers) == Enqueued::Full
-            {
+            if Some(link.id()) != except && link.enqueue_shared(frame, &mut after.wakers) == Enqueued::Full {
                 after.slow.push(Arc::clone(link));
             }
         }

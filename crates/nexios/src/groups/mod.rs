@@ -75,12 +75,7 @@ pub enum GroupError {
 impl Groups {
     pub(crate) fn new() -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
-        Self {
-            inner: Arc::new(GroupsInner {
-                hasher: RandomState::new(),
-                shards,
-            }),
-        }
+        Self { inner: Arc::new(GroupsInner { hasher: RandomState::new(), shards }) }
     }
 
     /// The group of this name. It need not exist: it comes into being with its first member. A name that is empty or
@@ -91,11 +86,7 @@ impl Groups {
 
     /// How many groups have members.
     pub fn len(&self) -> usize {
-        self.inner
-            .shards
-            .iter()
-            .map(|shard| lock(shard).len())
-            .sum()
+        self.inner.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// True when no group has a member.
@@ -128,10 +119,7 @@ impl GroupsInner {
     /// The last member of a group is gone. Another one may have made it anew meanwhile: that one stays.
     fn forget(&self, name: &str) {
         let mut names = self.shard(name);
-        if names
-            .get(name)
-            .is_some_and(|group| group.strong_count() == 0)
-        {
+        if names.get(name).is_some_and(|group| group.strong_count() == 0) {
             names.remove(name);
         }
     }
@@ -143,9 +131,7 @@ fn lock(shard: &Mutex<Names>) -> MutexGuard<'_, Names> {
 
 impl fmt::Debug for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Groups")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Groups").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -154,10 +140,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Groups {
 
     /// The groups of the app that serves the request; outside of a Nexios app there are none (500).
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, StatusCode> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+        parts.extensions.get::<Self>().cloned().ok_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }

@@ -39,12 +39,7 @@ pub(crate) struct BoundRoute {
 
 impl BoundRoute {
     pub(super) fn new(path: String, config: Config, chain: Chain, app: &Arc<AppContext>) -> Self {
-        Self {
-            path: path.into(),
-            config: Arc::new(config),
-            chain: Arc::new(chain),
-            app: Arc::clone(app),
-        }
+        Self { path: path.into(), config: Arc::new(config), chain: Arc::new(chain), app: Arc::clone(app) }
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -55,8 +50,9 @@ impl BoundRoute {
     pub(crate) async fn respond(self: Arc<Self>, request: Request) -> Result<Response, Infallible> {
         let (mut parts, _body) = request.into_parts();
         let answer = match validate(&mut parts) {
-            Ok((handshake, answer)) => {
-                self.start(parts, handshake);
+            Ok(handshake) => {
+                let (respond, answer) = oneshot::channel();
+                self.start(parts, handshake, respond);
                 answer.await
             }
             Err(refusal) => return Ok(refusal),
@@ -67,20 +63,14 @@ impl BoundRoute {
 
     /// Starts the connection's task. It goes on when the client leaves before the answer, so that a handler's
     /// `accept` can say so and what surrounds it can clean up.
-    fn start(self: Arc<Self>, mut parts: request::Parts, handshake: Handshake) {
-        let link = Link::new(
-            Role::Server,
-            Arc::clone(&self.path),
-            Arc::clone(&self.config),
-        );
+    fn start(self: Arc<Self>, mut parts: request::Parts, handshake: Handshake, respond: oneshot::Sender<Response>) {
+        let link = Link::new(Role::Server, Arc::clone(&self.path), Arc::clone(&self.config), Some(respond));
         let registration = self.app.connections.register(&link);
         parts.extensions.insert(self.app.groups.clone());
         let handler = {
             let link = Arc::clone(&link);
             async move {
-                let websocket =
-                    WebSocket::new(Arc::clone(&link), self.app.groups.clone(), handshake, parts)
-                        .await;
+                let websocket = WebSocket::new(Arc::clone(&link), self.app.groups.clone(), handshake, parts).await;
                 let result = self.chain.start(websocket).await;
                 self.conclude(&link, result);
             }
@@ -90,9 +80,7 @@ impl BoundRoute {
 
     /// What a handler's result means for its connection. A disconnect inside an error is a normal end.
     fn conclude(&self, link: &Link, result: Result) {
-        let failure = result
-            .err()
-            .and_then(|error| Some((error.verdict()?, error)));
+        let failure = result.err().and_then(|error| Some((error.verdict()?, error)));
         if let Some((_, error)) = &failure {
             let text = error.to_string();
             tracing::error!(route = &*self.path, id = %link.id(), error = %text.escape_debug(), "handler failed");
@@ -104,29 +92,22 @@ impl BoundRoute {
     }
 }
 
-/// The handshake and its answer, or the refusal.
-fn validate(
-    parts: &mut request::Parts,
-) -> Result<(Handshake, oneshot::Receiver<Response>), Response> {
+/// The handshake, or the refusal.
+#[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
+fn validate(parts: &mut request::Parts) -> Result<Handshake, Response> {
     let version = match parts.version {
         Version::HTTP_2 => HttpVersion::Http2,
         Version::HTTP_11 => HttpVersion::Http11,
         _ => HttpVersion::Http10,
     };
-    let request = server::Request {
-        method: parts.method.as_str(),
-        version,
-        headers: header_pairs(&parts.headers),
-    };
+    let request = server::Request { method: parts.method.as_str(), version, headers: header_pairs(&parts.headers) };
     let valid = server::validate(&request).map_err(|error| {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
         let headers = error.response_headers().iter().copied();
         let mut response = (status, format!("{error}\n")).into_response();
         for (name, value) in headers {
             if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
-                response
-                    .headers_mut()
-                    .insert(name, HeaderValue::from_static(value));
+                response.headers_mut().insert(name, HeaderValue::from_static(value));
             }
         }
         closing(response)
@@ -135,22 +116,11 @@ fn validate(
         // A server, or a layer, that cannot hand over its connection.
         return Err(closing(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
     };
-    let (respond, answer) = oneshot::channel();
-    Ok((
-        Handshake {
-            respond,
-            upgrade,
-            accept_key: valid.accept,
-        },
-        answer,
-    ))
+    Ok(Handshake { upgrade, accept_key: valid.accept })
 }
 
 /// Nothing that follows a refused upgrade is taken for another request.
 fn closing(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .entry(CONNECTION)
-        .or_insert(HeaderValue::from_static("close"));
+    response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
     response
 }

@@ -41,12 +41,7 @@ where
                 Arc::new(move |websocket| Box::pin(handler.clone().call(websocket, state.clone())));
             bound
         };
-        Self {
-            path: path.into(),
-            bind: Arc::new(bind),
-            middleware: Vec::new(),
-            config: None,
-        }
+        Self { path: path.into(), bind: Arc::new(bind), middleware: Vec::new(), config: None }
     }
 
     /// Adds middleware for this route alone: inside of the routers' and the app's, in the order of adding.

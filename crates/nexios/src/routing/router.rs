@@ -32,11 +32,7 @@ where
 {
     /// A router without routes.
     pub fn new() -> Self {
-        Self {
-            routes: Vec::new(),
-            mounted: Vec::new(),
-            middleware: Vec::new(),
-        }
+        Self { routes: Vec::new(), mounted: Vec::new(), middleware: Vec::new() }
     }
 
     /// Adds a handler at a path; see [`Handler`] for what a handler is.
@@ -75,23 +71,11 @@ where
     }
 
     /// All routes with their whole paths, their state and the middleware around them, outermost first.
-    pub(crate) fn bind(
-        &self,
-        app: &Arc<AppContext>,
-        config: &Config,
-        state: &S,
-    ) -> Vec<BoundRoute> {
+    pub(crate) fn bind(&self, app: &Arc<AppContext>, config: &Config, state: &S) -> Vec<BoundRoute> {
         let mut bound = Vec::new();
         self.bind_below("", &[], &mut |path, route, outer| {
-            let middleware = outer
-                .iter()
-                .chain(&route.middleware)
-                .map(|one| one.bind(state.clone()))
-                .collect();
-            let chain = Chain {
-                middleware,
-                handler: (route.bind)(state.clone()),
-            };
+            let middleware = outer.iter().chain(&route.middleware).map(|one| one.bind(state.clone())).collect();
+            let chain = Chain { middleware, handler: (route.bind)(state.clone()) };
             let config = route.config.as_ref().unwrap_or(config).clone();
             bound.push(BoundRoute::new(path, config, chain, app));
         });
@@ -150,9 +134,7 @@ mod tests {
 
     #[test]
     fn prefix_and_path_are_joined_by_one_slash() {
-        let check = |prefix, path, expected: &str| {
-            assert_eq!(join(prefix, path), expected, "{prefix:?} + {path:?}")
-        };
+        let check = |prefix, path, expected: &str| assert_eq!(join(prefix, path), expected, "{prefix:?} + {path:?}");
         check("", "/chat", "/chat");
         check("/", "/chat", "/chat");
         check("/api", "/chat", "/api/chat");

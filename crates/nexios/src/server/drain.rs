@@ -20,10 +20,7 @@ pub struct AppHandle {
 
 impl AppHandle {
     pub(crate) fn new(connections: Arc<Registry>) -> Self {
-        Self {
-            connections,
-            shutdown: CancellationToken::new(),
-        }
+        Self { connections, shutdown: CancellationToken::new() }
     }
 
     /// Shuts the app down: no more connections are taken, and each open one is closed with 1001 behind what is queued
@@ -49,16 +46,9 @@ impl AppHandle {
     /// Closes what was accepted while the app shut down, and waits for the end of all.
     pub(super) async fn drained(&self) {
         self.connections.close_all(&Registry::going_away());
-        if tokio::time::timeout(DEADLINE, self.connections.wait_empty())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(DEADLINE, self.connections.wait_empty()).await.is_err() {
             let left = self.connection_count();
-            tracing::warn!(
-                left,
-                "handlers did not return within {} s of the shutdown",
-                DEADLINE.as_secs()
-            );
+            tracing::warn!(left, "handlers did not return within {} s of the shutdown", DEADLINE.as_secs());
         }
     }
 }

@@ -36,17 +36,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(router: axum::Router, config: Config, handle: AppHandle) -> Self {
+    pub(crate) fn new(router: axum::Router, config: &Config, handle: AppHandle) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(config.handshake_timeout)
             .max_buf_size(HEAD_MAX)
             .max_headers(HEADERS_MAX);
-        Self {
-            router,
-            http,
-            handle,
-        }
+        Self { router, http, handle }
     }
 
     /// Accepts until shutdown, then drains.
@@ -59,8 +55,7 @@ impl Server {
 
     /// Speaks HTTP on a socket until it ends or becomes a WebSocket.
     pub(crate) async fn serve_tcp(self, stream: TcpStream, peer: SocketAddr) {
-        self.serve_connection(TokioIo::new(stream), Some(peer))
-            .await;
+        self.serve_connection(TokioIo::new(stream), Some(peer)).await;
     }
 
     /// Speaks HTTP on anything that is like a socket.
@@ -72,11 +67,7 @@ impl Server {
     where
         I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
     {
-        let Self {
-            router,
-            http,
-            handle,
-        } = self;
+        let Self { router, http, handle } = self;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             if let Some(peer) = peer {
                 request.extensions_mut().insert(ConnectInfo(peer));

@@ -18,24 +18,15 @@ pub(crate) fn run(server: &Server, bind: Option<String>) -> Result {
     log_to_stderr();
     let address = listen::address(bind)?;
     // Elsewhere than on Linux a shared port does not spread connections.
-    let workers = if cfg!(target_os = "linux") {
-        thread::available_parallelism().map_or(1, usize::from)
-    } else {
-        1
-    };
+    let workers = if cfg!(target_os = "linux") { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
     let listeners = listen::listeners(address, workers)?;
     if let Some(listener) = listeners.first() {
-        tracing::info!(
-            "Nexios listens on http://{} with {workers} workers",
-            listener.local_addr()?
-        );
+        tracing::info!("Nexios listens on http://{} with {workers} workers", listener.local_addr()?);
     }
     let signals = runtime()?;
     let _guard = signals.enter();
-    let workers = listeners
-        .into_iter()
-        .map(|listener| worker(server.clone(), listener))
-        .collect::<io::Result<Vec<_>>>()?;
+    let workers =
+        listeners.into_iter().map(|listener| worker(server.clone(), listener)).collect::<io::Result<Vec<_>>>()?;
     let handle = server.handle.clone();
     signals.spawn(async move {
         if let Err(error) = wait_for_signal().await {
@@ -59,38 +50,29 @@ fn runtime() -> io::Result<Runtime> {
 /// A thread with a runtime that serves a listener. Its connections never leave it.
 fn worker(server: Server, listener: TcpListener) -> io::Result<JoinHandle<Result>> {
     let runtime = runtime()?;
-    thread::Builder::new()
-        .name("nexios-worker".to_owned())
-        .spawn(move || {
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                server.serve(listener).await
-            })
+    thread::Builder::new().name("nexios-worker".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            server.serve(listener).await
         })
+    })
 }
 
 async fn join(workers: Vec<JoinHandle<Result>>) -> Result {
     let wait = tokio::task::spawn_blocking(move || {
-        let results = workers
+        let results = workers.into_iter().map(JoinHandle::join).collect::<Vec<_>>();
+        results
             .into_iter()
-            .map(JoinHandle::join)
-            .collect::<Vec<_>>();
-        results.into_iter().try_for_each(|result| {
-            result.unwrap_or_else(|_| Err(crate::Error::other("a worker panicked")))
-        })
+            .try_for_each(|result| result.unwrap_or_else(|_| Err(crate::Error::other("a worker panicked"))))
     });
-    wait.await
-        .unwrap_or_else(|error| Err(crate::Error::other(error)))
+    wait.await.unwrap_or_else(|error| Err(crate::Error::other(error)))
 }
 
 #[cfg(unix)]
 async fn wait_for_signal() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
@@ -108,9 +90,7 @@ fn log_to_stderr() {
     use std::io::IsTerminal;
 
     if !tracing::dispatcher::has_been_set() {
-        let builder = tracing_subscriber::fmt()
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal());
+        let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
         // An error means that somebody else was faster: then theirs stands.
         let _ = builder.try_init();
     }

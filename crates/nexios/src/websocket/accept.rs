@@ -6,7 +6,6 @@ use http::{StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use nexios_proto::handshake::AcceptKey;
 use nexios_proto::{CloseCode, CloseFrame, Utf8Bytes};
-use tokio::sync::oneshot;
 
 use super::error::{AcceptError, StateError};
 use super::{Phase, WebSocket};
@@ -17,7 +16,6 @@ use crate::{Error, Result};
 /// A valid opening handshake that waits for its answer.
 #[derive(Debug)]
 pub(crate) struct Handshake {
-    pub(crate) respond: oneshot::Sender<Response>,
     pub(crate) upgrade: OnUpgrade,
     pub(crate) accept_key: AcceptKey,
 }
@@ -65,20 +63,14 @@ impl Accept {
 }
 
 fn parse_header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), AcceptError> {
-    let parsed = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| AcceptError::InvalidHeaderName(name.to_owned()))?;
-    let is_framing = [
-        header::CONNECTION,
-        header::UPGRADE,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-    ]
-    .contains(&parsed);
+    let parsed =
+        HeaderName::from_bytes(name.as_bytes()).map_err(|_| AcceptError::InvalidHeaderName(name.to_owned()))?;
+    let is_framing =
+        [header::CONNECTION, header::UPGRADE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(&parsed);
     if is_framing || parsed.as_str().starts_with("sec-websocket-") {
         return Err(AcceptError::ReservedHeader(name.to_owned()));
     }
-    let value = HeaderValue::from_bytes(value)
-        .map_err(|_| AcceptError::InvalidHeaderValue(name.to_owned()))?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| AcceptError::InvalidHeaderValue(name.to_owned()))?;
     Ok((parsed, value))
 }
 
@@ -112,11 +104,7 @@ impl WebSocket {
             Phase::Accepted => return Err(StateError::AlreadyAccepted.into()),
             Phase::Refused => return Err(StateError::Refused.into()),
         }
-        let Accept {
-            subprotocol,
-            mut headers,
-            error,
-        } = accept;
+        let Accept { subprotocol, mut headers, error } = accept;
         if let Some(error) = error {
             return Err(error.into());
         }
@@ -131,13 +119,12 @@ impl WebSocket {
         let Some(handshake) = self.answer() else {
             return Err(StateError::Refused.into());
         };
-        let upgraded = handshake.upgrade(headers).await;
-        let Ok(upgraded) = upgraded else {
-            // Whoever held on to a sender learns it as well.
-            let end = WebSocketDisconnect::lost();
-            self.inner.link.end(end.clone());
-            return Err(end.into());
-        };
+        let Some(response) = handshake.response(headers) else { return Err(StateError::Refused.into()) };
+        let left = || self.inner.link.lost();
+        if !self.inner.link.respond(response) {
+            return Err(left());
+        }
+        let Ok(upgraded) = handshake.upgrade.await else { return Err(left()) };
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
         self.inner.phase = Phase::Accepted;
         self.inner.link.open(transport, read_ahead);
@@ -157,20 +144,15 @@ impl WebSocket {
         if matches!(self.inner.phase, Phase::Accepted) {
             return Err(StateError::AlreadyAccepted.into());
         }
-        let Some(handshake) = self.answer() else {
+        if self.answer().is_none() {
             return Err(StateError::Refused.into());
-        };
+        }
         let mut response = response.into_response();
         // Whatever follows on this connection was meant for a socket, not for HTTP.
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        let end = WebSocketDisconnect::lost();
-        self.inner.link.end(end.clone());
-        handshake
-            .respond
-            .send(response)
-            .map_err(|_| Error::from(end))
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let is_sent = self.link().respond(response);
+        let error = self.link().lost();
+        if is_sent { Ok(()) } else { Err(error) }
     }
 
     /// Closes the connection: before `accept` it answers 403; after it, it sends a Close frame behind what was sent
@@ -187,11 +169,7 @@ impl WebSocket {
     ///
     /// [`Error::Disconnect`] when the connection had ended before; [`Error::State`] when it was refused or closed
     /// before.
-    pub async fn close(
-        &mut self,
-        code: impl Into<CloseCode>,
-        reason: impl Into<Utf8Bytes>,
-    ) -> Result {
+    pub async fn close(&mut self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Result {
         if matches!(self.inner.phase, Phase::Handshake(_)) {
             return self.reject(StatusCode::FORBIDDEN).await;
         }
@@ -207,10 +185,7 @@ impl WebSocket {
 
     /// The ending that goes with a handler's result, before the framework acts on it.
     pub(crate) fn expected_end(&self, result: &Result) -> WebSocketDisconnect {
-        let found = self
-            .link()
-            .end_value()
-            .or_else(|| result.as_ref().err()?.disconnect().cloned());
+        let found = self.link().end_value().or_else(|| result.as_ref().err()?.disconnect().cloned());
         found.unwrap_or_else(|| {
             let verdict = result.as_ref().err().and_then(Error::verdict);
             let (code, cause) = verdict.unwrap_or((CloseCode::NORMAL, Cause::Closed));
@@ -231,19 +206,15 @@ impl WebSocket {
 }
 
 impl Handshake {
-    async fn upgrade(self, headers: HeaderMap) -> Result<hyper::upgrade::Upgraded, Left> {
+    /// The answer that accepts (RFC 6455 §4.2.2).
+    fn response(&self, headers: HeaderMap) -> Option<Response> {
         let mut response = Response::new(axum::body::Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
         let answer = response.headers_mut();
         answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let key = HeaderValue::from_str(&self.accept_key).map_err(|_| Left)?;
-        answer.insert(header::SEC_WEBSOCKET_ACCEPT, key);
-        self.respond.send(response).map_err(|_| Left)?;
-        self.upgrade.await.map_err(|_| Left)
+        answer.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&self.accept_key).ok()?);
+        Some(response)
     }
 }
-
-/// The client is not there any more.
-struct Left;

@@ -81,30 +81,39 @@ impl std::fmt::Display for MessageType {
 
 /// A text that is no JSON, or not the JSON that was expected; or a value that has no JSON form.
 #[derive(Debug, thiserror::Error)]
-#[error("invalid JSON: {0}")]
-pub struct JsonError(#[source] serde_json::Error);
+#[error("invalid JSON: {error}")]
+pub struct JsonError {
+    #[source]
+    error: serde_json::Error,
+    is_received: bool,
+}
 
 impl JsonError {
     pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> Result<T> {
-        serde_json::from_str(text).map_err(|error| Self(error).into())
+        serde_json::from_str(text).map_err(|error| Self { error, is_received: true }.into())
     }
 
     pub(crate) fn encode(value: &(impl Serialize + ?Sized)) -> Result<String> {
-        serde_json::to_string(value).map_err(|error| Self(error).into())
+        serde_json::to_string(value).map_err(|error| Self { error, is_received: false }.into())
+    }
+
+    /// True for a message of the peer's, false for a value of the application's that has no JSON form.
+    pub fn is_received(&self) -> bool {
+        self.is_received
     }
 
     /// The line of the message, from 1; 0 when a value could not be written.
     pub fn line(&self) -> usize {
-        self.0.line()
+        self.error.line()
     }
 
     /// The column in that line, from 1.
     pub fn column(&self) -> usize {
-        self.0.column()
+        self.error.column()
     }
 
     /// True for valid JSON of another shape than the one that was expected.
     pub fn is_data(&self) -> bool {
-        self.0.is_data()
+        self.error.is_data()
     }
 }

@@ -19,10 +19,7 @@ pub struct Messages<'a> {
 
 impl<'a> Messages<'a> {
     pub(super) fn new(websocket: &'a mut WebSocket) -> Self {
-        Self {
-            websocket,
-            done: false,
-        }
+        Self { websocket, done: false }
     }
 
     /// The next message, as `StreamExt::next` gives it, without that trait.

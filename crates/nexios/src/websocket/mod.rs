@@ -58,53 +58,17 @@ struct Request {
 
 impl WebSocket {
     /// A connection whose handshake waits for an answer.
-    pub(crate) async fn new(
-        link: Arc<Link>,
-        groups: Groups,
-        handshake: Handshake,
-        mut parts: request::Parts,
-    ) -> Self {
+    pub(crate) async fn new(link: Arc<Link>, groups: Groups, handshake: Handshake, mut parts: request::Parts) -> Self {
         let path = path_params(&mut parts).await;
-        let peer = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0);
-        let request = Request {
-            parts,
-            query: OnceLock::new(),
-            path,
-            peer,
-        };
-        Self {
-            inner: Box::new(Inner {
-                link,
-                groups,
-                phase: Phase::Handshake(Box::new(handshake)),
-                request,
-            }),
-        }
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let request = Request { parts, query: OnceLock::new(), path, peer };
+        Self { inner: Box::new(Inner { link, groups, phase: Phase::Handshake(Box::new(handshake)), request }) }
     }
 
     /// A client's connection, which is open already.
-    pub(crate) fn connected(
-        link: Arc<Link>,
-        parts: request::Parts,
-        peer: Option<SocketAddr>,
-    ) -> Self {
-        let request = Request {
-            parts,
-            query: OnceLock::new(),
-            path: Params::default(),
-            peer,
-        };
-        Self {
-            inner: Box::new(Inner {
-                link,
-                groups: Groups::new(),
-                phase: Phase::Accepted,
-                request,
-            }),
-        }
+    pub(crate) fn connected(link: Arc<Link>, parts: request::Parts, peer: Option<SocketAddr>) -> Self {
+        let request = Request { parts, query: OnceLock::new(), path: Params::default(), peer };
+        Self { inner: Box::new(Inner { link, groups: Groups::new(), phase: Phase::Accepted, request }) }
     }
 
     /// The connection's number, unique in the process.
@@ -135,9 +99,7 @@ impl WebSocket {
     /// The parameters behind the `?`, decoded at the first call.
     pub fn query_params(&self) -> &Params {
         let request = &self.inner.request;
-        request
-            .query
-            .get_or_init(|| Params::from_query(request.parts.uri.query().unwrap_or_default()))
+        request.query.get_or_init(|| Params::from_query(request.parts.uri.query().unwrap_or_default()))
     }
 
     /// The parameters of the route's path, decoded.
@@ -183,6 +145,10 @@ impl WebSocket {
         &self.inner.link
     }
 
+    pub(crate) fn is_accepted(&self) -> bool {
+        matches!(self.inner.phase, Phase::Accepted)
+    }
+
     fn check_accepted(&self) -> Result {
         match self.inner.phase {
             Phase::Accepted => Ok(()),
@@ -194,11 +160,7 @@ impl WebSocket {
 
 /// A map of headers as the protocol crate reads them.
 pub(crate) fn header_pairs(headers: &HeaderMap) -> std::vec::IntoIter<(&str, &[u8])> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()))
-        .collect::<Vec<_>>()
-        .into_iter()
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect::<Vec<_>>().into_iter()
 }
 
 async fn path_params(parts: &mut request::Parts) -> Params {
@@ -211,7 +173,7 @@ async fn path_params(parts: &mut request::Parts) -> Params {
 
 impl Drop for WebSocket {
     fn drop(&mut self) {
-        if matches!(self.inner.phase, Phase::Accepted) {
+        if self.is_accepted() {
             self.inner.link.websocket_dropped();
         }
     }
@@ -219,9 +181,6 @@ impl Drop for WebSocket {
 
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebSocket")
-            .field("id", &self.id())
-            .field("path", &self.uri().path())
-            .finish_non_exhaustive()
+        f.debug_struct("WebSocket").field("id", &self.id()).field("path", &self.uri().path()).finish_non_exhaustive()
     }
 }

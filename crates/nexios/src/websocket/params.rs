@@ -26,16 +26,12 @@ impl Params {
 
     /// The first value under this name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(other, _)| *other == name)
-            .map(|(_, value)| value)
+        self.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
     /// All values under this name, in their order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.iter()
-            .filter(move |(other, _)| *other == name)
-            .map(|(_, value)| value)
+        self.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
     }
 
     /// All names and values, in their order.
@@ -56,21 +52,14 @@ impl Params {
 
 impl<N: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(N, V)> for Params {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self {
-            pairs: pairs
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        }
+        Self { pairs: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
     }
 }
 
 // Values may be secrets: a token in the query has no business in a log.
 impl fmt::Debug for Params {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(|(name, _)| name))
-            .finish()
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -81,9 +70,7 @@ fn decode(text: &str) -> Box<str> {
         rest = tail;
         match (first, tail) {
             (b'+', _) => bytes.push(b' '),
-            (b'%', [high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 bytes.push(hex(*high) << 4 | hex(*low));
                 rest = after;
             }
@@ -106,8 +93,7 @@ mod tests {
 
     #[test]
     fn a_query_is_decoded_as_forms_are() {
-        let params =
-            Params::from_query("token=a%2Bb&name=J%C3%BCrgen+M&empty=&flag&token=2&&bad=%zz%");
+        let params = Params::from_query("token=a%2Bb&name=J%C3%BCrgen+M&empty=&flag&token=2&&bad=%zz%");
         assert_eq!(params.get("token"), Some("a+b"));
         assert_eq!(params.get("name"), Some("Jürgen M"));
         assert_eq!(params.get("empty"), Some(""));

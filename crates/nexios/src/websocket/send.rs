@@ -29,8 +29,8 @@ impl WebSocket {
     /// [`Error::State`](crate::Error::State) before `accept`.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result {
         self.check_accepted()?;
-        let message = message.into();
-        std::future::poll_fn(|cx| self.link().poll_send(cx, &message)).await
+        let mut message = Some(message.into());
+        std::future::poll_fn(|cx| self.link().poll_send(cx, &mut message)).await
     }
 
     /// Sends a text message; see [`send`](Self::send).

@@ -1,0 +1,123 @@
+//! Asking for the end, waiting for it, knowing it.
+
+use std::task::{Context, Poll};
+
+use nexios_proto::{CloseCode, CloseFrame};
+
+use super::link::{Link, Phase, State};
+use crate::Error;
+use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
+
+#[derive(Debug)]
+pub(super) struct CloseRequest {
+    pub(super) frame: CloseFrame,
+    pub(super) cause: Cause,
+}
+
+impl Link {
+    /// Asks the task to close; false when it was closing or over already.
+    pub(crate) fn request_close(&self, frame: CloseFrame, cause: Cause) -> bool {
+        let mut state = self.lock();
+        if state.close.is_some() || matches!(state.phase, Phase::Closing(_) | Phase::Ended(_)) {
+            return false;
+        }
+        let request = CloseRequest { frame, cause };
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Closing(request.expected_end());
+        }
+        state.close = Some(request);
+        let waker = state.task.clone();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// The handler has returned: closes with this verdict, or with the one for success. A connection that was never
+    /// accepted is over.
+    pub(crate) fn conclude(&self, verdict: Option<(CloseCode, Cause)>) {
+        let state = self.lock();
+        let (code, cause) = verdict.unwrap_or_else(|| state.verdict_of_ok());
+        let is_open = !matches!(state.phase, Phase::Handshake);
+        drop(state);
+        if is_open {
+            self.request_close(CloseFrame::new(code, ""), cause);
+        } else {
+            self.end(&WebSocketDisconnect::lost());
+        }
+    }
+
+    /// The client left during the handshake, or was refused: whoever holds a sender learns it. The error says the same.
+    pub(crate) fn lost(&self) -> Error {
+        let end = WebSocketDisconnect::lost();
+        self.end(&end);
+        end.into()
+    }
+
+    /// The peer did not read what others sent to it.
+    pub(crate) fn close_slow_consumer(&self) {
+        self.request_close(CloseFrame::new(CloseCode::POLICY_VIOLATION, "slow consumer"), Cause::SlowConsumer);
+    }
+
+    /// Waits for the end of the connection.
+    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<WebSocketDisconnect> {
+        let mut state = self.lock();
+        if let Phase::Ended(end) = &state.phase {
+            return Poll::Ready(end.clone());
+        }
+        state.waiters.wait_for_end(cx.waker());
+        Poll::Pending
+    }
+
+    /// How the connection ended, once it has.
+    pub(crate) fn end_value(&self) -> Option<WebSocketDisconnect> {
+        match &self.lock().phase {
+            Phase::Ended(end) => Some(end.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.lock().phase, Phase::Open)
+    }
+
+    /// The handler's `WebSocket` is gone: the task closes, unless the handler's own result is still to come.
+    pub(crate) fn websocket_dropped(&self) {
+        let mut state = self.lock();
+        state.dropped = true;
+        state.inbox.clear();
+        let waker = state.task.clone();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl CloseRequest {
+    pub(super) fn expected_end(&self) -> WebSocketDisconnect {
+        WebSocketDisconnect::new(EndedBy::Local, self.cause, None, Some(self.frame.clone()))
+    }
+}
+
+impl State {
+    /// The Close frame that the application asked for, or that follows from a `WebSocket` that it dropped.
+    pub(super) fn take_close(&mut self) -> Option<CloseRequest> {
+        if self.dropped && !self.handler_failed && self.close.is_none() && matches!(self.phase, Phase::Open) {
+            let (code, cause) = self.verdict_of_ok();
+            let request = CloseRequest { frame: CloseFrame::new(code, ""), cause };
+            self.phase = Phase::Closing(request.expected_end());
+            return Some(request);
+        }
+        self.close.take()
+    }
+
+    /// How a connection ends whose handler did not fail.
+    fn verdict_of_ok(&self) -> (CloseCode, Cause) {
+        match self.unexpected {
+            Some(code) => (code, Cause::UnexpectedMessage),
+            None => (CloseCode::NORMAL, Cause::Closed),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What is sent: by the handler, which waits for room, and by others, who do not.
+
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use nexios_proto::{MaskKey, Message, encode};
+
+use super::link::{Link, Phase, State};
+use super::outbound::{COPY_MAX, Outbound};
+use crate::disconnect::WebSocketDisconnect;
+use crate::{Error, Result};
+
+/// What became of a message for somebody else's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enqueued {
+    Queued,
+    /// No room: nothing was queued.
+    Full,
+    /// The connection is closing, over, or not yet accepted.
+    NotOpen,
+}
+
+impl Link {
+    /// Queues a message of the handler itself, and takes it out of `message`; it waits while half of the queue is taken.
+    pub(crate) fn poll_send(&self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Result> {
+        let mut state = self.lock();
+        std::task::ready!(state.poll_room(cx, self.config().send_waits_above()))?;
+        let first = state.outbound.is_empty();
+        if let Some(message) = message.take() {
+            append(&mut state.outbound, message, self.mask_key());
+        }
+        // The task itself writes after each poll of its handler: only from elsewhere it needs to be woken.
+        let waker = match &state.task {
+            Some(task) if first && !task.will_wake(cx.waker()) => Some(task.clone()),
+            _ => None,
+        };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until at most half of the queue is taken.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result> {
+        self.lock().poll_room(cx, self.config().send_waits_above())
+    }
+
+    /// Queues a message that comes from outside of the handler, without waiting.
+    pub(crate) fn enqueue(&self, message: &Message) -> Enqueued {
+        let queue = |outbound: &mut Outbound| {
+            let key = self.mask_key();
+            if is_copied(message, key) {
+                append_copied(outbound, message, key);
+            } else {
+                append_large(outbound, message.clone());
+            }
+        };
+        self.enqueue_with(message.len(), queue, Waker::wake)
+    }
+
+    /// Queues a frame that was encoded once for many. The task's waker goes to `wakers`: the caller holds a lock.
+    pub(crate) fn enqueue_shared(&self, frame: &Bytes, wakers: &mut Vec<Waker>) -> Enqueued {
+        self.enqueue_with(frame.len(), |outbound| outbound.append_shared(frame), |waker| wakers.push(waker))
+    }
+
+    fn enqueue_with(&self, len: usize, queue: impl FnOnce(&mut Outbound), wake: impl FnOnce(Waker)) -> Enqueued {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Open) {
+            return Enqueued::NotOpen;
+        }
+        // A message that is larger than the whole queue still goes to a peer for whom nothing waits.
+        let queued = state.queued();
+        if queued > 0 && queued + len > self.config().outbound_queue {
+            return Enqueued::Full;
+        }
+        let first = state.outbound.is_empty();
+        queue(&mut state.outbound);
+        let waker = first.then(|| state.task.clone()).flatten();
+        drop(state);
+        if let Some(waker) = waker {
+            wake(waker);
+        }
+        Enqueued::Queued
+    }
+
+    /// The error that stands for [`Enqueued::NotOpen`].
+    pub(crate) fn why_not_open(&self) -> Error {
+        self.lock().check_open().err().unwrap_or_else(|| WebSocketDisconnect::lost().into())
+    }
+}
+
+impl State {
+    fn poll_room(&mut self, cx: &mut Context<'_>, waits_above: usize) -> Poll<Result> {
+        if let Err(error) = self.check_open() {
+            return Poll::Ready(Err(error));
+        }
+        if self.queued() > waits_above {
+            self.waiters.wait_for_room(cx.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn append(outbound: &mut Outbound, message: Message, key: Option<MaskKey>) {
+    if is_copied(&message, key) { append_copied(outbound, &message, key) } else { append_large(outbound, message) }
+}
+
+/// Masking copies anyway.
+fn is_copied(message: &Message, key: Option<MaskKey>) -> bool {
+    key.is_some() || message.len() <= COPY_MAX
+}
+
+fn append_copied(outbound: &mut Outbound, message: &Message, key: Option<MaskKey>) {
+    outbound.append_with(|tail| encode::message(message, key, tail));
+}
+
+fn append_large(outbound: &mut Outbound, message: Message) {
+    outbound.append_with(|tail| encode::message_header(&message, tail));
+    outbound.append_owned(message.into_bytes());
+}
