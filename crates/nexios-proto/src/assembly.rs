@@ -142,3 +142,20 @@ impl Assembly {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limit, Limits, Role};
+
+    #[test]
+    fn without_a_limit_the_count_of_fragments_never_refuses() {
+        let caps = Caps::from(Limits::new().fragments(Limit::Unlimited));
+        let mut message = Assembly { fragments: u32::MAX - 2, kind: Some(Kind::Binary), ..Assembly::default() };
+        for _ in 0..5 {
+            let header = Header::parse(&[0x00, 0x80], Role::Server).unwrap().unwrap();
+            assert_eq!(message.admit(&header, &caps), Ok(()));
+            message.begin_frame(header.opcode);
+        }
+    }
+}

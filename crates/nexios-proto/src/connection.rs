@@ -45,7 +45,7 @@ impl Connection {
     /// Takes bytes as they came from the socket, up to and including the first event, or all of them.
     ///
     /// Call it again with the rest while there is some. The same bytes are never needed twice: what is left of a frame or
-    /// message is kept. `input` is unmasked in place, and means nothing afterwards.
+    /// message is kept. `input` may be unmasked in place: it means nothing afterwards.
     ///
     /// After the peer's Close frame, and after an error, everything is consumed and ignored.
     ///

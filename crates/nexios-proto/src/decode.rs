@@ -89,13 +89,13 @@ impl Decoder {
         Ok(Received { consumed, event: None })
     }
 
+    /// The type says no more than that bytes can be added: who could change those before them could make a text that is
+    /// not UTF-8 of one that was checked.
     pub(crate) fn payload_buffer(&mut self) -> Option<impl BufMut> {
         let Stage::Payload(frame) = self.stage else { return None };
-        if frame.opcode.is_control() {
-            return None;
-        }
         // A length beyond the address space is as good as one at its end: memory ends first.
         let missing = usize::try_from(frame.missing).unwrap_or(usize::MAX) - self.message.waiting();
+        // A control frame never comes near it.
         if missing < DIRECT_READ_MIN {
             return None;
         }

@@ -42,6 +42,7 @@ pub struct App<S = ()> {
     layers: Vec<Box<dyn FnOnce(axum::Router) -> axum::Router + Send>>,
     config: Config,
     address: Option<String>,
+    workers: Option<usize>,
     groups: Groups,
     on_error: Option<OnError>,
     handle: AppHandle,
@@ -67,6 +68,7 @@ where
             layers: Vec::new(),
             config: Config::default(),
             address: None,
+            workers: None,
             groups: Groups::new(),
             on_error: None,
             handle: AppHandle::new(Arc::new(Registry::default())),
@@ -171,6 +173,12 @@ where
         self
     }
 
+    /// How many threads [`run`](Self::run) serves with, instead of one for each core.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers.max(1));
+        self
+    }
+
     /// The app's groups, for sending from outside of a connection.
     pub fn groups(&self) -> Groups {
         self.groups.clone()
@@ -192,9 +200,9 @@ where
     /// When the address cannot be used, and when it is called inside of an async runtime, where
     /// [`serve`](Self::serve) belongs.
     pub fn run(self) -> Result {
-        let address = self.address.clone();
+        let (address, workers) = (self.address.clone(), self.workers);
         let server = self.into_server();
-        crate::server::run(&server, address)
+        crate::server::run(&server, address, workers)
     }
 
     /// Serves the app on a listener, inside of a runtime of yours, until [`AppHandle::shutdown`] is called; then drains

@@ -114,6 +114,7 @@ fn the_key_is_16_bytes_in_base64_once() {
         "dGhlIHNhbXBsZSBub25jZ===",
         "dGhlIHNhbXBsZSBub25j*Q==",
         "dGhlIHNhbXBsZSBub25jZQ==dGhlIHNhbXBsZSBub25jZQ==",
+        "dGhlIHNhbXBsZSBub25jZSBvZiAxOQ==",
     ];
     for key in keys {
         refused(&with(&good(), "Sec-WebSocket-Key", Some(key)), HandshakeError::InvalidKey, 400);

@@ -48,6 +48,14 @@ fn several_frames_in_one_read_come_one_after_the_other() {
 }
 
 #[test]
+fn the_rest_of_a_header_is_not_taken_for_a_frame() {
+    // Behind its first byte this frame reads like an empty text, or one of a byte.
+    check(&[0x82, 0x81, 0x80, 0, 0, 0, b'x'], &[binary(&[b'x' ^ 0x80])]);
+    check(&[0x82, 0x81, 0x81, 0, 0, 0, b'x'], &[binary(&[b'x' ^ 0x81])]);
+    check(&[0x82, 0x82, 0x80, 0, 0, 0, 1, 2], &[binary(&[0x81, 2])]);
+}
+
+#[test]
 fn an_empty_input_changes_nothing() {
     let mut connection = nexios_proto::Connection::new(Role::Server, Limits::new());
     let received = connection.receive(&mut []).unwrap();

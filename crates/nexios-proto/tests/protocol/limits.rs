@@ -83,6 +83,12 @@ fn fragments_are_counted_and_empty_ones_too() {
 }
 
 #[test]
+fn a_limit_of_no_fragments_lets_no_message_pass() {
+    let error = ProtocolError::TooManyFragments { limit: 0 };
+    refuses(Limits::new().fragments(0), &masked(0x82, b""), error);
+}
+
+#[test]
 fn a_flood_of_fragments_ends_at_the_default_limit() {
     let mut bytes = masked(0x02, b"");
     for _ in 1..16_385 {

@@ -265,8 +265,9 @@ impl Driver {
 
     /// Writes all that is queued, in one call where the socket takes it.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What is queued behind this wakes the task.
+        self.take_outbound();
         loop {
-            self.take_outbound();
             if self.writing.is_empty() {
                 return self.transport.poll_flush(cx);
             }

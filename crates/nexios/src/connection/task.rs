@@ -85,13 +85,15 @@ impl Future for ConnectionTask {
             this.knows_waker = true;
         }
         let mut turn = Turn::default();
-        let progress = loop {
+        // The socket comes first: a handler that waits for a message is then polled once, with it. In any case it is
+        // polled, because it may wait for something else, and what it did is then carried out.
+        let mut progress = this.poll_io(cx, &mut turn);
+        let mut handler_was_polled = false;
+        while progress == Progress::Handler || !handler_was_polled {
             this.poll_handler(cx);
-            match this.poll_io(cx, &mut turn) {
-                Progress::Handler => {}
-                other => break other,
-            }
-        };
+            handler_was_polled = true;
+            progress = this.poll_io(cx, &mut turn);
+        }
         if let (Progress::Waiting, Io::Open(driver)) = (&progress, &mut this.io) {
             driver.keep(turn);
         }

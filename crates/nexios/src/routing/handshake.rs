@@ -121,6 +121,6 @@ fn validate(parts: &mut request::Parts) -> Result<Handshake, Response> {
 
 /// Nothing that follows a refused upgrade is taken for another request.
 fn closing(mut response: Response) -> Response {
-    response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+    response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     response
 }

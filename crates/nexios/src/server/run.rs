@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use super::{Server, listen};
 use crate::Result;
 
-pub(crate) fn run(server: &Server, bind: Option<String>) -> Result {
+pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>) -> Result {
     if Handle::try_current().is_ok() {
         let text = "App::run starts runtimes of its own: inside of one, use App::serve";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text).into());
@@ -17,8 +17,9 @@ pub(crate) fn run(server: &Server, bind: Option<String>) -> Result {
     #[cfg(feature = "logging")]
     log_to_stderr();
     let address = listen::address(bind)?;
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
     // Elsewhere than on Linux a shared port does not spread connections.
-    let workers = if cfg!(target_os = "linux") { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+    let workers = if cfg!(target_os = "linux") { workers.unwrap_or_else(cores) } else { 1 };
     let listeners = listen::listeners(address, workers)?;
     if let Some(listener) = listeners.first() {
         tracing::info!("Nexios listens on http://{} with {workers} workers", listener.local_addr()?);

@@ -173,8 +173,11 @@ async fn path_params(parts: &mut request::Parts) -> Params {
 
 impl Drop for WebSocket {
     fn drop(&mut self) {
-        if self.is_accepted() {
-            self.inner.link.websocket_dropped();
+        match self.inner.phase {
+            Phase::Accepted => self.inner.link.websocket_dropped(),
+            // Nobody is left to answer: that refuses.
+            Phase::Handshake(_) => drop(self.inner.link.lost()),
+            Phase::Refused => {}
         }
     }
 }

@@ -8,17 +8,17 @@ use tracing::{Event, Level, Metadata, Subscriber, span};
 
 /// The log of this thread, as long as the guard beside it lives.
 #[derive(Clone, Default)]
-pub struct Logs(Arc<Mutex<Vec<(Level, String)>>>);
+pub(crate) struct Logs(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Logs {
-    pub fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
         let logs = Self::default();
         let guard = tracing::subscriber::set_default(logs.clone());
         (logs, guard)
     }
 
     /// The lines at this level or a worse one.
-    pub fn at(&self, level: Level) -> Vec<String> {
+    pub(crate) fn at(&self, level: Level) -> Vec<String> {
         let lines = self.0.lock().unwrap();
         lines.iter().filter(|(line, _)| *line <= level).map(|(_, text)| text.clone()).collect()
     }

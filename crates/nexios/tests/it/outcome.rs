@@ -7,7 +7,7 @@ use nexios::{Error, Result, WebSocket, WebSocketDisconnect};
 
 /// The ending that a call returned.
 #[track_caller]
-pub fn ending<T: Debug>(result: Result<T>) -> WebSocketDisconnect {
+pub(crate) fn ending<T: Debug>(result: Result<T>) -> WebSocketDisconnect {
     match result {
         Err(Error::Disconnect(end)) => end,
         other => panic!("expected a disconnect, got {other:?}"),
@@ -16,13 +16,13 @@ pub fn ending<T: Debug>(result: Result<T>) -> WebSocketDisconnect {
 
 /// The code of the ending that a call returned.
 #[track_caller]
-pub fn code<T: Debug>(result: Result<T>) -> u16 {
+pub(crate) fn code<T: Debug>(result: Result<T>) -> u16 {
     ending(result).code().into()
 }
 
 /// The response with which a server refused.
 #[track_caller]
-pub fn refusal(result: Result<WebSocket>) -> http::Response<nexios::Bytes> {
+pub(crate) fn refusal(result: Result<WebSocket>) -> http::Response<nexios::Bytes> {
     match result {
         Err(Error::Connect(ConnectError::Refused(response))) => *response,
         other => panic!("expected a refusal, got {other:?}"),
@@ -31,6 +31,6 @@ pub fn refusal(result: Result<WebSocket>) -> http::Response<nexios::Bytes> {
 
 /// The status with which a server refused.
 #[track_caller]
-pub fn status(result: Result<WebSocket>) -> u16 {
+pub(crate) fn status(result: Result<WebSocket>) -> u16 {
     refusal(result).status().as_u16()
 }

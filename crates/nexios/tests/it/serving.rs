@@ -17,13 +17,13 @@ use tower::ServiceExt;
 use crate::wire::Wire;
 
 /// An app that listens on a port of its own.
-pub struct Running {
-    pub address: SocketAddr,
-    pub handle: AppHandle,
-    pub serving: JoinHandle<nexios::Result>,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) handle: AppHandle,
+    pub(crate) serving: JoinHandle<nexios::Result>,
 }
 
-pub async fn serve<S: Clone + Send + Sync + 'static>(app: App<S>) -> Running {
+pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(app: App<S>) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let handle = app.handle();
@@ -32,22 +32,22 @@ pub async fn serve<S: Clone + Send + Sync + 'static>(app: App<S>) -> Running {
 }
 
 impl Running {
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("ws://{}{path}", self.address)
     }
 
     /// A raw socket on which the opening handshake is over.
-    pub async fn upgrade(&self, path: &str) -> Wire {
+    pub(crate) async fn upgrade(&self, path: &str) -> Wire {
         Wire::upgrade(self.address, path).await
     }
 
-    pub async fn wait_for_connections(&self, wanted: usize) {
+    pub(crate) async fn wait_for_connections(&self, wanted: usize) {
         wait_for_connections(&self.handle, wanted).await;
     }
 }
 
 /// Waits until the app has so many connections.
-pub async fn wait_for_connections(handle: &AppHandle, wanted: usize) {
+pub(crate) async fn wait_for_connections(handle: &AppHandle, wanted: usize) {
     for _ in 0..500 {
         if handle.connection_count() == wanted {
             return;
@@ -58,7 +58,7 @@ pub async fn wait_for_connections(handle: &AppHandle, wanted: usize) {
 }
 
 /// A hand-made client on a pipe instead of a socket, so that a test can stop the clock. Counts the server's writes.
-pub fn pipe<S: Clone + Send + Sync + 'static>(app: App<S>) -> (Wire<DuplexStream>, Arc<AtomicUsize>) {
+pub(crate) fn pipe<S: Clone + Send + Sync + 'static>(app: App<S>) -> (Wire<DuplexStream>, Arc<AtomicUsize>) {
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     let writes = Arc::new(AtomicUsize::new(0));
     let io = TokioIo::new(CountsWrites { stream: theirs, writes: Arc::clone(&writes) });
@@ -110,10 +110,10 @@ impl AsyncWrite for CountsWrites {
 }
 
 /// Fails the test instead of hanging it.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(5), future).await.expect("this took longer than 5 s")
 }
 
-pub async fn pause(milliseconds: u64) {
+pub(crate) async fn pause(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }

@@ -7,48 +7,48 @@ use tokio::net::TcpStream;
 
 use crate::serving::within;
 
-pub const TEXT: u8 = 0x1;
-pub const BINARY: u8 = 0x2;
-pub const CLOSE: u8 = 0x8;
-pub const PING: u8 = 0x9;
-pub const PONG: u8 = 0xA;
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xA;
 
 /// The key of RFC 6455 §1.3, and its answer.
-pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-pub struct Wire<S = TcpStream> {
-    pub stream: S,
+pub(crate) struct Wire<S = TcpStream> {
+    pub(crate) stream: S,
     unread: Vec<u8>,
 }
 
 /// The head of a response.
 #[derive(Debug)]
-pub struct Head {
-    pub status: u16,
-    pub text: String,
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) text: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Frame {
-    pub fin: bool,
-    pub opcode: u8,
-    pub payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) fin: bool,
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Wire {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).await.unwrap())
     }
 
-    pub async fn upgrade(address: SocketAddr, path: &str) -> Self {
+    pub(crate) async fn upgrade(address: SocketAddr, path: &str) -> Self {
         let mut wire = Self::connect(address).await;
         wire.handshake(path).await;
         wire
     }
 
     /// Ends the connection with a reset.
-    pub fn abort(self) {
+    pub(crate) fn abort(self) {
         let stream = self.stream.into_std().unwrap();
         socket2_linger(&stream);
     }
@@ -59,22 +59,22 @@ fn socket2_linger(stream: &std::net::TcpStream) {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    pub fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream, unread: Vec::new() }
     }
 
-    pub async fn handshake(&mut self, path: &str) {
+    pub(crate) async fn handshake(&mut self, path: &str) {
         self.send(upgrade_request(path)).await;
         let head = self.head().await;
         assert_eq!(head.status, 101, "{}", head.text);
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// Reads a response's head.
-    pub async fn head(&mut self) -> Head {
+    pub(crate) async fn head(&mut self) -> Head {
         within(self.read_head()).await
     }
 
@@ -89,13 +89,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Reads a response's body, which is known.
+    pub(crate) async fn body(&mut self, expected: &str) {
+        while self.unread.len() < expected.len() {
+            assert!(within(self.fill()).await, "the connection ended in a body");
+        }
+        let body: Vec<u8> = self.unread.drain(..expected.len()).collect();
+        assert_eq!(body, expected.as_bytes());
+    }
+
     /// Reads one frame; `None` at the end of the connection.
-    pub async fn frame(&mut self) -> Option<Frame> {
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
         within(self.read_frame()).await
     }
 
     /// As [`frame`](Self::frame), without a deadline: for tests that stop the clock.
-    pub async fn read_frame(&mut self) -> Option<Frame> {
+    pub(crate) async fn read_frame(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, len)) = parse(&self.unread) {
                 self.unread.drain(..len);
@@ -108,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// The frames that are here already, without waiting for more.
-    pub fn frames_at_hand(&mut self) -> Vec<Frame> {
+    pub(crate) fn frames_at_hand(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some((frame, len)) = parse(&self.unread) {
             self.unread.drain(..len);
@@ -118,33 +127,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Reads until the end and returns what came.
-    pub async fn rest(&mut self) -> Vec<u8> {
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
         within(async { while self.fill().await {} }).await;
         std::mem::take(&mut self.unread)
     }
 
     /// One read; false at the end of the connection, also when that is a reset.
-    pub async fn fill(&mut self) -> bool {
-        let mut buffer = [0; 64 * 1024];
-        let read = self.stream.read(&mut buffer).await.unwrap_or(0);
-        self.unread.extend_from_slice(&buffer[..read]);
-        read > 0
+    pub(crate) async fn fill(&mut self) -> bool {
+        self.unread.reserve(64 * 1024);
+        self.stream.read_buf(&mut self.unread).await.unwrap_or(0) > 0
     }
 
-    pub async fn text(&mut self) -> String {
+    pub(crate) async fn text(&mut self) -> String {
         let frame = self.frame().await.expect("the connection ended");
         assert_eq!(frame.opcode, TEXT, "{frame:?}");
         String::from_utf8(frame.payload).unwrap()
     }
 
     /// Reads a Close frame: its code (1005 without one) and reason.
-    pub async fn close_frame(&mut self) -> (u16, String) {
+    pub(crate) async fn close_frame(&mut self) -> (u16, String) {
         self.frame().await.expect("the connection ended without a close frame").into_close()
     }
 }
 
 impl Frame {
-    pub fn into_close(self) -> (u16, String) {
+    pub(crate) fn into_close(self) -> (u16, String) {
         assert_eq!(self.opcode, CLOSE, "{self:?}");
         match &self.payload[..] {
             [] => (1005, String::new()),
@@ -156,12 +163,12 @@ impl Frame {
     }
 }
 
-pub fn upgrade_request(path: &str) -> String {
+pub(crate) fn upgrade_request(path: &str) -> String {
     request(path, &[])
 }
 
 /// An opening handshake with further header lines.
-pub fn request(path: &str, headers: &[&str]) -> String {
+pub(crate) fn request(path: &str, headers: &[&str]) -> String {
     let mut text = format!(
         "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
@@ -174,7 +181,7 @@ pub fn request(path: &str, headers: &[&str]) -> String {
 }
 
 /// A masked frame with its first byte as given: FIN, RSV and opcode.
-pub fn raw_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn raw_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x37, 0xFA, 0x21, 0x3D];
     let mut frame = vec![first];
     match payload.len() {
@@ -193,15 +200,15 @@ pub fn raw_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-pub fn frame(opcode: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn frame(opcode: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     raw_frame(0x80 | opcode, payload.as_ref())
 }
 
-pub fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     frame(TEXT, text)
 }
 
-pub fn close(code: u16, reason: &str) -> Vec<u8> {
+pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend_from_slice(reason.as_bytes());
     frame(CLOSE, payload)
