@@ -1,4 +1,4 @@
-//! Nexios: a WebSocket application framework.
+#![doc = include_str!("docs/guide.md")]
 
 mod app;
 pub mod client;
@@ -63,3 +63,8 @@ pub mod prelude {
 pub mod __private {
     pub use axum::extract::FromRequestParts;
 }
+
+/// The programs of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

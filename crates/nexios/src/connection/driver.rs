@@ -103,6 +103,7 @@ impl Driver {
     }
 
     /// The end of a turn: what the handler had no time for waits in a buffer of the connection's own.
+    #[inline]
     pub(super) fn keep(&mut self, turn: Turn) {
         self.unread = turn.input.into_rest();
     }
@@ -151,6 +152,7 @@ impl Driver {
     // ---- reading
 
     /// Parses until a handler has to run, the inbox is full, or nothing is left.
+    #[inline]
     fn parse(&mut self, cx: &Context<'_>, turn: &mut Turn) -> Parsed {
         if self.inbox_full {
             self.inbox_full = !self.link.lock().inbox.has_room();
@@ -183,6 +185,7 @@ impl Driver {
         Parsed::Dry
     }
 
+    #[inline]
     fn deliver(&mut self, cx: &Context<'_>, message: Message) -> Parsed {
         let mut state = self.link.lock();
         if state.dropped {
@@ -216,10 +219,12 @@ impl Driver {
         }
     }
 
+    #[inline]
     fn may_read(&self) -> bool {
         self.writing.len() <= self.link.config().send_waits_above()
     }
 
+    #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<io::Result<Read>> {
         // A large payload is read to where it stays.
         let transport = &mut self.transport;
@@ -251,6 +256,7 @@ impl Driver {
         outcome
     }
 
+    #[inline]
     fn heard(&mut self, bytes: usize) -> Read {
         if bytes == 0 {
             return Read::EndOfFile;
@@ -264,6 +270,7 @@ impl Driver {
     // ---- writing
 
     /// Writes all that is queued, in one call where the socket takes it.
+    #[inline]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // What is queued behind this wakes the task.
         self.take_outbound();
@@ -282,6 +289,7 @@ impl Driver {
         }
     }
 
+    #[inline]
     fn write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let result = if let Some(bytes) = self.writing.as_single() {
             self.transport.poll_write(cx, bytes)
@@ -301,6 +309,7 @@ impl Driver {
 
     /// Moves what is queued from the link to here, and a Close frame behind it when one is asked for: also while the
     /// socket is full, so that the deadline for the peer's answer begins.
+    #[inline]
     pub(super) fn take_outbound(&mut self) {
         let mut state = self.link.lock();
         self.writing.append_all(&mut state.outbound);
@@ -314,6 +323,7 @@ impl Driver {
 
     /// Tells the link how much the socket did not take, so that the queue's bound counts it, and those who wait for
     /// room that there is some.
+    #[inline]
     fn report_in_flight(&mut self) {
         let rest = self.writing.len();
         if rest == self.reported_in_flight && !self.room_is_awaited {

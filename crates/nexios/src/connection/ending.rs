@@ -103,6 +103,7 @@ impl CloseRequest {
 
 impl State {
     /// The Close frame that the application asked for, or that follows from a `WebSocket` that it dropped.
+    #[inline]
     pub(super) fn take_close(&mut self) -> Option<CloseRequest> {
         if self.dropped && !self.handler_failed && self.close.is_none() && matches!(self.phase, Phase::Open) {
             let (code, cause) = self.verdict_of_ok();

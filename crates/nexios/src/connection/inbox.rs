@@ -24,6 +24,7 @@ pub(super) struct Inbox {
 
 impl Link {
     /// Takes the next message, or leaves `cx` to be woken for it.
+    #[inline]
     pub(crate) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Result<Message>> {
         let mut state = self.lock();
         state.unexpected = None;
@@ -53,10 +54,12 @@ impl Link {
 
 impl Inbox {
     /// False when the handler has to take a message before another is parsed.
+    #[inline]
     pub(super) fn has_room(&self) -> bool {
         self.bytes < READ_AHEAD
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<Message> {
         let message = self.next.take()?;
         self.bytes -= message.len() + MESSAGE_OVERHEAD;
@@ -67,6 +70,7 @@ impl Inbox {
         Some(message)
     }
 
+    #[inline]
     pub(super) fn push(&mut self, message: Message) {
         self.bytes += message.len() + MESSAGE_OVERHEAD;
         if self.next.is_none() {

@@ -24,20 +24,24 @@ impl Input {
         Self { bytes: bytes.into(), start: 0, end: bytes.len(), shared: false }
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// What is still to be parsed; the parser unmasks it in place.
+    #[inline]
     pub(super) fn unread(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.end]
     }
 
+    #[inline]
     pub(super) fn consume(&mut self, bytes: usize) {
         self.start += bytes;
     }
 
     /// The thread's buffer, to read into.
+    #[inline]
     pub(super) fn space(&mut self) -> &mut [u8] {
         if !self.shared {
             // Empty only if a handler of this very thread is being polled inside of another one's read.
@@ -47,11 +51,13 @@ impl Input {
         &mut self.bytes
     }
 
+    #[inline]
     pub(super) fn filled(&mut self, bytes: usize) {
         (self.start, self.end) = (0, bytes);
     }
 
     /// What is left, in a buffer that the connection may keep.
+    #[inline]
     pub(super) fn into_rest(mut self) -> Option<Box<Self>> {
         if self.is_empty() {
             None

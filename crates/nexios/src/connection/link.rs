@@ -107,6 +107,7 @@ impl Link {
         })
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
     }
@@ -116,15 +117,18 @@ impl Link {
         &self.route
     }
 
+    #[inline]
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
+    #[inline]
     pub(super) fn role(&self) -> Role {
         self.role
     }
 
     // A panic cannot leave the state half-changed: nothing in here calls foreign code but wakers, and those after the lock.
+    #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,6 +165,7 @@ impl Link {
         }
     }
 
+    #[inline]
     pub(crate) fn mask_key(&self) -> Option<MaskKey> {
         // RFC 6455 §10.3: a key that a page's script cannot foretell. `fastrand` is seeded per thread from the system's
         // randomness; no secret depends on it.
@@ -208,6 +213,7 @@ impl Link {
         }
     }
 
+    #[inline]
     pub(super) fn take_timer(&self) -> bool {
         // A plain load first: the swap would be an atomic operation in every poll.
         self.timer_fired.load(Ordering::Relaxed) && self.timer_fired.swap(false, Ordering::Relaxed)
@@ -215,10 +221,12 @@ impl Link {
 }
 
 impl State {
+    #[inline]
     pub(super) fn queued(&self) -> usize {
         self.outbound.len() + self.in_flight
     }
 
+    #[inline]
     pub(super) fn check_open(&self) -> Result {
         match &self.phase {
             Phase::Open => Ok(()),
@@ -228,6 +236,7 @@ impl State {
     }
 
     /// Puts a message where `receive` finds it; the waker of a `receive` that waits is the caller's to use.
+    #[inline]
     pub(super) fn deliver(&mut self, message: Message) -> Option<&Waker> {
         self.inbox.push(message);
         self.waiters.take_receiver()

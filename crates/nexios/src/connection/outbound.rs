@@ -24,15 +24,18 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Lets `encode` append whole frames.
+    #[inline]
     pub(crate) fn append_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.tail.capacity() == 0 {
             self.tail = spare();
@@ -43,6 +46,7 @@ impl Outbound {
     }
 
     /// Appends bytes that many connections may share: a few are copied, more are only counted once more.
+    #[inline]
     pub(crate) fn append_shared(&mut self, bytes: &Bytes) {
         if bytes.len() <= COPY_MAX {
             self.append_with(|tail| tail.extend_from_slice(bytes));
@@ -59,6 +63,7 @@ impl Outbound {
     }
 
     /// Appends all that `other` holds, and leaves it empty.
+    #[inline]
     pub(super) fn append_all(&mut self, other: &mut Self) {
         if self.is_empty() {
             return std::mem::swap(self, other);
@@ -76,7 +81,16 @@ impl Outbound {
     }
 
     /// Removes bytes that were written.
-    pub(super) fn advance(&mut self, mut written: usize) {
+    #[inline]
+    pub(super) fn advance(&mut self, written: usize) {
+        if self.chunks.is_empty() && written == self.tail.len() {
+            self.len = 0;
+            return keep_spare(std::mem::take(&mut self.tail));
+        }
+        self.advance_chunks(written);
+    }
+
+    fn advance_chunks(&mut self, mut written: usize) {
         self.len -= written;
         while let Some(chunk) = self.chunks.front_mut() {
             if written < chunk.len() {
@@ -97,6 +111,7 @@ impl Outbound {
     }
 
     /// The only buffer, when there is just one.
+    #[inline]
     pub(super) fn as_single(&self) -> Option<&[u8]> {
         match (self.chunks.len(), self.tail.is_empty()) {
             (0, _) => Some(&self.tail),
@@ -122,10 +137,12 @@ thread_local! {
     static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+#[inline]
 fn spare() -> Vec<u8> {
     SPARE.with(|spare| std::mem::take(&mut *spare.borrow_mut()))
 }
 
+#[inline]
 fn keep_spare(mut buffer: Vec<u8>) {
     if buffer.capacity() > 0 && buffer.capacity() <= SPARE_MAX {
         buffer.clear();

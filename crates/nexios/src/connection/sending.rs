@@ -22,6 +22,7 @@ pub(crate) enum Enqueued {
 
 impl Link {
     /// Queues a message of the handler itself, and takes it out of `message`; it waits while half of the queue is taken.
+    #[inline]
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Result> {
         let mut state = self.lock();
         std::task::ready!(state.poll_room(cx, self.config().send_waits_above()))?;
@@ -42,6 +43,7 @@ impl Link {
     }
 
     /// Waits until at most half of the queue is taken.
+    #[inline]
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result> {
         self.lock().poll_room(cx, self.config().send_waits_above())
     }
@@ -60,10 +62,12 @@ impl Link {
     }
 
     /// Queues a frame that was encoded once for many. The task's waker goes to `wakers`: the caller holds a lock.
+    #[inline]
     pub(crate) fn enqueue_shared(&self, frame: &Bytes, wakers: &mut Vec<Waker>) -> Enqueued {
         self.enqueue_with(frame.len(), |outbound| outbound.append_shared(frame), |waker| wakers.push(waker))
     }
 
+    #[inline]
     fn enqueue_with(&self, len: usize, queue: impl FnOnce(&mut Outbound), wake: impl FnOnce(Waker)) -> Enqueued {
         let mut state = self.lock();
         if !matches!(state.phase, Phase::Open) {
@@ -91,6 +95,7 @@ impl Link {
 }
 
 impl State {
+    #[inline]
     fn poll_room(&mut self, cx: &mut Context<'_>, waits_above: usize) -> Poll<Result> {
         if let Err(error) = self.check_open() {
             return Poll::Ready(Err(error));
@@ -103,15 +108,18 @@ impl State {
     }
 }
 
+#[inline]
 fn append(outbound: &mut Outbound, message: Message, key: Option<MaskKey>) {
     if is_copied(&message, key) { append_copied(outbound, &message, key) } else { append_large(outbound, message) }
 }
 
 /// Masking copies anyway.
+#[inline]
 fn is_copied(message: &Message, key: Option<MaskKey>) -> bool {
     key.is_some() || message.len() <= COPY_MAX
 }
 
+#[inline]
 fn append_copied(outbound: &mut Outbound, message: &Message, key: Option<MaskKey>) {
     outbound.append_with(|tail| encode::message(message, key, tail));
 }

@@ -45,6 +45,7 @@ impl Transport {
         }
     }
 
+    #[inline]
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -53,6 +54,7 @@ impl Transport {
     }
 
     /// Reads into uninitialised memory.
+    #[inline]
     pub(super) fn poll_read_into(&mut self, cx: &mut Context<'_>, buffer: &mut impl BufMut) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => tokio_util::io::poll_read_buf(Pin::new(stream), cx, buffer),
@@ -60,6 +62,7 @@ impl Transport {
         }
     }
 
+    #[inline]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -78,6 +81,7 @@ impl Transport {
         }
     }
 
+    #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) => Poll::Ready(Ok(())),

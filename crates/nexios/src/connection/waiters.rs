@@ -12,6 +12,7 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
+    #[inline]
     pub(super) fn wait_for_message(&mut self, waker: &Waker) {
         self.receiver_waits = true;
         match &mut self.receiver {
@@ -21,6 +22,7 @@ impl Waiters {
     }
 
     /// The receiver, if it waits; it then waits no more.
+    #[inline]
     pub(super) fn take_receiver(&mut self) -> Option<&Waker> {
         std::mem::take(&mut self.receiver_waits).then_some(self.receiver.as_ref()).flatten()
     }
@@ -33,6 +35,7 @@ impl Waiters {
         add(&mut self.for_end, waker);
     }
 
+    #[inline]
     pub(super) fn anybody_for_room(&self) -> bool {
         !self.for_room.is_empty()
     }

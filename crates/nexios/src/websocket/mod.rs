@@ -141,6 +141,7 @@ impl WebSocket {
         T::from_request_parts(&mut self.inner.request.parts, state).await
     }
 
+    #[inline]
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.inner.link
     }
@@ -149,6 +150,7 @@ impl WebSocket {
         matches!(self.inner.phase, Phase::Accepted)
     }
 
+    #[inline]
     fn check_accepted(&self) -> Result {
         match self.inner.phase {
             Phase::Accepted => Ok(()),

@@ -97,6 +97,7 @@ impl WebSocket {
         Messages::new(self)
     }
 
+    #[inline]
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message>> {
         match self.check_accepted() {
             Ok(()) => self.link().poll_receive(cx),

@@ -212,7 +212,11 @@ async fn a_lost_connection_is_1006_and_not_normal() {
     let server = serve(app).await;
     for reset in [false, true] {
         let wire = server.upgrade("/ws").await;
-        if reset { wire.abort() } else { drop(wire) }
+        if reset {
+            wire.abort()
+        } else {
+            drop(wire)
+        }
         let end = within(see.recv()).await.unwrap();
         assert_eq!((u16::from(end.code()), end.reason()), (1006, ""));
         assert_eq!((end.ended_by(), end.cause()), (EndedBy::Peer, Cause::ConnectionLost));
