@@ -33,7 +33,8 @@ async fn secured_chat(mut websocket: WebSocket, Extension(user): Extension<User>
     }
 }
 
-/// A function as middleware: lets nobody in without a token, and tells the handler who it is.
+/// A function as middleware: lets nobody in without a token, and tells the handler who it is. (How to compare a real
+/// secret is in the example `auth`.)
 async fn auth_check(mut websocket: WebSocket, call_next: Next) -> nexios::Result {
     if websocket.query_params().get("token") != Some("valid-token") {
         return websocket.close(1008, "Unauthorized").await;

@@ -47,7 +47,7 @@ pub mod prelude {
     #[doc(no_inline)]
     pub use axum::extract::{Extension, FromRef, FromRequestParts, Path, Query, State};
     #[doc(no_inline)]
-    pub use http::HeaderMap;
+    pub use http::{HeaderMap, StatusCode};
 
     #[cfg(feature = "macros")]
     pub use crate::websocket_route;
@@ -56,6 +56,9 @@ pub mod prelude {
         Message, Next, Sender, Utf8Bytes, WebSocket, WebSocketDisconnect, WebSocketEndpoint, WebSocketMiddleware,
         WebSocketRoute, WsRouter,
     };
+
+    /// [`nexios::Result`](crate::Result), for signatures without the crate's name.
+    pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 }
 
 /// What the attribute's code needs.

@@ -60,6 +60,8 @@ pub(super) enum Progress {
 pub(super) struct Turn {
     input: Input,
     messages: u32,
+    /// Since the last write.
+    pub(super) handler_ran: bool,
 }
 
 enum Parsed {
@@ -123,14 +125,10 @@ impl Driver {
             if matches!(parsed, Parsed::Delivered) {
                 return Progress::Handler;
             }
-            match self.poll_write(cx) {
-                Poll::Ready(Ok(())) => {
-                    if self.poll_shutdown(cx) {
-                        return Progress::Over;
-                    }
-                }
-                Poll::Ready(Err(error)) => return self.lost(&error),
-                Poll::Pending => {}
+            // What arrived is answered before more is read. Before the handler's turn there is nothing new to write.
+            let may_write = std::mem::take(&mut turn.handler_ran) || !self.writing.is_empty();
+            if may_write && let Some(progress) = self.write_all(cx) {
+                return progress;
             }
             if turn.messages >= MESSAGES_PER_POLL {
                 cx.waker().wake_by_ref();
@@ -146,6 +144,16 @@ impl Driver {
                 Poll::Ready(Err(error)) => return self.lost(&error),
                 Poll::Pending => return Progress::Waiting,
             }
+        }
+    }
+
+    /// Writes what can be written; `Some` when that was the end.
+    #[inline]
+    fn write_all(&mut self, cx: &mut Context<'_>) -> Option<Progress> {
+        match self.poll_write(cx) {
+            Poll::Ready(Ok(())) => self.poll_shutdown(cx).then_some(Progress::Over),
+            Poll::Ready(Err(error)) => Some(self.lost(&error)),
+            Poll::Pending => None,
         }
     }
 
@@ -208,14 +216,15 @@ impl Driver {
 
     fn control(&mut self, event: Event) {
         match event {
-            // RFC 6455 §5.5.3. Pongs count as queued: a peer that pings and does not read is not read any more.
-            Event::Ping(payload) => {
+            // RFC 6455 §5.5.3. Pongs count as queued: a peer that pings and does not read is not read any more. None
+            // follows a Close frame (§5.5.1).
+            Event::Ping(payload) if self.closing.is_none() => {
                 let key = self.link.mask_key();
                 self.writing.append_with(|out| encode::pong(&payload, key, out));
             }
             Event::Close(frame) => self.close_received(frame),
             // Any byte is a sign of life, so a pong says nothing new.
-            Event::Pong(_) | Event::Message(_) => {}
+            Event::Ping(_) | Event::Pong(_) | Event::Message(_) => {}
         }
     }
 

@@ -65,8 +65,13 @@ impl Outbound {
     /// Appends all that `other` holds, and leaves it empty.
     #[inline]
     pub(super) fn append_all(&mut self, other: &mut Self) {
-        if self.is_empty() {
-            return std::mem::swap(self, other);
+        if other.is_empty() {
+            return;
+        }
+        if self.is_empty() && other.chunks.is_empty() {
+            std::mem::swap(&mut self.tail, &mut other.tail);
+            self.len = std::mem::take(&mut other.len);
+            return;
         }
         self.close_tail();
         self.chunks.append(&mut other.chunks);

@@ -67,10 +67,13 @@ impl ConnectionTask {
                 None => return Progress::Over,
             }
         }
-        match &mut self.io {
-            Io::Open(driver) => driver.poll(cx, turn),
-            Io::Handshake | Io::Over => Progress::Over,
+        let Io::Open(driver) = &mut self.io else { return Progress::Over };
+        let progress = driver.poll(cx, turn);
+        if progress == Progress::Over {
+            // The socket closes now, whatever the handler still does.
+            self.io = Io::Over;
         }
+        progress
     }
 }
 
@@ -87,20 +90,21 @@ impl Future for ConnectionTask {
         let mut turn = Turn::default();
         // The socket comes first: a handler that waits for a message is then polled once, with it. In any case it is
         // polled, because it may wait for something else, and what it did is then carried out.
-        let mut progress = this.poll_io(cx, &mut turn);
-        let mut handler_was_polled = false;
-        while progress == Progress::Handler || !handler_was_polled {
+        this.poll_io(cx, &mut turn);
+        let progress = loop {
             this.poll_handler(cx);
-            handler_was_polled = true;
-            progress = this.poll_io(cx, &mut turn);
-        }
-        if let (Progress::Waiting, Io::Open(driver)) = (&progress, &mut this.io) {
-            driver.keep(turn);
-        }
+            turn.handler_ran = true;
+            match this.poll_io(cx, &mut turn) {
+                Progress::Handler => {}
+                progress => break progress,
+            }
+        };
         if progress == Progress::Waiting {
+            if let Io::Open(driver) = &mut this.io {
+                driver.keep(turn);
+            }
             return Poll::Pending;
         }
-        this.io = Io::Over;
         if this.handler.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }

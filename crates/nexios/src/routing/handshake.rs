@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::connection::{ConnectionTask, Link, Registry};
+use crate::disconnect::Cause;
 use crate::groups::Groups;
 use crate::middleware::Chain;
 use crate::websocket::{Handshake, WebSocket, header_pairs};
@@ -81,9 +82,15 @@ impl BoundRoute {
     /// What a handler's result means for its connection. A disconnect inside an error is a normal end.
     fn conclude(&self, link: &Link, result: Result) {
         let failure = result.err().and_then(|error| Some((error.verdict()?, error)));
-        if let Some((_, error)) = &failure {
-            let text = error.to_string();
-            tracing::error!(route = &*self.path, id = %link.id(), error = %text.escape_debug(), "handler failed");
+        if let Some(((_, cause), error)) = &failure {
+            let (route, id, text) = (&*self.path, link.id(), error.to_string());
+            let error_text = text.escape_debug();
+            if *cause == Cause::UnexpectedMessage {
+                // The peer's mistake, which it can repeat at will.
+                tracing::info!(route, %id, error = %error_text, "handler refused a message");
+            } else {
+                tracing::error!(route, %id, error = %error_text, "handler failed");
+            }
             if let Some(on_error) = &self.app.on_error {
                 on_error(error);
             }

@@ -19,7 +19,7 @@ pub(super) async fn accept_all(server: &Server, listener: &TcpListener) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(server.clone().serve_tcp(stream, peer));
+                server.handle.spawn_http(server.clone().serve_tcp(stream, peer));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

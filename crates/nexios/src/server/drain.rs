@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::connection::Registry;
 
@@ -15,12 +16,13 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct AppHandle {
     connections: Arc<Registry>,
+    http: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl AppHandle {
     pub(crate) fn new(connections: Arc<Registry>) -> Self {
-        Self { connections, shutdown: CancellationToken::new() }
+        Self { connections, http: TaskTracker::new(), shutdown: CancellationToken::new() }
     }
 
     /// Shuts the app down: no more connections are taken, and each open one is closed with 1001 behind what is queued
@@ -43,10 +45,29 @@ impl AppHandle {
         self.shutdown.cancelled().await;
     }
 
+    /// Waits until no connection is left: after [`shutdown`](Self::shutdown), for an app that is mounted in another.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it holds nothing.
+    pub async fn drained(&self) {
+        self.connections.wait_empty().await;
+    }
+
+    /// Speaks HTTP in a task that a drain waits for.
+    pub(super) fn spawn_http(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.http.spawn(connection);
+    }
+
     /// Closes what was accepted while the app shut down, and waits for the end of all.
-    pub(super) async fn drained(&self) {
+    pub(super) async fn drain(&self) {
         self.connections.close_all(&Registry::going_away());
-        if tokio::time::timeout(DEADLINE, self.connections.wait_empty()).await.is_err() {
+        self.http.close();
+        let ended = async {
+            self.http.wait().await;
+            self.connections.wait_empty().await;
+        };
+        if tokio::time::timeout(DEADLINE, ended).await.is_err() {
             let left = self.connection_count();
             tracing::warn!(left, "handlers did not return within {} s of the shutdown", DEADLINE.as_secs());
         }
@@ -58,6 +79,6 @@ impl fmt::Debug for AppHandle {
         f.debug_struct("AppHandle")
             .field("connections", &self.connection_count())
             .field("shutting_down", &self.shutdown.is_cancelled())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -49,7 +49,7 @@ impl Server {
     pub(crate) async fn serve(self, listener: TcpListener) -> Result {
         accept::accept_all(&self, &listener).await;
         drop(listener);
-        self.handle.drained().await;
+        self.handle.drain().await;
         Ok(())
     }
 

@@ -81,7 +81,7 @@ impl std::fmt::Display for MessageType {
 
 /// A text that is no JSON, or not the JSON that was expected; or a value that has no JSON form.
 #[derive(Debug, thiserror::Error)]
-#[error("invalid JSON: {error}")]
+#[error("{} JSON: {error}", if error.is_data() { "unexpected" } else { "invalid" })]
 pub struct JsonError {
     #[source]
     error: serde_json::Error,
