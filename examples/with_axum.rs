@@ -47,11 +47,6 @@ async fn main() -> nexios::Result {
     axum::serve(listener, router).with_graceful_shutdown(stopped).await?;
     // axum waits for its requests, but knows nothing of sockets: those are closed here, with 1001.
     handle.shutdown();
-    let ended = async {
-        while handle.connection_count() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(10), ended).await;
+    let _ = tokio::time::timeout(Duration::from_secs(10), handle.drained()).await;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use nexios_proto::{Connection, Event, Message, encode};
+use nexios_proto::{Connection, Event, Message, ProtocolError, encode};
 use tokio::io::ReadBuf;
 
 use super::closing::Closing;
@@ -39,6 +39,8 @@ pub(super) struct Driver {
     /// What the link was told of `writing`.
     reported_in_flight: usize,
     room_is_awaited: bool,
+    /// A violation that is acted on in the next turn.
+    violated: Option<ProtocolError>,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) deadline: Option<Deadline>,
     pub(super) closing: Option<Box<Closing>>,
@@ -62,6 +64,7 @@ pub(super) struct Turn {
     messages: u32,
     /// Since the last write.
     pub(super) handler_ran: bool,
+    woke_receiver: bool,
 }
 
 enum Parsed {
@@ -96,6 +99,7 @@ impl Driver {
             writing: Outbound::default(),
             reported_in_flight: 0,
             room_is_awaited: false,
+            violated: None,
             keepalive,
             deadline: None,
             closing: None,
@@ -119,6 +123,11 @@ impl Driver {
         }
         if let Some(unread) = self.unread.take() {
             turn.input = *unread;
+        }
+        if !turn.woke_receiver
+            && let Some(error) = self.violated.take()
+        {
+            self.protocol_error(error);
         }
         loop {
             let parsed = self.parse(cx, turn);
@@ -176,25 +185,23 @@ impl Driver {
                 Ok(received) => {
                     turn.input.consume(received.consumed);
                     match received.event {
-                        Some(Event::Message(message)) => {
-                            turn.messages += 1;
-                            match self.deliver(cx, message) {
-                                Parsed::Dry => {}
-                                other => return other,
-                            }
-                        }
+                        Some(Event::Message(message)) => match self.deliver(cx, turn, message) {
+                            Parsed::Dry => {}
+                            other => return other,
+                        },
                         Some(event) => self.control(event),
                         None => {}
                     }
                 }
-                Err(error) => self.protocol_error(error),
+                Err(error) => self.violation(cx, turn, error),
             }
         }
         Parsed::Dry
     }
 
     #[inline]
-    fn deliver(&mut self, cx: &Context<'_>, message: Message) -> Parsed {
+    fn deliver(&mut self, cx: &Context<'_>, turn: &mut Turn, message: Message) -> Parsed {
+        turn.messages += 1;
         let mut state = self.link.lock();
         if state.dropped {
             return Parsed::Dry;
@@ -210,8 +217,20 @@ impl Driver {
         self.inbox_full = !state.inbox.has_room();
         drop(state);
         // The `WebSocket` lives in another task.
+        turn.woke_receiver = true;
         waker.wake();
         if self.inbox_full { Parsed::NoRoom } else { Parsed::Dry }
+    }
+
+    /// The peer broke the protocol. What it sent before is answered before it is told: a receiver in another task has its
+    /// turn first.
+    fn violation(&mut self, cx: &Context<'_>, turn: &Turn, error: ProtocolError) {
+        if turn.woke_receiver {
+            self.violated = Some(error);
+            cx.waker().wake_by_ref();
+        } else {
+            self.protocol_error(error);
+        }
     }
 
     fn control(&mut self, event: Event) {
@@ -253,14 +272,13 @@ impl Driver {
         let outcome = self.heard(read);
         match self.protocol.payload_received(read) {
             Ok(Some(Event::Message(message))) => {
-                turn.messages += 1;
-                if matches!(self.deliver(cx, message), Parsed::Delivered) {
+                if matches!(self.deliver(cx, turn, message), Parsed::Delivered) {
                     return Read::Delivered;
                 }
             }
             Ok(Some(event)) => self.control(event),
             Ok(None) => {}
-            Err(error) => self.protocol_error(error),
+            Err(error) => self.violation(cx, turn, error),
         }
         outcome
     }

@@ -117,16 +117,17 @@ async fn a_test_clients_connection_lives_for_hours() {
 #[tokio::test(start_paused = true)]
 async fn a_keepalive_timeout_ends_a_handler_that_only_sends() {
     let (seen, mut see) = mpsc::unbounded_channel();
-    let (mut wire, _) = pipe(App::new().websocket_route("/ws", async move |mut websocket: WebSocket| -> nexios::Result {
-        websocket.accept().await?;
-        loop {
-            pause(1_000).await;
-            if let Err(error) = websocket.send_text("tick").await {
-                seen.send(ending::<()>(Err(error)).cause()).unwrap();
-                return Ok(());
+    let (mut wire, _) =
+        pipe(App::new().websocket_route("/ws", async move |mut websocket: WebSocket| -> nexios::Result {
+            websocket.accept().await?;
+            loop {
+                pause(1_000).await;
+                if let Err(error) = websocket.send_text("tick").await {
+                    seen.send(ending::<()>(Err(error)).cause()).unwrap();
+                    return Ok(());
+                }
             }
-        }
-    }));
+        }));
     wire.handshake("/ws").await;
     assert_eq!(see.recv().await.unwrap(), Cause::KeepaliveTimeout);
 }
@@ -134,18 +135,19 @@ async fn a_keepalive_timeout_ends_a_handler_that_only_sends() {
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_is_slow_to_receive_is_not_mistaken_for_a_dead_peer() {
     let (seen, mut see) = mpsc::unbounded_channel();
-    let (mut wire, _) = pipe(App::new().websocket_route("/ws", async move |mut websocket: WebSocket| -> nexios::Result {
-        websocket.accept().await?;
-        // Far more waits than is read ahead: the peer's pongs are behind it.
-        pause(300_000).await;
-        let mut received = 0;
-        while received < 100 {
-            websocket.receive().await?;
-            received += 1;
-        }
-        seen.send(received).unwrap();
-        Ok(())
-    }));
+    let (mut wire, _) =
+        pipe(App::new().websocket_route("/ws", async move |mut websocket: WebSocket| -> nexios::Result {
+            websocket.accept().await?;
+            // Far more waits than is read ahead: the peer's pongs are behind it.
+            pause(300_000).await;
+            let mut received = 0;
+            while received < 100 {
+                websocket.receive().await?;
+                received += 1;
+            }
+            seen.send(received).unwrap();
+            Ok(())
+        }));
     wire.handshake("/ws").await;
     for _ in 0..100 {
         wire.send(text(&"x".repeat(2_000))).await;

@@ -73,13 +73,14 @@ async fn a_sender_works_from_another_thread_without_a_runtime() {
 #[tokio::test]
 async fn close_through_a_sender_ends_the_handler() {
     let (seen, mut see) = mpsc::unbounded_channel();
-    let client = TestClient::new(App::new().websocket_route("/ws", async move |mut websocket: WebSocket| -> nexios::Result {
-        websocket.accept().await?;
-        seen.send(websocket.sender()).unwrap();
-        let end = ending(websocket.receive().await);
-        assert_eq!((u16::from(end.code()), end.reason(), end.ended_by()), (4003, "kicked", EndedBy::Local));
-        Ok(())
-    }));
+    let client =
+        TestClient::new(App::new().websocket_route("/ws", async move |mut websocket: WebSocket| -> nexios::Result {
+            websocket.accept().await?;
+            seen.send(websocket.sender()).unwrap();
+            let end = ending(websocket.receive().await);
+            assert_eq!((u16::from(end.code()), end.reason(), end.ended_by()), (4003, "kicked", EndedBy::Local));
+            Ok(())
+        }));
     let mut websocket = client.connect("/ws").await.unwrap();
     let sender = see.recv().await.unwrap();
     sender.send_text("last words").await.unwrap();
