@@ -82,10 +82,22 @@ async fn query_reads_a_type_and_its_rejection_answers_the_handshake() {
 #[derive(Clone)]
 struct Db(&'static str);
 
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 struct AppState {
     db: Db,
     number: u8,
+}
+
+impl FromRef<AppState> for Db {
+    fn from_ref(state: &AppState) -> Self {
+        state.db.clone()
+    }
+}
+
+impl FromRef<AppState> for u8 {
+    fn from_ref(state: &AppState) -> Self {
+        state.number
+    }
 }
 
 #[tokio::test]

@@ -184,28 +184,26 @@ async fn what_a_middleware_adds_to_extensions_reaches_the_handler() {
 #[derive(Clone)]
 struct Tokens(Arc<Vec<&'static str>>);
 
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 struct AppState {
     tokens: Tokens,
     steps: Steps,
 }
 
+impl FromRef<AppState> for Tokens {
+    fn from_ref(state: &AppState) -> Self {
+        state.tokens.clone()
+    }
+}
+
+impl FromRef<AppState> for Steps {
+    fn from_ref(state: &AppState) -> Self {
+        state.steps.clone()
+    }
+}
+
 #[tokio::test]
 async fn state_and_extractors_reach_a_function_middleware() {
-    async fn check(
-        State(tokens): State<Tokens>,
-        headers: HeaderMap,
-        Path(room): Path<String>,
-        mut websocket: WebSocket,
-        next: Next,
-    ) -> nexios::Result {
-        let token = headers.get("x-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
-        if !tokens.0.contains(&token) || room == "secret" {
-            return websocket.reject(StatusCode::UNAUTHORIZED).await;
-        }
-        next.run(websocket).await
-    }
-    let _ = check;
     async fn checked(
         mut websocket: WebSocket,
         State(tokens): State<Tokens>,

@@ -1,0 +1,83 @@
+//! Our server under measurement, written as the README shows it: `server --port N [--workers N] [--mounted]
+//! [--compression off|shared|dedicated]`.
+//!
+//! `/echo` answers every message with itself; on `/fanout` every message goes unchanged to all connected, its sender
+//! included.
+
+use std::net::Ipv4Addr;
+use std::thread;
+
+use nexios::prelude::*;
+use tokio::net::TcpListener;
+
+async fn echo(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept().await?;
+    loop {
+        let message = websocket.receive().await?;
+        websocket.send(message).await?;
+    }
+}
+
+async fn fan_out(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+    websocket.accept().await?;
+    let everybody = groups.group("everybody");
+    everybody.join(&websocket).await?;
+    loop {
+        let message = websocket.receive().await?;
+        everybody.send(message).await?;
+    }
+}
+
+fn main() -> nexios::Result {
+    let arguments = Arguments::parse(std::env::args().skip(1))?;
+    let app = App::new()
+        .websocket_route("/echo", echo)
+        .websocket_route("/fanout", fan_out)
+        .bind(format!("127.0.0.1:{}", arguments.port));
+    let cores = thread::available_parallelism()?.get();
+    match arguments.workers.unwrap_or(cores) {
+        _ if arguments.mounted => block_on(mounted(app, arguments.port)),
+        workers if workers == cores => app.run(),
+        1 => block_on(async move { app.serve(TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await?).await }),
+        _ => Err(Error::other(format!("--workers is 1 or {cores}, the cores of this machine"))),
+    }
+}
+
+/// The same routes inside of an axum application, which does the listening.
+async fn mounted(app: App, port: u16) -> nexios::Result {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    let router = axum::Router::new().merge(app.into_router());
+    Ok(axum::serve(listener, router).await?)
+}
+
+fn block_on(serving: impl Future<Output = nexios::Result>) -> nexios::Result {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serving)
+}
+
+/// The command line.
+#[derive(Default)]
+struct Arguments {
+    port: u16,
+    workers: Option<usize>,
+    mounted: bool,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> nexios::Result<Self> {
+        let mut arguments = Arguments { port: 8000, ..Arguments::default() };
+        while let Some(option) = words.next() {
+            let mut value = || words.next().ok_or_else(|| Error::other(format!("{option} needs a value")));
+            match option.as_str() {
+                "--port" => arguments.port = value()?.parse().map_err(Error::other)?,
+                "--workers" => arguments.workers = Some(value()?.parse().map_err(Error::other)?),
+                "--mounted" => arguments.mounted = true,
+                "--compression" => match value()?.as_str() {
+                    "off" => {}
+                    mode => return Err(Error::other(format!("no compression {mode} yet"))),
+                },
+                _ => return Err(Error::other(format!("unknown option {option}"))),
+            }
+        }
+        Ok(arguments)
+    }
+}

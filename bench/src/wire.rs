@@ -1,0 +1,128 @@
+//! The bytes on the wire: frames built beforehand, the answers that must come back, and the opening handshake.
+
+use crate::deflate;
+
+/// The kind of a data message (RFC 6455 §5.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opcode {
+    /// UTF-8 text.
+    Text = 1,
+    /// Bytes.
+    Binary = 2,
+}
+
+/// Fixed: a server unmasks whatever key it gets, and a random one would cost the generator time for nothing.
+const MASK_KEY: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
+/// The last fragment of a message.
+const FIN: u8 = 0x80;
+/// RSV1 marks a compressed message (RFC 7692 §6).
+const RSV1: u8 = 0x40;
+
+/// The client's frame: masked, FIN set, and compressed if asked.
+pub fn request(opcode: Opcode, payload: &[u8], deflate: bool) -> Vec<u8> {
+    let compressed = deflate.then(|| deflate::compress(payload));
+    let first = FIN | if deflate { RSV1 } else { 0 } | opcode as u8;
+    let payload = compressed.as_deref().unwrap_or(payload);
+    let mut frame = header(first, payload.len(), true);
+    frame.extend_from_slice(&MASK_KEY);
+    frame.extend(payload.iter().zip(MASK_KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame
+}
+
+/// The server's frame with the same payload: unmasked, FIN set, not compressed.
+pub fn answer(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(FIN | opcode as u8, payload.len(), false);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// The shortest header for a length; RFC 6455 §5.2 allows no other.
+fn header(first: u8, length: usize, masked: bool) -> Vec<u8> {
+    let mask_bit: u8 = if masked { 0x80 } else { 0 };
+    let mut header = vec![first];
+    if let Ok(short) = u8::try_from(length)
+        && short < 126
+    {
+        header.push(mask_bit + short);
+    } else if let Ok(medium) = u16::try_from(length) {
+        header.push(mask_bit + 126);
+        header.extend_from_slice(&medium.to_be_bytes());
+    } else {
+        header.push(mask_bit + 127);
+        header.extend_from_slice(&(length as u64).to_be_bytes());
+    }
+    header
+}
+
+/// Where a server's frame has its payload, and where it ends; `None` while its header is not whole.
+pub fn extent(bytes: &[u8]) -> Option<(usize, usize)> {
+    match *bytes.get(1)? {
+        126 => {
+            let length = u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]);
+            Some((4, 4 + usize::from(length)))
+        }
+        // Longer messages are not compared frame by frame.
+        127.. => Some((10, usize::MAX)),
+        length => Some((2, 2 + usize::from(length))),
+    }
+}
+
+/// Whether a server's frame is one whole compressed message of this kind.
+pub fn is_compressed(opcode: Opcode, frame: &[u8]) -> bool {
+    frame.first() == Some(&(FIN | RSV1 | opcode as u8))
+}
+
+/// The example key of RFC 6455 §1.3.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// Its answer, from the same section.
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// The opening handshake's request. Without context takeover, equal messages are equal on the wire.
+pub fn upgrade_request(path: &str, host: &str, deflate: bool) -> String {
+    let offer = if deflate {
+        "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
+    } else {
+        ""
+    };
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
+    )
+}
+
+/// Whether a response head completes the handshake (RFC 6455 §4.1) as it was asked for.
+pub fn is_upgrade(head: &[u8], deflate: bool) -> bool {
+    let head = String::from_utf8_lossy(head);
+    head.starts_with("HTTP/1.1 101") && head.contains(ACCEPT) && head.contains("permessage-deflate") == deflate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_take_the_shortest_header() {
+        for (length, header_bytes) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let frame = answer(Opcode::Binary, &vec![0; length]);
+            assert_eq!(frame.len(), header_bytes + length, "length {length}");
+        }
+    }
+
+    #[test]
+    fn a_frame_extends_from_its_header_to_its_length() {
+        for length in [0, 64, 125, 126, 1024, 65_535] {
+            let frame = answer(Opcode::Text, &vec![b'a'; length]);
+            assert_eq!(extent(&frame), Some((frame.len() - length, frame.len())));
+        }
+        assert_eq!(extent(&[0x81]), None);
+        assert_eq!(extent(&[0x81, 126, 1]), None);
+    }
+
+    #[test]
+    fn a_masked_frame_unmasks_to_its_payload() {
+        let frame = request(Opcode::Text, b"hello", false);
+        let keys = MASK_KEY.iter().cycle();
+        let unmasked: Vec<u8> = frame[6..].iter().zip(keys).map(|(byte, key)| byte ^ key).collect();
+        assert_eq!(unmasked, b"hello");
+    }
+}

@@ -1,0 +1,35 @@
+//! rustfmt, clippy, the tests and the documentation.
+
+use std::time::Duration;
+
+use crate::process;
+use crate::step::Outcome;
+use crate::workspace::Workspace;
+
+/// A clean clone builds every dependency in the first of these; on two cores that is minutes, not tens of them.
+const LIMIT: Duration = Duration::from_mins(15);
+
+pub(crate) fn fmt(workspace: &Workspace) -> Outcome {
+    run(workspace, &["fmt", "--all", "--", "--check"])
+}
+
+pub(crate) fn clippy(workspace: &Workspace) -> Outcome {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    run(workspace, &arguments)
+}
+
+/// Unit, integration and doc tests.
+pub(crate) fn test(workspace: &Workspace) -> Outcome {
+    run(workspace, &["test", "--workspace", "--all-features", "--quiet"])
+}
+
+pub(crate) fn doc(workspace: &Workspace) -> Outcome {
+    let mut command = workspace.cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
+    process::run(command.env("RUSTDOCFLAGS", "-D warnings"), LIMIT)?;
+    Ok(String::new())
+}
+
+fn run(workspace: &Workspace, arguments: &[&str]) -> Outcome {
+    process::run(&mut workspace.cargo(arguments), LIMIT)?;
+    Ok(String::new())
+}

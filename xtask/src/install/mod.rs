@@ -1,0 +1,6 @@
+//! Installs what the steps need on Debian, and says what is missing where it cannot.
+
+pub(crate) mod chromium;
+mod debian;
+pub(crate) mod node;
+pub(crate) mod python;

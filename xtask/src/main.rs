@@ -1,0 +1,100 @@
+//! The checks of this repository. `cargo xtask ci` is what CI runs, `cargo xtask test` its quick half, and each
+//! step can be called alone.
+#![allow(clippy::print_stdout, reason = "what a command prints is what it is for")]
+
+mod autobahn;
+mod browser;
+mod cargo_checks;
+mod deny;
+mod examples;
+mod features;
+mod install;
+mod interop;
+mod probe;
+mod process;
+mod server;
+mod step;
+mod style;
+mod workspace;
+
+use std::process::ExitCode;
+
+use step::{Problem, Step};
+use workspace::Workspace;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  ci            everything below; installs what it needs on Debian
+  test          the quick half: style, fmt, clippy, tests, docs
+
+  check-style   sizes, names and invariants (also: style)
+  fmt  clippy  unit-tests  docs
+  deny          licences, bans and sources of the dependencies; advisories where the database can be reached
+  features      the framework with each feature alone
+  examples      builds every example and talks to it once
+  autobahn [--cases '1.*,2.3'] [--bless]
+                the Autobahn cases in both roles; --bless writes conformance/expected from a run that passes
+  interop       Python websockets, Node ws and Chromium against the server; the client against the first two
+  browser       the chat example in Chromium
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(steps) = arguments.first().and_then(|command| steps(command, &arguments[1..])) else {
+        println!("{HELP}");
+        return ExitCode::from(2);
+    };
+    match Workspace::load() {
+        Ok(workspace) => step::run_all(&workspace, steps),
+        Err(problem) => {
+            println!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
+    let quick = || {
+        vec![
+            Step::new("style", style::run),
+            Step::new("fmt", cargo_checks::fmt),
+            Step::new("clippy", cargo_checks::clippy),
+            Step::new("unit-tests", cargo_checks::test),
+            Step::new("docs", cargo_checks::doc),
+        ]
+    };
+    let slow = || {
+        vec![
+            Step::new("features", features::run),
+            Step::new("deny", deny::run),
+            Step::new("examples", examples::run),
+            autobahn_step("autobahn-server", autobahn::server_role, options),
+            autobahn_step("autobahn-client", autobahn::client_role, options),
+            Step::new("interop", interop::run),
+            Step::new("browser", browser::run),
+        ]
+    };
+    let pick = |wanted: &str| {
+        let all = quick().into_iter().chain(slow());
+        let found: Vec<Step> = all.filter(|step| step.name.starts_with(wanted)).collect();
+        Some(found).filter(|steps| !steps.is_empty())
+    };
+    match command {
+        "ci" => Some(quick().into_iter().chain(slow()).collect()),
+        "test" => Some(quick()),
+        "check-style" => pick("style"),
+        "style" | "fmt" | "clippy" | "unit-tests" | "docs" | "features" | "deny" | "examples" | "autobahn"
+        | "interop" | "browser" => pick(command),
+        _ => None,
+    }
+}
+
+fn autobahn_step(
+    name: &'static str,
+    role: fn(&Workspace, &[String]) -> Result<String, Problem>,
+    options: &[String],
+) -> Step {
+    let options = options.to_vec();
+    Step::new(name, move |workspace| role(workspace, &options))
+}
