@@ -99,6 +99,13 @@ impl From<u16> for CloseCode {
     }
 }
 
+/// Compares with the number, so that `end.code() == 1000` reads as it is meant.
+impl PartialEq<u16> for CloseCode {
+    fn eq(&self, other: &u16) -> bool {
+        self.0 == *other
+    }
+}
+
 impl From<CloseCode> for u16 {
     fn from(code: CloseCode) -> Self {
         code.0

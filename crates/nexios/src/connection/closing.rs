@@ -1,7 +1,8 @@
 //! How a connection ends (RFC 6455 §7): the closing handshake, its deadline, and every way around it.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::Context;
+use std::time::Duration;
 
 use nexios_proto::{CloseCode, CloseFrame, ProtocolError, Role, encode};
 
@@ -12,6 +13,9 @@ use super::link::{Link, Phase};
 use super::waiters::wake_all;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
 
+/// How long a peer that broke the protocol may be silent before its socket is closed.
+const QUIET: Duration = Duration::from_millis(250);
+
 /// A connection on which a Close frame was sent.
 #[derive(Debug)]
 pub(super) struct Closing {
@@ -19,6 +23,10 @@ pub(super) struct Closing {
     cause: Cause,
     sent: CloseFrame,
     stage: Stage,
+    /// Something arrived since the last deadline.
+    pub(super) heard: bool,
+    /// What is left of [`Config::close_timeout`](crate::Config::close_timeout).
+    remaining: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +35,11 @@ enum Stage {
     AwaitReply,
     /// Both were sent: what is queued leaves, then the socket is closed.
     Flush,
-    /// The peer broke the protocol: ours leaves, then what still arrives is read and thrown away, because closing a
-    /// socket with unread bytes resets it, and the peer would never see the Close frame.
+    /// The peer broke the protocol: ours leaves, and what still arrives is thrown away until it is silent. A socket that
+    /// is closed with unread bytes, or in the middle of the peer's sending, is reset, and the peer would not see the
+    /// Close frame.
     Discard,
-    /// Nothing more is written; waiting for the peer's end of file.
+    /// A client waits for the server to close the socket.
     AwaitEndOfFile,
 }
 
@@ -62,24 +71,26 @@ impl Driver {
             None => self.send_close(EndedBy::Local, Cause::ProtocolError(error), frame, Stage::Discard),
             Some(closing) => closing.stage = Stage::Discard,
         }
+        self.set_deadline(Some(QUIET));
         self.end_with(None);
     }
 
     fn send_close(&mut self, ended_by: EndedBy, cause: Cause, frame: CloseFrame, stage: Stage) {
+        let remaining = self.link.config().close_timeout;
+        let closing = Closing { ended_by, cause, sent: frame, stage, heard: false, remaining };
+        self.link.begin_closing(&closing.end(None));
         // What the handler answered to earlier messages goes before.
         let mut queued = std::mem::take(&mut self.link.lock().outbound);
         self.writing.append_all(&mut queued);
         let key = self.link.mask_key();
         // 1005 stands for a frame without a code, and never goes over the wire (RFC 6455 §7.4.1).
-        let on_wire = (frame.code() != CloseCode::NO_STATUS).then_some(&frame);
+        let on_wire = (closing.sent.code() != CloseCode::NO_STATUS).then_some(&closing.sent);
         let protocol = &mut self.protocol;
         self.writing.append_with(|out| {
             protocol.send_close(on_wire, key, out);
         });
-        let closing = Closing { ended_by, cause, sent: frame, stage };
-        self.link.begin_closing(&closing.end(None));
         self.closing = Some(Box::new(closing));
-        self.set_deadline(Some(self.link.config().close_timeout));
+        self.set_deadline(Some(remaining));
     }
 
     /// The ending is known: those who receive and send learn of it.
@@ -96,20 +107,15 @@ impl Driver {
         let Some(closing) = &mut self.closing else {
             return false;
         };
-        if !matches!(closing.stage, Stage::Flush | Stage::Discard) {
+        if closing.stage != Stage::Flush {
             return false;
         }
         // RFC 6455 §7.1.1: the server closes the TCP connection first; a client waits for it.
-        let waits = closing.stage == Stage::Discard || self.link.role() == Role::Client;
-        if self.link.role() == Role::Server || closing.stage == Stage::Discard {
-            match self.transport.poll_shutdown(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return true,
-                Poll::Pending => return false,
-            }
+        if self.link.role() == Role::Client {
+            closing.stage = Stage::AwaitEndOfFile;
+            return false;
         }
-        closing.stage = Stage::AwaitEndOfFile;
-        !waits
+        self.transport.poll_shutdown(cx).is_ready()
     }
 
     pub(super) fn end_of_file(&mut self) -> Progress {
@@ -126,7 +132,13 @@ impl Driver {
     // ---- deadlines
 
     pub(super) fn on_deadline(&mut self) -> Option<Progress> {
-        if self.closing.is_some() {
+        if let Some(closing) = &mut self.closing {
+            let remaining = closing.remaining.saturating_sub(QUIET);
+            if closing.stage == Stage::Discard && std::mem::take(&mut closing.heard) && !remaining.is_zero() {
+                closing.remaining = remaining;
+                self.set_deadline(Some(QUIET));
+                return None;
+            }
             self.end_with(None);
             return Some(Progress::Over);
         }

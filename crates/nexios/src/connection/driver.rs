@@ -291,6 +291,9 @@ impl Driver {
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.heard = true;
         }
+        if let Some(closing) = &mut self.closing {
+            closing.heard = true;
+        }
         Read::Bytes
     }
 

@@ -102,7 +102,8 @@ impl JsonError {
         self.is_received
     }
 
-    /// The line of the message, from 1; 0 when a value could not be written.
+    /// The line of the message, from 1. 0 when there is none to name: a value could not be written, or serde had taken the
+    /// text apart before it found the mistake (tagged enums).
     pub fn line(&self) -> usize {
         self.error.line()
     }
