@@ -14,7 +14,7 @@ use super::waiters::wake_all;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
 
 /// How long a peer that broke the protocol may be silent before its socket is closed.
-const QUIET: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_millis(100);
 
 /// A connection on which a Close frame was sent.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub(super) struct Closing {
     cause: Cause,
     sent: CloseFrame,
     stage: Stage,
-    /// Something arrived since the last deadline.
-    pub(super) heard: bool,
+    /// The peer went on sending since the last deadline.
+    heard: bool,
     /// What is left of [`Config::close_timeout`](crate::Config::close_timeout).
     remaining: Duration,
 }
@@ -171,6 +171,12 @@ impl Driver {
 }
 
 impl Closing {
+    pub(super) fn heard(&mut self, bytes: usize) {
+        /// A masked control frame of the greatest size (RFC 6455 §5.5): no more than the answer to the Close frame.
+        const ANSWER: usize = 131;
+        self.heard |= bytes > ANSWER;
+    }
+
     fn end(&self, received: Option<CloseFrame>) -> WebSocketDisconnect {
         WebSocketDisconnect::new(self.ended_by, self.cause, received, Some(self.sent.clone()))
     }

@@ -292,7 +292,7 @@ impl Driver {
             keepalive.heard = true;
         }
         if let Some(closing) = &mut self.closing {
-            closing.heard = true;
+            closing.heard(bytes);
         }
         Read::Bytes
     }
