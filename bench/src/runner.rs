@@ -44,7 +44,9 @@ pub fn run(plan: Plan, cells: &[Cell], peers: &[Peer], mut progress: impl FnMut(
     let mut results = Results::default();
     for round in 1..=plan.rounds {
         for cell in cells {
-            for peer in peers.iter().filter(|peer| takes_part(peer, cell)) {
+            // Each round begins with another server: a slow moment does not always hit the same ones.
+            let in_turn = peers.iter().cycle().skip(round - 1).take(peers.len());
+            for peer in in_turn.filter(|peer| takes_part(peer, cell)) {
                 let outcome = once(cell, peer, plan.mode, window).map_err(|error| error.to_string());
                 progress(format!("round {round} · {} · {}: {}", cell.name, peer.name, summary(&outcome)));
                 results.add(cell, peer, outcome);

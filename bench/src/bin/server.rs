@@ -5,7 +5,6 @@
 //! included.
 
 use std::net::Ipv4Addr;
-use std::thread;
 
 use nexios::prelude::*;
 use tokio::net::TcpListener;
@@ -34,24 +33,22 @@ fn main() -> nexios::Result {
         .websocket_route("/echo", echo)
         .websocket_route("/fanout", fan_out)
         .bind(format!("127.0.0.1:{}", arguments.port));
-    let cores = thread::available_parallelism()?.get();
-    match arguments.workers.unwrap_or(cores) {
-        _ if arguments.mounted => block_on(mounted(app, arguments.port)),
-        workers if workers == cores => app.run(),
-        1 => block_on(async move { app.serve(TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await?).await }),
-        _ => Err(Error::other(format!("--workers is 1 or {cores}, the cores of this machine"))),
+    if arguments.mounted {
+        return mounted(app, arguments.port);
+    }
+    match arguments.workers {
+        Some(workers) => app.workers(workers).run(),
+        None => app.run(),
     }
 }
 
-/// The same routes inside of an axum application, which does the listening.
-async fn mounted(app: App, port: u16) -> nexios::Result {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+/// The same routes inside of an axum application, which does the listening, on one thread.
+fn mounted(app: App, port: u16) -> nexios::Result {
     let router = axum::Router::new().merge(app.into_router());
-    Ok(axum::serve(listener, router).await?)
-}
-
-fn block_on(serving: impl Future<Output = nexios::Result>) -> nexios::Result {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serving)
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async move {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        Ok(axum::serve(listener, router).await?)
+    })
 }
 
 /// The command line.

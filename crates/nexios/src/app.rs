@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::connection::Registry;
 use crate::groups::Groups;
 use crate::handler::Handler;
-use crate::middleware::IntoMiddleware;
+use crate::middleware::{IntoMiddleware, MiddlewareShape};
 use crate::routing::{AppContext, IntoRoute, OnError, WsRouter};
 use crate::server::{AppHandle, Server};
 use crate::{Error, Result};
@@ -122,7 +122,7 @@ where
     /// }
     /// let app = App::new().add_ws_middleware(auth);
     /// ```
-    pub fn add_ws_middleware<T>(mut self, middleware: impl IntoMiddleware<T, S>) -> Self {
+    pub fn add_ws_middleware<T>(mut self, middleware: impl MiddlewareShape<T> + IntoMiddleware<T, S>) -> Self {
         self.routes = self.routes.add_ws_middleware(middleware);
         self
     }

@@ -66,7 +66,8 @@ pub trait Arguments<S>: Sized {
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "should return `()`, `nexios::Result`, or `Result<(), E>` with an error type",
-    note = "`E` converts into `Box<dyn Error + Send + Sync>`: `anyhow::Error`, your own error type, a `String`"
+    note = "`E` converts into `Box<dyn Error + Send + Sync>`: `anyhow::Error`, your own error type, a `String`",
+    note = "for a handler that loops for ever, write the return type: `-> nexios::Result`"
 )]
 pub trait IntoResult {
     /// Makes one kind of result of it.

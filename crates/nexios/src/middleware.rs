@@ -125,6 +125,18 @@ impl<S> fmt::Debug for Middleware<S> {
     }
 }
 
+/// The shape of middleware, without the bounds: it fixes what `T` is, so that the compiler can name what else is missing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a WebSocket middleware",
+    label = "not a middleware",
+    note = "a middleware is an `async fn(WebSocket, extractors…, Next)` that returns `()` or a `Result<(), E>`, or a type that implements `WebSocketMiddleware`"
+)]
+pub trait MiddlewareShape<T> {}
+
+impl<M: WebSocketMiddleware> MiddlewareShape<ByType> for M {}
+
+impl<T, F: MiddlewareFn<T>> MiddlewareShape<ByFunction<T>> for F {}
+
 /// What can be added as middleware: a [`WebSocketMiddleware`], or an `async` function that takes a [`WebSocket`], any
 /// number (up to four) of axum's extractors, and [`Next`].
 #[diagnostic::on_unimplemented(

@@ -20,8 +20,11 @@ use super::transport::Transport;
 use super::waiters::wake_all;
 use super::wheel::Deadline;
 
-/// How many messages one poll hands over before the thread's other connections have their turn.
-const MESSAGES_PER_POLL: u32 = 1024;
+/// How many messages and control frames one turn takes before the thread's other connections have theirs.
+const EVENTS_PER_TURN: u32 = 1024;
+
+/// How many bytes one turn reads.
+const BYTES_PER_TURN: usize = 1024 * 1024;
 
 /// How many buffers one gathered write takes.
 const SLICES: usize = 32;
@@ -61,7 +64,8 @@ pub(super) enum Progress {
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     input: Input,
-    messages: u32,
+    events: u32,
+    bytes: usize,
     /// Since the last write.
     pub(super) handler_ran: bool,
     woke_receiver: bool,
@@ -81,6 +85,12 @@ enum Read {
     /// A handler that was waiting has a message.
     Delivered,
     EndOfFile,
+}
+
+impl Turn {
+    fn is_over(&self) -> bool {
+        self.events >= EVENTS_PER_TURN || self.bytes >= BYTES_PER_TURN
+    }
 }
 
 impl Driver {
@@ -139,7 +149,7 @@ impl Driver {
             if may_write && let Some(progress) = self.write_all(cx) {
                 return progress;
             }
-            if turn.messages >= MESSAGES_PER_POLL {
+            if turn.is_over() {
                 cx.waker().wake_by_ref();
                 return Progress::Waiting;
             }
@@ -178,9 +188,10 @@ impl Driver {
             }
         }
         while !turn.input.is_empty() {
-            if turn.messages >= MESSAGES_PER_POLL {
+            if turn.is_over() {
                 return Parsed::NoRoom;
             }
+            turn.events += 1;
             match self.protocol.receive(turn.input.unread()) {
                 Ok(received) => {
                     turn.input.consume(received.consumed);
@@ -201,7 +212,6 @@ impl Driver {
 
     #[inline]
     fn deliver(&mut self, cx: &Context<'_>, turn: &mut Turn, message: Message) -> Parsed {
-        turn.messages += 1;
         let mut state = self.link.lock();
         if state.dropped {
             return Parsed::Dry;
@@ -259,12 +269,14 @@ impl Driver {
         if let Some(read) = self.protocol.payload_buffer().map(|mut payload| transport.poll_read_into(cx, &mut payload))
         {
             let read = ready!(read)?;
+            turn.bytes += read;
             return Poll::Ready(Ok(self.payload_received(cx, turn, read)));
         }
         let mut buffer = ReadBuf::new(turn.input.space());
         ready!(self.transport.poll_read(cx, &mut buffer))?;
         let read = buffer.filled().len();
         turn.input.filled(read);
+        turn.bytes += read;
         Poll::Ready(Ok(self.heard(read)))
     }
 

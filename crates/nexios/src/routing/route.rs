@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::handler::Handler;
-use crate::middleware::{BoundHandler, IntoMiddleware, Middleware};
+use crate::middleware::{BoundHandler, IntoMiddleware, Middleware, MiddlewareShape};
 
 /// A path with its handler, its own middleware and, if it needs them, its own limits.
 ///
@@ -45,7 +45,7 @@ where
     }
 
     /// Adds middleware for this route alone: inside of the routers' and the app's, in the order of adding.
-    pub fn middleware<T>(mut self, middleware: impl IntoMiddleware<T, S>) -> Self {
+    pub fn middleware<T>(mut self, middleware: impl MiddlewareShape<T> + IntoMiddleware<T, S>) -> Self {
         self.middleware.push(middleware.into_middleware());
         self
     }

@@ -7,7 +7,7 @@ use super::handshake::{AppContext, BoundRoute};
 use super::route::{IntoRoute, WebSocketRoute};
 use crate::config::Config;
 use crate::handler::Handler;
-use crate::middleware::{Chain, IntoMiddleware, Middleware};
+use crate::middleware::{Chain, IntoMiddleware, Middleware, MiddlewareShape};
 
 /// Routes that belong together, to be mounted in an app or another router.
 ///
@@ -65,7 +65,7 @@ where
 
     /// Adds middleware for all routes of this router and of those mounted in it, whether they were added before or
     /// after. Middleware of one router runs in the order of adding.
-    pub fn add_ws_middleware<T>(mut self, middleware: impl IntoMiddleware<T, S>) -> Self {
+    pub fn add_ws_middleware<T>(mut self, middleware: impl MiddlewareShape<T> + IntoMiddleware<T, S>) -> Self {
         self.middleware.push(middleware.into_middleware());
         self
     }

@@ -5,19 +5,22 @@ mod error;
 mod messages;
 mod params;
 mod receive;
+mod request;
 mod send;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 pub use accept::Accept;
 pub(crate) use accept::Handshake;
-use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams};
+use axum::extract::FromRequestParts;
 pub use error::{AcceptError, JsonError, MessageType, MessageTypeError, StateError};
-use http::{Extensions, HeaderMap, Uri, request};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, Uri};
 pub use messages::Messages;
 pub use params::Params;
+use request::Request;
 
 use crate::connection::Link;
 use crate::groups::Groups;
@@ -48,26 +51,16 @@ enum Phase {
     Refused,
 }
 
-/// The opening handshake's request, kept for the accessors and extractors.
-struct Request {
-    parts: request::Parts,
-    query: OnceLock<Params>,
-    path: Params,
-    peer: Option<SocketAddr>,
-}
-
 impl WebSocket {
     /// A connection whose handshake waits for an answer.
-    pub(crate) async fn new(link: Arc<Link>, groups: Groups, handshake: Handshake, mut parts: request::Parts) -> Self {
-        let path = path_params(&mut parts).await;
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-        let request = Request { parts, query: OnceLock::new(), path, peer };
+    pub(crate) async fn new(link: Arc<Link>, groups: Groups, handshake: Handshake, parts: Parts) -> Self {
+        let request = Request::received(parts).await;
         Self { inner: Box::new(Inner { link, groups, phase: Phase::Handshake(Box::new(handshake)), request }) }
     }
 
     /// A client's connection, which is open already.
-    pub(crate) fn connected(link: Arc<Link>, parts: request::Parts, peer: Option<SocketAddr>) -> Self {
-        let request = Request { parts, query: OnceLock::new(), path: Params::default(), peer };
+    pub(crate) fn connected(link: Arc<Link>, parts: Parts, peer: Option<SocketAddr>) -> Self {
+        let request = Request::sent(parts, peer);
         Self { inner: Box::new(Inner { link, groups: Groups::new(), phase: Phase::Accepted, request }) }
     }
 
@@ -98,8 +91,7 @@ impl WebSocket {
 
     /// The parameters behind the `?`, decoded at the first call.
     pub fn query_params(&self) -> &Params {
-        let request = &self.inner.request;
-        request.query.get_or_init(|| Params::from_query(request.parts.uri.query().unwrap_or_default()))
+        self.inner.request.query()
     }
 
     /// The parameters of the route's path, decoded.
@@ -163,14 +155,6 @@ impl WebSocket {
 /// A map of headers as the protocol crate reads them.
 pub(crate) fn header_pairs(headers: &HeaderMap) -> std::vec::IntoIter<(&str, &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect::<Vec<_>>().into_iter()
-}
-
-async fn path_params(parts: &mut request::Parts) -> Params {
-    // A path that is no UTF-8 when decoded is refused by the `Path` extractor; here it has no parameters.
-    match RawPathParams::from_request_parts(parts, &()).await {
-        Ok(params) => params.iter().collect(),
-        Err(_) => Params::default(),
-    }
 }
 
 impl Drop for WebSocket {
