@@ -5,6 +5,7 @@
 //! meanwhile in one call, and reads on.
 
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -150,7 +151,8 @@ impl Driver {
                 return progress;
             }
             if turn.is_over() {
-                cx.waker().wake_by_ref();
+                // Not a wake: that would come before the sockets of the others are even looked at.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
                 return Progress::Waiting;
             }
             if matches!(parsed, Parsed::NoRoom) || !self.may_read() {

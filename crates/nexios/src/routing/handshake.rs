@@ -68,10 +68,10 @@ impl BoundRoute {
         let link = Link::new(Role::Server, Arc::clone(&self.path), Arc::clone(&self.config), Some(respond));
         let registration = self.app.connections.register(&link);
         parts.extensions.insert(self.app.groups.clone());
+        let websocket = WebSocket::new(Arc::clone(&link), self.app.groups.clone(), handshake, parts);
         let handler = {
             let link = Arc::clone(&link);
             async move {
-                let websocket = WebSocket::new(Arc::clone(&link), self.app.groups.clone(), handshake, parts).await;
                 let result = self.chain.start(websocket).await;
                 self.conclude(&link, result);
             }

@@ -53,8 +53,8 @@ enum Phase {
 
 impl WebSocket {
     /// A connection whose handshake waits for an answer.
-    pub(crate) async fn new(link: Arc<Link>, groups: Groups, handshake: Handshake, parts: Parts) -> Self {
-        let request = Request::received(parts).await;
+    pub(crate) fn new(link: Arc<Link>, groups: Groups, handshake: Handshake, parts: Parts) -> Self {
+        let request = Request::received(parts);
         Self { inner: Box::new(Inner { link, groups, phase: Phase::Handshake(Box::new(handshake)), request }) }
     }
 

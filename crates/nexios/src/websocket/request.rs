@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, RawPathParams};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::header::{HeaderMap, HeaderValue};
 use http::{Uri, request};
 
@@ -20,8 +21,8 @@ pub(super) struct Request {
 
 impl Request {
     /// Takes a request over from the HTTP connection.
-    pub(super) async fn received(mut parts: request::Parts) -> Self {
-        let path = path_params(&mut parts).await;
+    pub(super) fn received(mut parts: request::Parts) -> Self {
+        let path = path_params(&mut parts);
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
         detach(&mut parts);
         Self { parts, path, peer, query: OnceLock::new() }
@@ -37,11 +38,12 @@ impl Request {
     }
 }
 
-async fn path_params(parts: &mut request::Parts) -> Params {
-    // A path that is no UTF-8 when decoded is refused by the `Path` extractor; here it has no parameters.
-    match RawPathParams::from_request_parts(parts, &()).await {
-        Ok(params) => params.iter().collect(),
-        Err(_) => Params::default(),
+fn path_params(parts: &mut request::Parts) -> Params {
+    // This extractor never waits. A path that is no UTF-8 when decoded is refused by the `Path` extractor; here it has
+    // no parameters.
+    match RawPathParams::from_request_parts(parts, &()).now_or_never() {
+        Some(Ok(params)) => params.iter().collect(),
+        _ => Params::default(),
     }
 }
 

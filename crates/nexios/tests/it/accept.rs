@@ -281,9 +281,9 @@ async fn a_client_that_leaves_before_the_answer_makes_accept_an_error_and_the_ha
         wire.send(upgrade_request("/ws")).await;
         server.wait_for_connections(1).await;
         if reset {
-            wire.abort()
+            wire.abort();
         } else {
-            drop(wire)
+            drop(wire);
         }
         let end = within(see.recv()).await.unwrap().expect("accept was no disconnect");
         assert_eq!((end.cause(), end.ended_by()), (Cause::ConnectionLost, EndedBy::Peer));

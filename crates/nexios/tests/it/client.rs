@@ -1,1 +1,207 @@
-//! To come.
+//! The client: `nexios::client::connect`.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use nexios::ProtocolError;
+use nexios::client::{Connect, ConnectError};
+use nexios::prelude::*;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use crate::outcome::{code, ending, refusal};
+use crate::serving::{pause, serve, within};
+
+async fn echo(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept().await?;
+    loop {
+        let message = websocket.receive().await?;
+        websocket.send(message).await?;
+    }
+}
+
+#[track_caller]
+fn connect_error(result: nexios::Result<WebSocket>) -> ConnectError {
+    match result {
+        Err(Error::Connect(error)) => error,
+        other => panic!("expected a connect error, got {other:?}"),
+    }
+}
+
+/// A server of one answer, given in bytes.
+async fn answers(answer: impl Into<Vec<u8>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let answer = answer.into();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut wire = crate::wire::Wire::new(stream);
+        let request = wire.fill_request().await;
+        let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap().trim().to_owned();
+        let accept = nexios_proto::handshake::accept_key(&key);
+        let marker = b"{accept}";
+        let answer = match answer.windows(marker.len()).position(|window| window == marker) {
+            Some(at) => [&answer[..at], accept.as_bytes(), &answer[at + marker.len()..]].concat(),
+            None => answer,
+        };
+        wire.stream.write_all(&answer).await.unwrap();
+        pause(2_000).await;
+    });
+    url
+}
+
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+
+#[tokio::test]
+async fn a_client_sends_and_receives_every_type() {
+    let server = serve(App::new().websocket_route("/ws", echo)).await;
+    let mut websocket = nexios::client::connect(server.url("/ws")).await.unwrap();
+    assert_eq!(websocket.peer_addr(), Some(server.address));
+    websocket.send_text("text").await.unwrap();
+    assert_eq!(websocket.receive_text().await.unwrap(), "text");
+    websocket.send_bytes(vec![1, 2]).await.unwrap();
+    assert_eq!(websocket.receive_bytes().await.unwrap(), vec![1, 2]);
+    websocket.send_json(&[1, 2]).await.unwrap();
+    assert_eq!(websocket.receive_json::<Vec<u8>>().await.unwrap(), [1, 2]);
+    let big = vec![7; 1024 * 1024];
+    websocket.send_bytes(big.clone()).await.unwrap();
+    assert!(within(websocket.receive_bytes()).await.unwrap() == big);
+    websocket.close(1000, "done").await.unwrap();
+    assert_eq!(ending(websocket.receive().await).ended_by(), EndedBy::Local);
+    server.wait_for_connections(0).await;
+}
+
+#[tokio::test]
+async fn a_dropped_client_closes_1000() {
+    let (seen, mut see) = tokio::sync::mpsc::unbounded_channel();
+    let server = serve(App::new().websocket_route("/ws", async move |mut websocket: WebSocket| -> nexios::Result {
+        websocket.accept().await?;
+        seen.send(ending(websocket.receive().await)).unwrap();
+        Ok(())
+    }))
+    .await;
+    drop(nexios::client::connect(server.url("/ws")).await.unwrap());
+    let end = within(see.recv()).await.unwrap();
+    assert_eq!((u16::from(end.code()), end.ended_by()), (1000, EndedBy::Peer));
+}
+
+#[tokio::test]
+async fn a_client_says_what_it_wants_and_learns_what_it_got() {
+    let server = serve(App::new().websocket_route("/ws", async |mut websocket: WebSocket| -> nexios::Result {
+        let offered: Vec<_> = websocket.subprotocols().map(str::to_owned).collect();
+        let token = websocket.headers()["x-token"].to_str().unwrap().to_owned();
+        let query = websocket.query_params().get("q").unwrap().to_owned();
+        websocket.accept_with(Accept::new().subprotocol("b").header("x-answer", "yes")).await?;
+        websocket.send_json(&(offered, token, query)).await
+    }))
+    .await;
+    let connect = Connect::new(server.url("/ws?q=1")).subprotocol("a").subprotocol("b").header("x-token", "secret");
+    let mut websocket = connect.connect().await.unwrap();
+    assert_eq!(websocket.headers()["sec-websocket-protocol"], "b");
+    assert_eq!(websocket.headers()["x-answer"], "yes");
+    assert_eq!(websocket.receive_text().await.unwrap(), r#"[["a","b"],"secret","1"]"#);
+}
+
+#[tokio::test]
+async fn a_refusal_shows_the_whole_response() {
+    let server = serve(App::new().websocket_route("/ws", async |mut websocket: WebSocket| -> nexios::Result {
+        websocket.reject((StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")], "later")).await
+    }))
+    .await;
+    let response = refusal(nexios::client::connect(server.url("/ws")).await);
+    assert_eq!((response.status().as_u16(), &response.body()[..]), (429, &b"later"[..]));
+    assert_eq!(response.headers()["retry-after"], "7");
+    assert_eq!(connect_error(nexios::client::connect(server.url("/nowhere")).await).status().unwrap(), 404);
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_used_is_an_error_that_names_it() {
+    for url in ["", "not a url", "ftp://127.0.0.1/", "ws://", "127.0.0.1:80", "/ws", "wss://127.0.0.1:1/"] {
+        let error = connect_error(nexios::client::connect(url).await);
+        assert!(matches!(error, ConnectError::Url(_)), "{url:?}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_at_the_other_end_is_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    assert!(matches!(connect_error(nexios::client::connect(url).await), ConnectError::Io(_)));
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = Config::new().handshake_timeout(Duration::from_millis(100));
+    let connect = Connect::new(format!("ws://{}/", listener.local_addr().unwrap())).config(config);
+    let error = connect_error(within(connect.connect()).await);
+    assert!(matches!(error, ConnectError::Timeout(after) if after == Duration::from_millis(100)), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_proves_nothing_is_an_error() {
+    let cases = [
+        ("no key", format!("{SWITCH}\r\n")),
+        ("another key", format!("{SWITCH}Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")),
+        (
+            "a subprotocol nobody asked for",
+            format!("{SWITCH}Sec-WebSocket-Accept: {{accept}}\r\nSec-WebSocket-Protocol: x\r\n\r\n"),
+        ),
+        (
+            "an extension nobody asked for",
+            format!("{SWITCH}Sec-WebSocket-Accept: {{accept}}\r\nSec-WebSocket-Extensions: x-odd\r\n\r\n"),
+        ),
+    ];
+    for (what, answer) in cases {
+        let error = connect_error(within(nexios::client::connect(answers(answer).await)).await);
+        assert!(matches!(error, ConnectError::Handshake(_)), "{what}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_in_the_same_segment_as_the_answer_is_received() {
+    let mut answer = format!("{SWITCH}Sec-WebSocket-Accept: {{accept}}\r\n\r\n").into_bytes();
+    answer.extend(b"\x01\x03one\x80\x04 two");
+    let mut websocket = within(nexios::client::connect(answers(answer).await)).await.unwrap();
+    assert_eq!(within(websocket.receive_text()).await.unwrap(), "one two");
+}
+
+#[tokio::test]
+async fn a_masked_frame_of_a_server_is_a_protocol_error() {
+    let mut answer = format!("{SWITCH}Sec-WebSocket-Accept: {{accept}}\r\n\r\n").into_bytes();
+    answer.extend(crate::wire::text("masked"));
+    let mut websocket = within(nexios::client::connect(answers(answer).await)).await.unwrap();
+    let end = ending(within(websocket.receive()).await);
+    assert_eq!((u16::from(end.code()), end.cause()), (1002, Cause::ProtocolError(ProtocolError::MaskedFrame)));
+}
+
+#[tokio::test]
+async fn a_header_that_cannot_be_sent_is_an_error() {
+    let connect = Connect::new("ws://127.0.0.1:9/").header("x-evil", "a\r\nb: c");
+    assert!(matches!(connect_error(connect.connect().await), ConnectError::Header | ConnectError::Io(_)));
+    let connect = Connect::new("ws://127.0.0.1:9/").subprotocol("a\r\nb: c");
+    assert!(connect.connect().await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_answers_pings_while_nobody_receives() {
+    let config = Config::new().ping_interval(Duration::from_millis(50)).ping_timeout(Duration::from_millis(100));
+    let server = serve(App::new().config(config).websocket_route("/ws", echo)).await;
+    let mut websocket = nexios::client::connect(server.url("/ws")).await.unwrap();
+    pause(500).await;
+    websocket.send_text("still here").await.unwrap();
+    assert_eq!(websocket.receive_text().await.unwrap(), "still here");
+}
+
+#[tokio::test]
+async fn a_client_sees_why_the_server_closed() {
+    let server = serve(App::new().websocket_route("/ws", async |mut websocket: WebSocket| -> nexios::Result {
+        websocket.accept().await?;
+        websocket.receive_text().await.map(|_| ())
+    }))
+    .await;
+    let mut websocket = nexios::client::connect(server.url("/ws")).await.unwrap();
+    websocket.send_bytes(vec![1]).await.unwrap();
+    assert_eq!(code(websocket.receive().await), 1003);
+}

@@ -139,7 +139,7 @@ async fn close_sends_code_and_reason_and_both_sides_know_who_did_it() {
     let ours = within(see.recv()).await.unwrap();
     assert_eq!((ours.code(), ours.reason()), (CloseCode::POLICY_VIOLATION, "Unauthorized"));
     assert_eq!((ours.ended_by(), ours.cause()), (EndedBy::Local, Cause::Closed));
-    assert_eq!(ours.received().map(|frame| frame.code()), Some(CloseCode::POLICY_VIOLATION));
+    assert_eq!(ours.received().map(nexios::CloseFrame::code), Some(CloseCode::POLICY_VIOLATION));
 }
 
 #[tokio::test]
@@ -213,9 +213,9 @@ async fn a_lost_connection_is_1006_and_not_normal() {
     for reset in [false, true] {
         let wire = server.upgrade("/ws").await;
         if reset {
-            wire.abort()
+            wire.abort();
         } else {
-            drop(wire)
+            drop(wire);
         }
         let end = within(see.recv()).await.unwrap();
         assert_eq!((u16::from(end.code()), end.reason()), (1006, ""));

@@ -250,3 +250,20 @@ async fn an_ordinary_request_and_a_handshake_can_share_a_connection() {
     wire.send(text("hello")).await;
     assert_eq!(wire.text().await, "hello");
 }
+
+#[tokio::test]
+async fn an_extension_that_is_not_spoken_here_is_not_answered() {
+    let server = serve(app()).await;
+    let mut wire = Wire::connect(server.address).await;
+    wire.send(request("/ws", &["Sec-WebSocket-Extensions: x-unknown; bits=9, \"broken"])).await;
+    let head = wire.head().await;
+    assert_eq!(head.status, 101);
+    assert!(!head.text.contains("sec-websocket-extensions"), "{}", head.text);
+}
+
+#[tokio::test]
+async fn a_target_in_absolute_form_finds_its_route() {
+    let server = serve(app()).await;
+    let head = answer(&server, &upgrade_request("http://test/ws")).await;
+    assert_eq!(head.status, 101, "{}", head.text);
+}

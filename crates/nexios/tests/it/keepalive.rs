@@ -11,7 +11,7 @@ use crate::outcome::ending;
 use crate::serving::{pause, pipe};
 use crate::wire::{PING, PONG, frame, text};
 
-type Endings = mpsc::UnboundedReceiver<(nexios::WebSocketDisconnect, Duration)>;
+type Endings = mpsc::UnboundedReceiver<(WebSocketDisconnect, Duration)>;
 
 /// An app that receives until the end, and tells the end with the time that it took.
 fn watched(config: Config) -> (App, Endings) {
@@ -100,7 +100,7 @@ async fn without_an_interval_nobody_is_pinged_or_given_up() {
     let (app, mut see) = watched(Config::new().ping_interval(None));
     let (mut wire, _) = pipe(app);
     wire.handshake("/ws").await;
-    assert!(tokio::time::timeout(Duration::from_secs(3600), wire.read_frame()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_hours(1), wire.read_frame()).await.is_err());
     assert!(see.try_recv().is_err());
 }
 

@@ -1,1 +1,85 @@
-//! To come.
+//! `#[websocket_route]`.
+
+use nexios::prelude::*;
+use nexios::testing::TestClient;
+
+/// A route with everything that a handler may take. This text stays its documentation.
+#[websocket_route("/chat/{room}")]
+async fn chat(mut websocket: WebSocket, Path(room): Path<String>) -> nexios::Result {
+    websocket.accept().await?;
+    websocket.send_text(format!("welcome to {room}")).await
+}
+
+#[derive(Clone)]
+struct Db(&'static str);
+
+#[websocket_route("/db")]
+async fn with_state(mut websocket: WebSocket, State(db): State<Db>, headers: HeaderMap) -> anyhow::Result<()> {
+    websocket.accept().await?;
+    anyhow::ensure!(!headers.is_empty());
+    websocket.send_text(db.0).await?;
+    Ok(())
+}
+
+#[websocket_route("/unit")]
+async fn returns_nothing(websocket: WebSocket) {
+    let mut websocket = websocket;
+    let _ = websocket.accept().await;
+    let _ = websocket.send_text("unit").await;
+}
+
+mod elsewhere {
+    #[nexios::websocket_route("/pub")]
+    pub(crate) async fn public(mut websocket: nexios::WebSocket) -> nexios::Result {
+        websocket.accept().await?;
+        websocket.send_text("public").await
+    }
+
+    #[nexios::websocket_route("/groups")]
+    pub(super) async fn groups(mut websocket: nexios::WebSocket, groups: nexios::Groups) -> nexios::Result {
+        websocket.accept().await?;
+        websocket.send_text(groups.len().to_string()).await
+    }
+}
+
+async fn first_text(client: &TestClient, path: &str) -> String {
+    let mut websocket = client.connect(path).await.unwrap();
+    websocket.receive_text().await.unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_function_with_the_attribute_is_a_route() {
+    let app = App::new()
+        .add_ws_route(chat)
+        .add_ws_route(returns_nothing)
+        .add_ws_route(elsewhere::public)
+        .add_ws_route(elsewhere::groups);
+    let client = TestClient::new(app);
+    assert_eq!(first_text(&client, "/chat/lobby").await, "welcome to lobby");
+    assert_eq!(first_text(&client, "/unit").await, "unit");
+    assert_eq!(first_text(&client, "/pub").await, "public");
+    assert_eq!(first_text(&client, "/groups").await, "0");
+}
+
+#[tokio::test]
+async fn a_route_of_the_attribute_fits_every_state_that_has_what_it_takes() {
+    let client = TestClient::new(App::with_state(Db("postgres")).add_ws_route(with_state).add_ws_route(chat));
+    assert_eq!(first_text(&client, "/db").await, "postgres");
+    assert_eq!(first_text(&client, "/chat/x").await, "welcome to x");
+}
+
+#[tokio::test]
+async fn a_route_of_the_attribute_takes_middleware_and_goes_into_routers() {
+    async fn guard(mut websocket: WebSocket, next: Next) -> nexios::Result {
+        match websocket.query_params().get("token") {
+            Some(_) => next.run(websocket).await,
+            None => websocket.close(1008, "").await,
+        }
+    }
+    let router = WsRouter::new().add_ws_route(chat().middleware(guard));
+    let client = TestClient::new(App::new().mount_ws_router_at("/api", router));
+    assert_eq!(crate::outcome::status(client.connect("/api/chat/a").await), 403);
+    assert_eq!(first_text(&client, "/api/chat/a?token=1").await, "welcome to a");
+    let route: WebSocketRoute = chat();
+    assert_eq!(route.path(), "/chat/{room}");
+}

@@ -1,9 +1,14 @@
 //! The framework as its users and its attackers meet it: through `TestClient`, over real sockets, and byte by byte.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and so do the functions that serve it")]
+#![allow(clippy::cast_possible_truncation, reason = "the numbers are the tests' own, and small")]
+#![allow(clippy::items_after_statements, reason = "a handler stands where its test uses it")]
+
 mod accept;
 mod axum_mount;
 mod client;
 mod closing;
+#[cfg(feature = "macros")]
 mod compile_fail;
 mod contract;
 mod endpoint;
@@ -11,8 +16,10 @@ mod errors;
 mod extractors;
 mod groups;
 mod handshake;
+mod hostile;
 mod keepalive;
 mod logs;
+#[cfg(feature = "macros")]
 mod macro_route;
 mod middleware;
 mod outcome;
@@ -22,4 +29,5 @@ mod send;
 mod sender;
 mod serving;
 mod shutdown;
+mod threads;
 mod wire;

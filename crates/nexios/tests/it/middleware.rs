@@ -58,9 +58,8 @@ async fn connect_and_finish(client: &TestClient, path: &str) {
 #[tokio::test]
 async fn the_outermost_runs_first_app_router_nested_router_route() {
     let steps = Steps::default();
-    let route = WebSocketRoute::new("/ws", accept)
-        .middleware(note("route 1", &steps))
-        .middleware(note("route 2", &steps));
+    let route =
+        WebSocketRoute::new("/ws", accept).middleware(note("route 1", &steps)).middleware(note("route 2", &steps));
     let inner = WsRouter::new().add_ws_route(route).add_ws_middleware(note("inner", &steps));
     let outer = WsRouter::new()
         .add_ws_middleware(note("outer 1", &steps))
@@ -280,11 +279,9 @@ async fn middleware_sees_how_the_connection_ended() {
         }
     }
     let client = TestClient::new(App::new().websocket_route("/ws", handler).add_ws_middleware(watch));
-    for (text, expected, closed) in [
-        ("return", "ok", 1000),
-        ("panic", "panic as asked", 1011),
-        ("trouble", "error trouble", 1011),
-    ] {
+    for (text, expected, closed) in
+        [("return", "ok", 1000), ("panic", "panic as asked", 1011), ("trouble", "error trouble", 1011)]
+    {
         let mut websocket = client.connect("/ws").await.unwrap();
         websocket.send_text(text).await.unwrap();
         assert_eq!(within(see.recv()).await.unwrap(), expected);

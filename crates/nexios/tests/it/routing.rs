@@ -1,7 +1,7 @@
 //! Routes, routers in routers, and HTTP beside them.
 
 use axum::routing::{get, post};
-use http::Request;
+use http::{Request, StatusCode};
 use nexios::prelude::*;
 use nexios::testing::TestClient;
 
@@ -21,7 +21,6 @@ async fn echo(mut websocket: WebSocket) -> nexios::Result {
     }
 }
 
-#[track_caller]
 async fn reaches(client: &TestClient, path: &str) {
     let mut websocket = client.connect(path).await.unwrap_or_else(|error| panic!("{path}: {error}"));
     assert_eq!(websocket.receive_text().await.unwrap(), path);
@@ -85,7 +84,7 @@ async fn http_is_served_beside_the_websockets() {
 
 #[tokio::test]
 async fn a_fallback_of_the_http_side_answers_what_nobody_else_does() {
-    let http = axum::Router::new().fallback(async || (http::StatusCode::NOT_FOUND, "our own page"));
+    let http = axum::Router::new().fallback(async || (StatusCode::NOT_FOUND, "our own page"));
     let client = TestClient::new(App::new().websocket_route("/ws", path).http(http));
     reaches(&client, "/ws").await;
     let answer = client.get("/nowhere").await.unwrap();
@@ -110,7 +109,7 @@ async fn a_layer_may_refuse_a_handshake_before_any_handler() {
         if request.headers().contains_key("x-pass") {
             next.run(request).await
         } else {
-            axum::response::IntoResponse::into_response(http::StatusCode::PAYMENT_REQUIRED)
+            axum::response::IntoResponse::into_response(StatusCode::PAYMENT_REQUIRED)
         }
     });
     let client = TestClient::new(App::new().websocket_route("/ws", echo).layer(guard));

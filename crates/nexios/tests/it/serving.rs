@@ -61,13 +61,21 @@ pub(crate) async fn wait_for_connections(handle: &AppHandle, wanted: usize) {
 pub(crate) fn pipe<S: Clone + Send + Sync + 'static>(app: App<S>) -> (Wire<DuplexStream>, Arc<AtomicUsize>) {
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     let writes = Arc::new(AtomicUsize::new(0));
-    let io = TokioIo::new(CountsWrites { stream: theirs, writes: Arc::clone(&writes) });
+    serve_on(CountsWrites { stream: theirs, writes: Arc::clone(&writes) }, app);
+    (Wire::new(ours), writes)
+}
+
+/// Serves an app on anything that reads and writes.
+pub(crate) fn serve_on<S: Clone + Send + Sync + 'static>(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    app: App<S>,
+) {
     let router: axum::Router = app.into_router();
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
-    tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades());
-    (Wire::new(ours), writes)
+    let http = hyper::server::conn::http1::Builder::new();
+    tokio::spawn(http.serve_connection(TokioIo::new(io), service).with_upgrades());
 }
 
 struct CountsWrites {

@@ -78,6 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         within(self.read_head()).await
     }
 
+    /// Reads a request's head, as a server does.
+    pub(crate) async fn fill_request(&mut self) -> String {
+        while !self.unread.windows(4).any(|window| window == b"\r\n\r\n") {
+            assert!(within(self.fill()).await, "the connection ended before a request");
+        }
+        String::from_utf8_lossy(&std::mem::take(&mut self.unread)).replace("Sec-WebSocket-Key", "sec-websocket-key")
+    }
+
     async fn read_head(&mut self) -> Head {
         loop {
             if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -187,11 +195,11 @@ pub(crate) fn raw_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         len @ 0..=125 => frame.push(0x80 | len as u8),
         len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7E);
             frame.extend_from_slice(&(len as u16).to_be_bytes());
         }
         len => {
-            frame.push(0x80 | 127);
+            frame.push(0x80 | 0x7F);
             frame.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
