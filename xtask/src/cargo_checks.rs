@@ -29,6 +29,15 @@ pub(crate) fn doc(workspace: &Workspace) -> Outcome {
     Ok(String::new())
 }
 
+/// Builds the servers and the load generator, and measures.
+pub(crate) fn bench(workspace: &Workspace, options: &[String]) -> Outcome {
+    let mut build = workspace.cargo(&["build", "--release", "-p", "nexios-bench"]);
+    process::run(&mut build, LIMIT)?;
+    let mut command = workspace.cargo(&["run", "--release", "-p", "nexios-bench", "--bin", "bench", "--"]);
+    process::run(command.args(options), Duration::from_hours(3))?;
+    Ok(String::new())
+}
+
 fn run(workspace: &Workspace, arguments: &[&str]) -> Outcome {
     process::run(&mut workspace.cargo(arguments), LIMIT)?;
     Ok(String::new())

@@ -37,6 +37,9 @@ usage: cargo xtask COMMAND
                 the Autobahn cases in both roles; --bless writes conformance/expected from a run that passes
   interop       Python websockets, Node ws and Chromium against the server; the client against the first two
   browser       the chat example in Chromium
+
+  bench [OPTIONS]
+                measures Nexios and its peers and prints a table (not a part of ci); --help lists the options
 ";
 
 fn main() -> ExitCode {
@@ -84,10 +87,16 @@ fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
         "ci" => Some(quick().into_iter().chain(slow()).collect()),
         "test" => Some(quick()),
         "check-style" => pick("style"),
+        "bench" => Some(vec![bench_step(options)]),
         "style" | "fmt" | "clippy" | "unit-tests" | "docs" | "features" | "deny" | "examples" | "autobahn"
         | "interop" | "browser" => pick(command),
         _ => None,
     }
+}
+
+fn bench_step(options: &[String]) -> Step {
+    let options = options.to_vec();
+    Step::new("bench", move |workspace| cargo_checks::bench(workspace, &options))
 }
 
 fn autobahn_step(
