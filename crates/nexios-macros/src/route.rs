@@ -13,12 +13,13 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let name = std::mem::replace(&mut handler.sig.ident, format_ident!("handler"));
     let visibility = std::mem::replace(&mut handler.vis, syn::Visibility::Inherited);
     let docs: Vec<_> = handler.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).cloned().collect();
+    // The parameter has a name that no type of the user's has: it would hide that one inside of the handler.
     Ok(quote! {
         #(#docs)*
-        #visibility fn #name<S>() -> ::nexios::WebSocketRoute<S>
+        #visibility fn #name<__State>() -> ::nexios::WebSocketRoute<__State>
         where
-            S: ::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static,
-            #(#extractors: ::nexios::__private::FromRequestParts<S>,)*
+            __State: ::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static,
+            #(#extractors: ::nexios::__private::FromRequestParts<__State>,)*
         {
             #handler
             ::nexios::WebSocketRoute::new(#path, handler)

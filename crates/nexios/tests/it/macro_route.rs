@@ -83,3 +83,19 @@ async fn a_route_of_the_attribute_takes_middleware_and_goes_into_routers() {
     let route: WebSocketRoute = chat();
     assert_eq!(route.path(), "/chat/{room}");
 }
+
+#[derive(Clone)]
+struct S;
+
+#[websocket_route("/s")]
+async fn takes_a_state_named_s(mut websocket: WebSocket, State(_state): State<S>) -> nexios::Result {
+    websocket.accept().await?;
+    websocket.send_text("state").await
+}
+
+#[tokio::test]
+async fn a_state_may_have_any_name() {
+    let client = TestClient::new(App::with_state(S).add_ws_route(takes_a_state_named_s));
+    let mut websocket = client.connect("/s").await.unwrap();
+    assert_eq!(websocket.receive_text().await.unwrap(), "state");
+}
