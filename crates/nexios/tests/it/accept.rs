@@ -12,18 +12,11 @@ use nexios::{AcceptError, StateError};
 use tokio::sync::mpsc;
 
 use crate::outcome::{refusal, status};
+use crate::programs::app;
 use crate::serving::{pause, serve, wait_for_connections, within};
 use crate::wire::{Wire, request, text, upgrade_request};
 
 /// An app of one handler on `/ws`.
-fn app<F, R>(handler: F) -> App
-where
-    F: FnOnce(WebSocket) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = nexios::Result> + Send + 'static,
-{
-    App::new().websocket_route("/ws", handler)
-}
-
 fn client<F, R>(handler: F) -> TestClient
 where
     F: FnOnce(WebSocket) -> R + Clone + Send + Sync + 'static,

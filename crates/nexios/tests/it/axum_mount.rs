@@ -7,16 +7,9 @@ use nexios::prelude::*;
 use tokio::net::TcpListener;
 
 use crate::outcome::{code, status};
+use crate::programs::echo;
 use crate::serving::{pause, within};
 use crate::wire::{PING, Wire, frame, text};
-
-async fn echo(mut websocket: WebSocket) -> nexios::Result {
-    websocket.accept().await?;
-    loop {
-        let message = websocket.receive().await?;
-        websocket.send(message).await?;
-    }
-}
 
 async fn serve(router: axum::Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

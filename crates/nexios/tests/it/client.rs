@@ -10,15 +10,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::outcome::{code, ending, refusal};
+use crate::programs::echo;
 use crate::serving::{pause, serve, within};
-
-async fn echo(mut websocket: WebSocket) -> nexios::Result {
-    websocket.accept().await?;
-    loop {
-        let message = websocket.receive().await?;
-        websocket.send(message).await?;
-    }
-}
 
 #[track_caller]
 fn connect_error(result: nexios::Result<WebSocket>) -> ConnectError {

@@ -11,16 +11,9 @@ use tracing::Level;
 
 use crate::logs::Logs;
 use crate::outcome::{code, ending};
+use crate::programs::app;
 use crate::serving::{pause, pipe, serve, wait_for_connections, within};
 use crate::wire::{CLOSE, close, frame, text};
-
-fn app<F, R>(handler: F) -> App
-where
-    F: FnOnce(WebSocket) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = nexios::Result> + Send + 'static,
-{
-    App::new().websocket_route("/ws", handler)
-}
 
 /// An app whose handler receives until the end, and where that end is told.
 fn watched() -> (App, mpsc::UnboundedReceiver<WebSocketDisconnect>) {

@@ -10,6 +10,7 @@ use tracing::Level;
 
 use crate::logs::Logs;
 use crate::outcome::{code, ending};
+use crate::programs::echo;
 use crate::serving::{serve, wait_for_connections, within};
 use crate::wire::text;
 
@@ -35,14 +36,6 @@ where
     E: Into<nexios::BoxError> + 'static,
 {
     App::new().websocket_route("/ws", handler)
-}
-
-async fn echo(mut websocket: WebSocket) -> nexios::Result {
-    websocket.accept().await?;
-    loop {
-        let message = websocket.receive().await?;
-        websocket.send(message).await?;
-    }
 }
 
 #[tokio::test]

@@ -5,16 +5,9 @@ use std::time::{Duration, Instant};
 use nexios::prelude::*;
 
 use crate::outcome::status;
+use crate::programs::echo;
 use crate::serving::{Running, pause, serve, within};
 use crate::wire::{ACCEPT, KEY, TEXT, Wire, frame, request, text, upgrade_request};
-
-async fn echo(mut websocket: WebSocket) -> nexios::Result {
-    websocket.accept().await?;
-    loop {
-        let message = websocket.receive().await?;
-        websocket.send(message).await?;
-    }
-}
 
 fn app() -> App {
     App::new()

@@ -12,16 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::Level;
 
 use crate::logs::Logs;
+use crate::programs::echo;
 use crate::serving::{pause, serve, within};
 use crate::wire::{TEXT, Wire, frame, text, upgrade_request};
-
-async fn echo(mut websocket: WebSocket) -> nexios::Result {
-    websocket.accept().await?;
-    loop {
-        let message = websocket.receive().await?;
-        websocket.send(message).await?;
-    }
-}
 
 /// Notes the panics of the whole process while it lives.
 fn watch_for_panics() -> Arc<AtomicBool> {

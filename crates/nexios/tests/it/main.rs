@@ -23,6 +23,7 @@ mod logs;
 mod macro_route;
 mod middleware;
 mod outcome;
+mod programs;
 mod receive;
 mod routing;
 mod send;

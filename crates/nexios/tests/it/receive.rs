@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::outcome::{code, ending};
+use crate::programs::{app, echo};
 use crate::serving::{pause, pipe, serve, wait_for_connections, within};
 use crate::wire::{BINARY, PING, PONG, TEXT, close, frame, raw_frame, text};
 
@@ -18,22 +19,6 @@ use crate::wire::{BINARY, PING, PONG, TEXT, close, frame, raw_frame, text};
 struct Move {
     x: i32,
     y: i32,
-}
-
-fn app<F, R>(handler: F) -> App
-where
-    F: FnOnce(WebSocket) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = nexios::Result> + Send + 'static,
-{
-    App::new().websocket_route("/ws", handler)
-}
-
-async fn echo(mut websocket: WebSocket) -> nexios::Result {
-    websocket.accept().await?;
-    loop {
-        let message = websocket.receive().await?;
-        websocket.send(message).await?;
-    }
 }
 
 #[tokio::test]

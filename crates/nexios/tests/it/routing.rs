@@ -6,19 +6,12 @@ use nexios::prelude::*;
 use nexios::testing::TestClient;
 
 use crate::outcome::status;
+use crate::programs::echo;
 
 async fn path(mut websocket: WebSocket) -> nexios::Result {
     websocket.accept().await?;
     let path = websocket.uri().path().to_owned();
     websocket.send_text(path).await
-}
-
-async fn echo(mut websocket: WebSocket) -> nexios::Result {
-    websocket.accept().await?;
-    loop {
-        let message = websocket.receive().await?;
-        websocket.send(message).await?;
-    }
 }
 
 async fn reaches(client: &TestClient, path: &str) {

@@ -10,26 +10,11 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 use crate::outcome::{code, ending};
+use crate::programs::{app, echo};
 use crate::serving::{pause, pipe, serve, within};
 use crate::wire::{BINARY, CLOSE, TEXT, close, frame, text};
 
 const MIB: usize = 1024 * 1024;
-
-fn app<F, R>(handler: F) -> App
-where
-    F: FnOnce(WebSocket) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = nexios::Result> + Send + 'static,
-{
-    App::new().websocket_route("/ws", handler)
-}
-
-async fn echo(mut websocket: WebSocket) -> nexios::Result {
-    websocket.accept().await?;
-    loop {
-        let message = websocket.receive().await?;
-        websocket.send(message).await?;
-    }
-}
 
 #[tokio::test]
 async fn each_way_of_sending_takes_what_it_should() {

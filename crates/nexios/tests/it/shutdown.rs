@@ -11,16 +11,9 @@ use tracing::Level;
 
 use crate::logs::Logs;
 use crate::outcome::{code, ending};
+use crate::programs::echo;
 use crate::serving::{pause, serve, within};
 use crate::wire::{Wire, close, upgrade_request};
-
-async fn echo(mut websocket: WebSocket) -> nexios::Result {
-    websocket.accept().await?;
-    loop {
-        let message = websocket.receive().await?;
-        websocket.send(message).await?;
-    }
-}
 
 #[tokio::test]
 async fn shutdown_closes_every_connection_with_1001_and_serve_returns() {
