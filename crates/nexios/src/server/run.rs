@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::{Server, listen};
+use super::{AppHandle, Server, listen};
 use crate::Result;
 
 pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>) -> Result {
@@ -20,28 +20,21 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     // Elsewhere than on Linux a shared port does not spread connections.
     let workers = if cfg!(target_os = "linux") { workers.unwrap_or_else(cores) } else { 1 };
-    let listeners = listen::listeners(address, workers)?;
-    if let Some(listener) = listeners.first() {
-        tracing::info!("Nexios listens on http://{} with {workers} workers", listener.local_addr()?);
-    }
-    let signals = runtime()?;
-    let _guard = signals.enter();
-    let workers =
-        listeners.into_iter().map(|listener| worker(server.clone(), listener)).collect::<io::Result<Vec<_>>>()?;
-    let handle = server.handle.clone();
-    signals.spawn(async move {
-        if let Err(error) = wait_for_signal().await {
-            tracing::error!(%error, "cannot watch for signals");
-            return;
-        }
-        tracing::info!(connections = handle.connection_count(), "shutting down");
-        handle.shutdown();
-        if wait_for_signal().await.is_ok() {
-            tracing::warn!("second signal: ending at once");
-            std::process::exit(1);
-        }
+    let mut listeners = listen::listeners(address, workers)?.into_iter();
+    let Some(first) = listeners.next() else { return Ok(()) };
+    tracing::info!("Nexios listens on http://{} with {workers} workers", first.local_addr()?);
+    let runtime = runtime()?;
+    let others = listeners.map(|listener| worker(server.clone(), listener)).collect::<io::Result<Vec<_>>>()?;
+    // The first worker has this thread: a process with one worker has one thread, which makes its system calls cheaper.
+    let signals = shut_down_on_signals(server.handle.clone());
+    let result = runtime.block_on(async {
+        tokio::spawn(signals);
+        serve(server.clone(), first).await
     });
-    signals.block_on(join(workers))
+    if result.is_err() {
+        server.handle.shutdown();
+    }
+    others.into_iter().fold(result, |result, worker| result.and(worker.join().unwrap_or_else(panicked)))
 }
 
 fn runtime() -> io::Result<Runtime> {
@@ -51,22 +44,30 @@ fn runtime() -> io::Result<Runtime> {
 /// A thread with a runtime that serves a listener. Its connections never leave it.
 fn worker(server: Server, listener: TcpListener) -> io::Result<JoinHandle<Result>> {
     let runtime = runtime()?;
-    thread::Builder::new().name("nexios-worker".to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            server.serve(listener).await
-        })
-    })
+    let name = "nexios-worker".to_owned();
+    thread::Builder::new().name(name).spawn(move || runtime.block_on(serve(server, listener)))
 }
 
-async fn join(workers: Vec<JoinHandle<Result>>) -> Result {
-    let wait = tokio::task::spawn_blocking(move || {
-        let results = workers.into_iter().map(JoinHandle::join).collect::<Vec<_>>();
-        results
-            .into_iter()
-            .try_for_each(|result| result.unwrap_or_else(|_| Err(crate::Error::other("a worker panicked"))))
-    });
-    wait.await.unwrap_or_else(|error| Err(crate::Error::other(error)))
+async fn serve(server: Server, listener: TcpListener) -> Result {
+    server.serve(tokio::net::TcpListener::from_std(listener)?).await
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Result {
+    Err(crate::Error::other("a worker panicked"))
+}
+
+/// The first signal drains, the second one ends at once.
+async fn shut_down_on_signals(handle: AppHandle) {
+    if let Err(error) = wait_for_signal().await {
+        tracing::error!(%error, "cannot watch for signals");
+        return;
+    }
+    tracing::info!(connections = handle.connection_count(), "shutting down");
+    handle.shutdown();
+    if wait_for_signal().await.is_ok() {
+        tracing::warn!("second signal: ending at once");
+        std::process::exit(1);
+    }
 }
 
 #[cfg(unix)]
