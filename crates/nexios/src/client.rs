@@ -165,7 +165,7 @@ impl Connect {
     where
         I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
     {
-        let key = handshake::key_from(std::array::from_fn(|_| fastrand::u8(..)));
+        let key = handshake::key_from(rand::random());
         let request = self.request(&key)?;
         let io_error = |error: hyper::Error| ConnectError::Io(error.into());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(io_error)?;

@@ -167,9 +167,8 @@ impl Link {
 
     #[inline]
     pub(crate) fn mask_key(&self) -> Option<MaskKey> {
-        // RFC 6455 §10.3: a key that a page's script cannot foretell. `fastrand` is seeded per thread from the system's
-        // randomness; no secret depends on it.
-        (self.role == Role::Client).then(|| MaskKey::from(fastrand::u32(..)))
+        // RFC 6455 §10.3: a key that nobody can foretell, from a generator that is fit for secrets.
+        (self.role == Role::Client).then(|| MaskKey::from(rand::random::<u32>()))
     }
 
     /// Answers the handshake; false when the client has left, or the handler has returned without an answer.

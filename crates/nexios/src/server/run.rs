@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{AppHandle, Server, listen};
-use crate::Result;
+use crate::{Error, Result};
 
 pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>) -> Result {
     if Handle::try_current().is_ok() {
@@ -20,21 +20,18 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     // Elsewhere than on Linux a shared port does not spread connections.
     let workers = if cfg!(target_os = "linux") { workers.unwrap_or_else(cores) } else { 1 };
-    let mut listeners = listen::listeners(address, workers)?.into_iter();
-    let Some(first) = listeners.next() else { return Ok(()) };
-    tracing::info!("Nexios listens on http://{} with {workers} workers", first.local_addr()?);
-    let runtime = runtime()?;
-    let others = listeners.map(|listener| worker(server.clone(), listener)).collect::<io::Result<Vec<_>>>()?;
-    // The first worker has this thread: a process with one worker has one thread, which makes its system calls cheaper.
-    let signals = shut_down_on_signals(server.handle.clone());
-    let result = runtime.block_on(async {
-        tokio::spawn(signals);
-        serve(server.clone(), first).await
-    });
-    if result.is_err() {
-        server.handle.shutdown();
+    let listeners = listen::listeners(address, workers)?;
+    if let Some(listener) = listeners.first() {
+        tracing::info!("Nexios listens on http://{} with {workers} workers", listener.local_addr()?);
     }
-    others.into_iter().fold(result, |result, worker| result.and(worker.join().unwrap_or_else(panicked)))
+    // This thread serves nobody: it waits for signals and for the workers.
+    let signals = runtime()?;
+    let workers =
+        listeners.into_iter().map(|listener| worker(server.clone(), listener)).collect::<io::Result<Vec<_>>>()?;
+    signals.block_on(async {
+        tokio::spawn(shut_down_on_signals(server.handle.clone()));
+        join(workers).await
+    })
 }
 
 fn runtime() -> io::Result<Runtime> {
@@ -52,8 +49,12 @@ async fn serve(server: Server, listener: TcpListener) -> Result {
     server.serve(tokio::net::TcpListener::from_std(listener)?).await
 }
 
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Result {
-    Err(crate::Error::other("a worker panicked"))
+async fn join(workers: Vec<JoinHandle<Result>>) -> Result {
+    let wait = tokio::task::spawn_blocking(move || {
+        let results = workers.into_iter().map(JoinHandle::join).collect::<Vec<_>>();
+        results.into_iter().try_for_each(|result| result.unwrap_or_else(|_| Err(Error::other("a worker panicked"))))
+    });
+    wait.await.unwrap_or_else(|error| Err(Error::other(error)))
 }
 
 /// The first signal drains, the second one ends at once.
