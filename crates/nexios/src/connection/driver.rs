@@ -13,7 +13,7 @@ use nexios_proto::{Connection, Event, Message, ProtocolError, encode};
 use tokio::io::ReadBuf;
 
 use super::closing::Closing;
-use super::input::Input;
+use super::input::{Input, READ_SIZE};
 use super::keepalive::Keepalive;
 use super::link::{Accepted, Link};
 use super::outbound::Outbound;
@@ -24,9 +24,9 @@ use super::wheel::Deadline;
 /// How many messages and control frames one turn takes before the thread's other connections have theirs.
 const EVENTS_PER_TURN: u32 = 1024;
 
-/// How many bytes one turn reads: two messages of the default limit. Half of it would interleave the large messages of
+/// After how many bytes a turn reads no more: with the last read, 2 MiB. Half of it would interleave the large messages of
 /// several connections, so that none reuses the memory of the one before (1 MiB echo: 770 µs of CPU instead of 390).
-const BYTES_PER_TURN: usize = 2 * 1024 * 1024;
+const BYTES_PER_TURN: usize = 2 * 1024 * 1024 - READ_SIZE;
 
 /// How many buffers one gathered write takes.
 const SLICES: usize = 32;

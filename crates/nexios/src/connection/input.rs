@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 /// What one `read` may bring, in bytes. A connection that has more is read again in the same turn.
-const READ_SIZE: usize = 64 * 1024;
+pub(super) const READ_SIZE: usize = 64 * 1024;
 
 thread_local! {
     static SHARED: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
