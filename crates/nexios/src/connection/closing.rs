@@ -134,7 +134,9 @@ impl Driver {
     pub(super) fn on_deadline(&mut self) -> Option<Progress> {
         if let Some(closing) = &mut self.closing {
             let remaining = closing.remaining.saturating_sub(QUIET);
-            if closing.stage == Stage::Discard && std::mem::take(&mut closing.heard) && !remaining.is_zero() {
+            // It still sends, or has not taken all that was sent to it, the Close frame at the end.
+            let is_busy = std::mem::take(&mut closing.heard) || !self.writing.is_empty();
+            if closing.stage == Stage::Discard && is_busy && !remaining.is_zero() {
                 closing.remaining = remaining;
                 self.set_deadline(Some(QUIET));
                 return None;
