@@ -11,9 +11,9 @@ use tracing::Level;
 
 use crate::logs::Logs;
 use crate::outcome::{code, ending};
-use crate::programs::app;
+use crate::programs::{app, echo};
 use crate::serving::{pause, pipe, serve, wait_for_connections, within};
-use crate::wire::{CLOSE, close, frame, text};
+use crate::wire::{BINARY, CLOSE, close, frame, text};
 
 /// An app whose handler receives until the end, and where that end is told.
 fn watched() -> (App, mpsc::UnboundedReceiver<WebSocketDisconnect>) {
@@ -434,4 +434,21 @@ async fn a_websocket_that_is_dropped_before_anything_was_read_still_closes_clean
     assert_eq!(wire.close_frame().await.0, 1000);
     wire.send(close(1000, "")).await;
     assert_eq!(wire.frame().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_broke_the_protocol_and_reads_late_gets_its_answers_and_the_close_frame() {
+    let (mut wire, _) = pipe(App::new().websocket_route("/ws", echo));
+    wire.handshake("/ws").await;
+    // Four times what the pipe holds: most of the answers wait in the server.
+    for _ in 0..8 {
+        wire.send(frame(BINARY, vec![7; 32 * 1024])).await;
+    }
+    wire.send(frame(0x3, "a reserved opcode")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..8 {
+        assert_eq!(wire.read_frame().await.unwrap().payload.len(), 32 * 1024);
+    }
+    assert_eq!(wire.read_frame().await.unwrap().into_close().0, 1002);
+    assert_eq!(wire.read_frame().await, None);
 }
