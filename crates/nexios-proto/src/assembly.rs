@@ -2,13 +2,14 @@
 
 use core::mem;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     Message, ProtocolError, Utf8Bytes,
-    caps::Caps,
+    deflate::{Compressed, Context, Incoming},
     frame::{Header, Opcode},
     mask::MaskKey,
+    rules::Rules,
     utf8::Utf8Progress,
 };
 
@@ -19,11 +20,13 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Assembly {
     buffer: BytesMut,
-    /// Bytes at the front of the buffer that are payload of the message, unmasked and checked.
+    /// Bytes at the front of the buffer that are payload of the message, unmasked, and checked unless they are compressed.
     taken: usize,
     fragments: u32,
     kind: Option<Kind>,
     utf8: Utf8Progress,
+    /// Then the buffer holds what is to be inflated.
+    compressed: Option<Compressed>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,9 +41,13 @@ impl Assembly {
         self.kind.is_some()
     }
 
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.compressed.is_some()
+    }
+
     /// Bytes held, be they taken into the message or not.
-    pub(crate) fn len(&self) -> usize {
-        self.buffer.len()
+    pub(crate) fn size(&self) -> usize {
+        self.buffer.len() + self.compressed.as_ref().map_or(0, Compressed::size)
     }
 
     /// Bytes in the buffer that wait to be taken.
@@ -51,36 +58,46 @@ impl Assembly {
     /// Whether a frame may follow what came before it (RFC 6455 §5.4), and is within the limits (§10.4).
     ///
     /// Changes nothing: it is asked as soon as the length is known, and again when the header is complete.
-    pub(crate) fn admit(&self, header: &Header, caps: &Caps) -> Result<(), ProtocolError> {
+    pub(crate) fn admit(&self, header: &Header, rules: &Rules) -> Result<(), ProtocolError> {
         match header.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => return Ok(()),
             Opcode::Continuation if self.kind.is_none() => return Err(ProtocolError::UnexpectedContinuation),
             Opcode::Text | Opcode::Binary if self.kind.is_some() => return Err(ProtocolError::InterruptedMessage),
             Opcode::Continuation | Opcode::Text | Opcode::Binary => {}
         }
-        if header.length > caps.frame_size as u64 {
-            return Err(ProtocolError::FrameTooBig { size: header.length, limit: caps.frame_size });
+        if header.length > rules.frame_size as u64 {
+            return Err(ProtocolError::FrameTooBig { size: header.length, limit: rules.frame_size });
         }
         // No overflow: the top bit of the length was refused, and what is in memory is less than 2^63 bytes.
-        let size = self.taken as u64 + header.length;
-        if size > caps.message_size as u64 {
-            return Err(ProtocolError::MessageTooBig { size, limit: caps.message_size });
+        let size = self.taken as u64 + self.compressed.as_ref().map_or(0, Compressed::arrived) + header.length;
+        let is_compressed = header.compressed || self.is_compressed();
+        let most = if is_compressed { rules.compressed_size() } else { rules.message_size };
+        if size > most as u64 {
+            return Err(ProtocolError::MessageTooBig { size, limit: rules.message_size });
         }
-        if self.fragments >= caps.fragments {
-            return Err(ProtocolError::TooManyFragments { limit: caps.fragments as usize });
+        if self.fragments >= rules.fragments {
+            return Err(ProtocolError::TooManyFragments { limit: rules.fragments as usize });
         }
         Ok(())
     }
 
     /// Begins a data frame that [`admit`](Self::admit) has let pass.
-    pub(crate) fn begin_frame(&mut self, opcode: Opcode) {
-        self.kind = match opcode {
+    pub(crate) fn begin_frame(&mut self, header: &Header, rules: &Rules) {
+        self.kind = match header.opcode {
             Opcode::Text => Some(Kind::Text),
             Opcode::Binary => Some(Kind::Binary),
             _ => self.kind,
         };
+        if header.compressed {
+            self.compressed = rules.deflate.map(Incoming::begin);
+        }
         // Stays below `u32::MAX`, which is no limit.
         self.fragments = self.fragments.saturating_add(1).min(u32::MAX - 1);
+    }
+
+    /// How many bytes of a data frame may be appended at once.
+    pub(crate) fn appetite(&self) -> usize {
+        self.compressed.as_ref().map_or(usize::MAX, |compressed| compressed.appetite(self.buffer.len()))
     }
 
     /// Puts bytes of a payload behind the others, as they came.
@@ -103,26 +120,48 @@ impl Assembly {
     pub(crate) fn take_payload(&mut self, key: Option<MaskKey>) -> Result<(), ProtocolError> {
         let from = self.taken;
         let is_ascii = key.is_some_and(|key| key.apply_noting(&mut self.buffer[from..]));
-        if self.kind == Some(Kind::Text) && !(is_ascii && self.utf8.is_whole()) {
+        self.taken = self.buffer.len();
+        if self.kind == Some(Kind::Text) && !self.is_compressed() && !(is_ascii && self.utf8.is_whole()) {
             self.utf8.advance(&self.buffer, from)?;
         }
-        self.taken = self.buffer.len();
+        Ok(())
+    }
+
+    /// Inflates what was taken, when it is enough or the message ends with it.
+    pub(crate) fn inflate(&mut self, last: bool, rules: &Rules, context: &mut Context) -> Result<(), ProtocolError> {
+        let Some(compressed) = &mut self.compressed else { return Ok(()) };
+        if !last && compressed.appetite(self.taken) > 0 {
+            return Ok(());
+        }
+        let from = compressed.output().len();
+        compressed.inflate(&self.buffer[..self.taken], last, rules, context)?;
+        self.buffer.clear();
+        self.taken = 0;
+        if self.kind == Some(Kind::Text) {
+            self.utf8.advance(compressed.output(), from)?;
+        }
         Ok(())
     }
 
     /// Ends the message; the buffer leaves with it.
     pub(crate) fn finish(&mut self) -> Result<Option<Message>, ProtocolError> {
-        let Self { mut buffer, taken, kind, utf8, .. } = mem::take(self);
-        buffer.truncate(taken);
+        let Self { mut buffer, taken, kind, utf8, compressed, .. } = mem::take(self);
+        let bytes = if let Some(compressed) = compressed {
+            Bytes::from(compressed.into_output())
+        } else {
+            buffer.truncate(taken);
+            buffer.freeze()
+        };
         Ok(match kind {
             None => None,
-            Some(Kind::Binary) => Some(Message::Binary(buffer.freeze())),
+            Some(Kind::Binary) => Some(Message::Binary(bytes)),
             Some(Kind::Text) if !utf8.is_whole() => return Err(ProtocolError::InvalidUtf8),
             Some(Kind::Text) => {
                 #[expect(unsafe_code, reason = "a second pass over every long text would cost more than its copy")]
-                // SAFETY: `take_payload` has checked all that was taken of a text, which is all that is left in the
-                // buffer; no character is open; and the buffer is lent out only to write behind its end.
-                let text = unsafe { Utf8Bytes::from_checked(buffer.freeze()) };
+                // SAFETY: no character is open, and all bytes were checked: `take_payload` has checked all that was taken
+                // of a plain text, which is all that is left in the buffer, and the buffer is lent out only to write
+                // behind its end; `inflate` has checked all that came of a compressed one.
+                let text = unsafe { Utf8Bytes::from_checked(bytes) };
                 Some(Message::Text(text))
             }
         })
@@ -150,12 +189,12 @@ mod tests {
 
     #[test]
     fn without_a_limit_the_count_of_fragments_never_refuses() {
-        let caps = Caps::from(Limits::new().fragments(Limit::Unlimited));
+        let rules = Rules::new(Role::Server, Limits::new().fragments(Limit::Unlimited), None);
         let mut message = Assembly { fragments: u32::MAX - 2, kind: Some(Kind::Binary), ..Assembly::default() };
         for _ in 0..5 {
-            let header = Header::parse(&[0x00, 0x80], Role::Server).unwrap().unwrap();
-            assert_eq!(message.admit(&header, &caps), Ok(()));
-            message.begin_frame(header.opcode);
+            let header = Header::parse(&[0x00, 0x80], &rules).unwrap().unwrap();
+            assert_eq!(message.admit(&header, &rules), Ok(()));
+            message.begin_frame(&header, &rules);
         }
     }
 }

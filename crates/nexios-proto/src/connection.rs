@@ -3,12 +3,17 @@ use core::fmt;
 
 use bytes::BufMut;
 
-use crate::{CloseFrame, Event, Limits, ProtocolError, Received, Role, decode::Decoder, encode, mask::MaskKey};
+use crate::{
+    CloseFrame, Event, Limits, ProtocolError, Received, Role, decode::Decoder, encode, mask::MaskKey, rules::Rules,
+};
+#[cfg(feature = "deflate")]
+use crate::{deflate::Incoming, handshake::deflate::DeflateParams};
 
 /// One end of a connection, after the opening handshake: it turns bytes into [`Event`]s, and knows how far the closing
 /// handshake is.
 ///
-/// It does no I/O, reads no clock and draws no random numbers. Between messages it owns no memory but itself.
+/// It does no I/O, reads no clock and draws no random numbers. Between messages it owns no memory but itself, unless the
+/// peer [compresses](Self::with_deflate) with a context that it takes over from message to message.
 ///
 /// Its methods are of three kinds:
 ///
@@ -39,7 +44,19 @@ pub enum CloseState {
 impl Connection {
     /// A connection whose opening handshake is done.
     pub fn new(role: Role, limits: Limits) -> Self {
-        Self { decoder: Decoder::new(role, limits), close_sent: false }
+        Self { decoder: Decoder::new(Rules::new(role, limits, None)), close_sent: false }
+    }
+
+    /// A connection for which permessage-deflate was agreed on (RFC 7692): it takes compressed messages, and plain ones.
+    ///
+    /// [`Limits::message_size`] bounds what is inflated. With context takeover for the peer's messages, the connection
+    /// holds about 40 KiB from the first compressed one on; without it, nothing between messages.
+    ///
+    /// To send, there are the [`Compressor`](crate::Compressor) and [`encode::compressed`].
+    #[cfg(feature = "deflate")]
+    pub fn with_deflate(role: Role, limits: Limits, params: DeflateParams) -> Self {
+        let incoming = Incoming::new(role, params);
+        Self { decoder: Decoder::new(Rules::new(role, limits, Some(incoming))), close_sent: false }
     }
 
     /// Takes bytes as they came from the socket, up to and including the first event, or all of them.
@@ -60,7 +77,7 @@ impl Connection {
 
     /// The place to read the socket into, when the middle of a large frame is due: it saves a copy of each byte.
     ///
-    /// `Some` as long as at least [`DIRECT_READ_MIN`](crate::DIRECT_READ_MIN) bytes of a data frame are missing. The
+    /// `Some` as long as at least [`DIRECT_READ_MIN`](crate::DIRECT_READ_MIN) bytes of a plain data frame are missing. The
     /// buffer takes no more than the rest of this frame. It grows as bytes arrive, at most twofold and by 64 KiB, never
     /// by the length that the frame announced.
     ///
@@ -84,7 +101,10 @@ impl Connection {
         self.decoder.is_mid_message()
     }
 
-    /// Bytes that are kept until their message, or their control frame, is finished.
+    /// Bytes that are kept until their message, or their control frame, is finished; of a compressed one, both what came
+    /// and what was inflated.
+    ///
+    /// What is held to inflate the peer's messages counts too, with about 40 KiB, also between messages.
     pub fn unfinished_bytes(&self) -> usize {
         self.decoder.unfinished_bytes()
     }

@@ -17,31 +17,46 @@ use alloc::vec::Vec;
 
 use crate::{
     CloseFrame, Message,
-    frame::{CONTROL_MAX, HEADER_MAX, Opcode, write_header},
+    frame::{COMPRESSED, CONTROL_MAX, HEADER_MAX, Opcode, write_header},
     mask::MaskKey,
 };
+
+/// No reserved bits.
+const PLAIN: u8 = 0;
 
 /// Appends a text message.
 #[inline]
 pub fn text(payload: &str, key: Option<MaskKey>, out: &mut Vec<u8>) {
-    frame(Opcode::Text, payload.as_bytes(), key, out);
+    frame(Opcode::Text, PLAIN, payload.as_bytes(), key, out);
 }
 
 /// Appends a binary message.
 #[inline]
 pub fn binary(payload: &[u8], key: Option<MaskKey>, out: &mut Vec<u8>) {
-    frame(Opcode::Binary, payload, key, out);
+    frame(Opcode::Binary, PLAIN, payload, key, out);
 }
 
 /// Appends a message of either kind.
 #[inline]
 pub fn message(message: &Message, key: Option<MaskKey>, out: &mut Vec<u8>) {
-    frame(opcode(message), message.as_bytes(), key, out);
+    frame(opcode(message), PLAIN, message.as_bytes(), key, out);
 }
 
 /// Appends the header alone of an unmasked message, for a payload that is sent from where it is.
 pub fn message_header(message: &Message, out: &mut Vec<u8>) {
-    write_header(opcode(message), message.len(), None, out);
+    write_header(opcode(message), PLAIN, message.len(), None, out);
+}
+
+/// Appends a message whose payload is compressed already, for a peer with which permessage-deflate was negotiated
+/// (RFC 7692 §6.1).
+#[inline]
+pub fn compressed(is_text: bool, payload: &[u8], key: Option<MaskKey>, out: &mut Vec<u8>) {
+    frame(data_opcode(is_text), COMPRESSED, payload, key, out);
+}
+
+/// Appends the header alone of an unmasked, compressed message, for `length` bytes that are sent from where they are.
+pub fn compressed_header(is_text: bool, length: usize, out: &mut Vec<u8>) {
+    write_header(data_opcode(is_text), COMPRESSED, length, None, out);
 }
 
 /// Appends a Ping; a payload of more than 125 bytes is cut (RFC 6455 §5.5).
@@ -74,20 +89,21 @@ pub fn close(close: Option<&CloseFrame>, key: Option<MaskKey>, out: &mut Vec<u8>
 }
 
 fn control(opcode: Opcode, payload: &[u8], key: Option<MaskKey>, out: &mut Vec<u8>) {
-    frame(opcode, &payload[..payload.len().min(CONTROL_MAX)], key, out);
+    frame(opcode, PLAIN, &payload[..payload.len().min(CONTROL_MAX)], key, out);
 }
 
 fn opcode(message: &Message) -> Opcode {
-    match message {
-        Message::Text(_) => Opcode::Text,
-        Message::Binary(_) => Opcode::Binary,
-    }
+    data_opcode(message.is_text())
+}
+
+fn data_opcode(is_text: bool) -> Opcode {
+    if is_text { Opcode::Text } else { Opcode::Binary }
 }
 
 #[inline]
-fn frame(opcode: Opcode, payload: &[u8], key: Option<MaskKey>, out: &mut Vec<u8>) {
+fn frame(opcode: Opcode, flags: u8, payload: &[u8], key: Option<MaskKey>, out: &mut Vec<u8>) {
     out.reserve(HEADER_MAX + payload.len());
-    write_header(opcode, payload.len(), key, out);
+    write_header(opcode, flags, payload.len(), key, out);
     let start = out.len();
     out.extend_from_slice(payload);
     if let Some(key) = key {

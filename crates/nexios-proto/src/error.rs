@@ -42,6 +42,9 @@ pub enum ProtocolError {
     /// The bytes of a text message are not UTF-8, or can no longer become it (RFC 6455 §8.1).
     #[error("a text message is not UTF-8")]
     InvalidUtf8,
+    /// The bytes of a compressed message are not what DEFLATE makes, or end in the middle of a block (RFC 7692 §7.2.2).
+    #[error("a compressed message cannot be inflated")]
+    InvalidDeflate,
     /// The body of a Close frame is a single byte: too short for a close code (RFC 6455 §5.5.1).
     #[error("a close frame's body is one byte long")]
     TruncatedCloseCode,
@@ -62,7 +65,8 @@ pub enum ProtocolError {
     /// A message would exceed [`Limits::message_size`](crate::Limits::message_size) (RFC 6455 §10.4).
     #[error("a message of at least {size} bytes is over the limit of {limit}")]
     MessageTooBig {
-        /// Bytes received of the message, and announced by the header of its next frame.
+        /// Bytes received of the message, and announced by the header of its next frame; of a compressed message, the
+        /// bytes that came of it before it was given up.
         size: u64,
         /// Bytes allowed.
         limit: usize,
@@ -91,7 +95,7 @@ impl ProtocolError {
             | Self::InterruptedMessage
             | Self::TruncatedCloseCode
             | Self::InvalidCloseCode(_) => CloseCode::PROTOCOL_ERROR,
-            Self::InvalidUtf8 | Self::InvalidCloseReason => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::InvalidDeflate | Self::InvalidCloseReason => CloseCode::INVALID_PAYLOAD,
             Self::FrameTooBig { .. } | Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
             Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
         }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{ProtocolError, Role, mask::MaskKey};
+use crate::{ProtocolError, Role, mask::MaskKey, rules::Rules};
 
 /// The longest header: two bytes, a 64-bit length and a mask key.
 pub(crate) const HEADER_MAX: usize = 14;
@@ -11,6 +11,8 @@ pub(crate) const CONTROL_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// RSV1, "Per-Message Compressed" (RFC 7692 §6).
+pub(crate) const COMPRESSED: u8 = 0x40;
 const MASKED: u8 = 0x80;
 /// In the place of a length: the length follows in two bytes.
 pub(crate) const LENGTH_16: u8 = 126;
@@ -57,6 +59,8 @@ impl Opcode {
 pub(crate) struct Header {
     pub(crate) fin: bool,
     pub(crate) opcode: Opcode,
+    /// The first frame of a compressed message.
+    pub(crate) compressed: bool,
     /// Bytes of payload that are announced.
     pub(crate) length: u64,
     /// Bytes of the header itself, with its key.
@@ -66,16 +70,16 @@ pub(crate) struct Header {
 impl Header {
     /// Reads the header at the front of `bytes`, and checks each field as soon as it is there; `None` until the length
     /// is known.
-    pub(crate) fn parse(bytes: &[u8], role: Role) -> Result<Option<Self>, ProtocolError> {
+    pub(crate) fn parse(bytes: &[u8], rules: &Rules) -> Result<Option<Self>, ProtocolError> {
         let Some(&first) = bytes.first() else { return Ok(None) };
-        check_reserved_bits(first)?;
+        check_reserved_bits(first, rules)?;
         let opcode = Opcode::parse(first)?;
         let fin = first & FIN != 0;
         if opcode.is_control() && !fin {
             return Err(ProtocolError::FragmentedControl);
         }
         let Some(&second) = bytes.get(1) else { return Ok(None) };
-        let key_size = check_masking(second, role)?;
+        let key_size = check_masking(second, rules.role)?;
         let short = second & !MASKED;
         if opcode.is_control() && usize::from(short) > CONTROL_MAX {
             return Err(ProtocolError::ControlTooLong);
@@ -85,7 +89,8 @@ impl Header {
             LENGTH_64 => (length_64(bytes)?, 10),
             short => (Some(u64::from(short)), 2),
         };
-        Ok(length.map(|length| Self { fin, opcode, length, size: size + key_size }))
+        let compressed = first & COMPRESSED != 0;
+        Ok(length.map(|length| Self { fin, opcode, compressed, length, size: size + key_size }))
     }
 
     /// The mask key of the header at the front of `bytes`, which is all there; `None` on frames of a server.
@@ -108,9 +113,12 @@ impl Role {
     }
 }
 
-/// Every reserved bit is an error as long as no extension is negotiated that uses it (RFC 6455 §5.2, §9).
-fn check_reserved_bits(first: u8) -> Result<(), ProtocolError> {
-    match first & RESERVED {
+/// A reserved bit is an error as long as no extension is negotiated that uses it (RFC 6455 §5.2, §9). The one that may be
+/// has RSV1, on the first frame of a message alone (RFC 7692 §6.1).
+fn check_reserved_bits(first: u8, rules: &Rules) -> Result<(), ProtocolError> {
+    let begins_message = matches!(first & 0x0F, 0x1 | 0x2);
+    let used = if begins_message && rules.deflate.is_some() { COMPRESSED } else { 0 };
+    match first & RESERVED & !used {
         0 => Ok(()),
         bits => Err(ProtocolError::ReservedBits(bits >> 4)),
     }
@@ -180,10 +188,10 @@ impl HeldHeader {
     }
 }
 
-/// Appends the header of an unfragmented frame, with the shortest form of its length.
+/// Appends the header of an unfragmented frame, with the shortest form of its length. `flags` are reserved bits to set.
 #[inline]
-pub(crate) fn write_header(opcode: Opcode, length: usize, key: Option<MaskKey>, out: &mut Vec<u8>) {
-    let first = FIN | opcode as u8;
+pub(crate) fn write_header(opcode: Opcode, flags: u8, length: usize, key: Option<MaskKey>, out: &mut Vec<u8>) {
+    let first = FIN | flags | opcode as u8;
     let masked = if key.is_some() { MASKED } else { 0 };
     if let Ok(short) = u8::try_from(length)
         && short < LENGTH_16

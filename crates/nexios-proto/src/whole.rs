@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use crate::{
     Message, Role, Utf8Bytes,
-    caps::Caps,
     frame::{KEY_SIZE, LENGTH_16, LENGTH_64, WHOLE_BINARY, WHOLE_TEXT, length_16, length_64},
     mask::MaskKey,
+    rules::Rules,
 };
 
 /// Where such a message stands in the input.
@@ -22,14 +22,14 @@ impl WholeMessage {
     ///
     /// What is not recognised here is for the general path to take, or to refuse with its reason.
     #[inline]
-    pub(crate) fn find(input: &[u8], role: Role, caps: &Caps) -> Option<Self> {
+    pub(crate) fn find(input: &[u8], rules: &Rules) -> Option<Self> {
         let &[first, second] = input.first_chunk()?;
         let is_text = match first {
             WHOLE_TEXT => true,
             WHOLE_BINARY => false,
             _ => return None,
         };
-        let (mask_bit, key_size) = role.incoming_mask();
+        let (mask_bit, key_size) = rules.role.incoming_mask();
         let (length, size) = match second ^ mask_bit {
             short @ 0..LENGTH_16 => (u64::from(short), 2),
             LENGTH_16 => (length_16(input).ok()??, 4),
@@ -38,7 +38,7 @@ impl WholeMessage {
         };
         let start = size + key_size;
         let end = start.checked_add(usize::try_from(length).ok()?)?;
-        let is_here = end <= input.len() && caps.allow_whole(end - start);
+        let is_here = end <= input.len() && rules.allow_whole(end - start);
         is_here.then_some(Self { is_text, start, end })
     }
 

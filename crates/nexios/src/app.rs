@@ -7,11 +7,11 @@ use tokio::net::TcpListener;
 use tower::{Layer, Service};
 
 use crate::config::Config;
-use crate::connection::Registry;
+use crate::connection::{OnError, Registry};
 use crate::groups::Groups;
 use crate::handler::Handler;
 use crate::middleware::{IntoMiddleware, MiddlewareShape};
-use crate::routing::{AppContext, IntoRoute, OnError, WsRouter};
+use crate::routing::{AppContext, IntoRoute, WsRouter};
 use crate::server::{AppHandle, Server};
 use crate::{Error, Result};
 

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::Result;
 use crate::config::Config;
-use crate::connection::{ConnectionTask, Link, Transport};
+use crate::connection::{ConnectionTask, Link, Settings, Transport};
 use crate::websocket::{WebSocket, header_pairs};
 
 /// The most of a refusal's body that is kept, in bytes.
@@ -174,11 +174,13 @@ impl Connect {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(ConnectError::Refused(Box::new(with_body(response).await)).into());
         }
-        handshake::verify(response.status().as_u16(), header_pairs(response.headers()), &key, &self.subprotocols)
+        handshake::verify(response.status().as_u16(), header_pairs(response.headers()), &key, &self.subprotocols, None)
             .map_err(ConnectError::Handshake)?;
         let upgraded = hyper::upgrade::on(&mut response).await.map_err(io_error)?;
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
-        let link = Link::new(Role::Client, self.url.as_str().into(), Arc::new(self.config.clone()), None);
+        let (route, config) = (self.url.as_str().into(), self.config.clone());
+        let settings = Settings { role: Role::Client, route, config, on_error: None };
+        let link = Link::new(Arc::new(settings), None);
         link.open(transport, read_ahead);
         tokio::spawn(ConnectionTask::client(Arc::clone(&link)));
         Ok(WebSocket::connected(link, self.parts(response), peer))

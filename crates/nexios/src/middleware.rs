@@ -56,13 +56,7 @@ impl Next {
     pub async fn run(self, websocket: WebSocket) -> Result {
         let Self { chain, at } = self;
         let link = Arc::clone(websocket.link());
-        let result = match chain.middleware.get(at) {
-            Some(middleware) => {
-                let next = Self { chain: Arc::clone(&chain), at: at + 1 };
-                caught(middleware(websocket, next)).await
-            }
-            None => caught((chain.handler)(websocket)).await,
-        };
+        let result = caught(chain.start_at(at, websocket)).await;
         if result.is_err() {
             link.handler_failed();
         }
@@ -91,8 +85,16 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn start(self: &Arc<Self>, websocket: WebSocket) -> impl Future<Output = Result> + Send + use<> {
-        Next { chain: Arc::clone(self), at: 0 }.run(websocket)
+    /// The whole chain, as a future that does nothing until it is polled.
+    pub(crate) fn start(self: &Arc<Self>, websocket: WebSocket) -> BoxFuture<Result> {
+        self.start_at(0, websocket)
+    }
+
+    fn start_at(self: &Arc<Self>, at: usize, websocket: WebSocket) -> BoxFuture<Result> {
+        match self.middleware.get(at) {
+            Some(middleware) => middleware(websocket, Next { chain: Arc::clone(self), at: at + 1 }),
+            None => (self.handler)(websocket),
+        }
     }
 }
 

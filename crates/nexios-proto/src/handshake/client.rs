@@ -6,7 +6,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use thiserror::Error;
 
 use super::{
-    accept_key, extension,
+    accept_key,
+    deflate::{self, DeflateError, DeflateOptions, DeflateParams},
+    extension,
     headers::{Single, lists, single, values},
 };
 
@@ -21,7 +23,8 @@ pub fn key_from(random: [u8; 16]) -> String {
     STANDARD.encode(random)
 }
 
-/// The headers that make a GET request an opening handshake, but for `Host`. One for subprotocols may be added.
+/// The headers that make a GET request an opening handshake, but for `Host`. One for subprotocols may be added, and one
+/// for [compression](DeflateOptions::offer).
 pub fn request_headers(key: &str) -> [(&'static str, &str); 4] {
     [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Key", key), ("Sec-WebSocket-Version", "13")]
 }
@@ -54,6 +57,12 @@ pub enum ClientHandshakeError {
     /// `Sec-WebSocket-Extensions` cannot be read (RFC 6455 §9.1).
     #[error("the answer's sec-websocket-extensions header is malformed")]
     MalformedExtensions(#[source] extension::ExtensionError),
+    /// The answer selects the same extension twice.
+    #[error("the server selected the extension {0} twice")]
+    RepeatedExtension(String),
+    /// The answer's parameters of permessage-deflate do not fit the offer (RFC 7692 §7.1).
+    #[error("the server's answer to permessage-deflate is not valid")]
+    Deflate(#[source] DeflateError),
     /// The answer has a subprotocol that was not offered (item 6).
     #[error("the server selected a subprotocol that was not offered")]
     UnofferedSubprotocol,
@@ -62,8 +71,18 @@ pub enum ClientHandshakeError {
     RepeatedSubprotocol,
 }
 
-/// Checks a server's answer to the handshake with this key, and returns the subprotocol that it selected among those
-/// that were offered (RFC 6455 §4.1).
+/// What a server accepted of that which was offered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The subprotocol that it selected.
+    pub subprotocol: Option<String>,
+    /// How messages are compressed, if they may be.
+    pub deflate: Option<DeflateParams>,
+}
+
+/// Checks a server's answer to the handshake with this key, and returns what it selected among the subprotocols and the
+/// compression that were offered (RFC 6455 §4.1).
 ///
 /// # Errors
 ///
@@ -73,7 +92,8 @@ pub fn verify<'a, H, S>(
     headers: H,
     key: &str,
     offered: &[S],
-) -> Result<Option<String>, ClientHandshakeError>
+    deflate: Option<&DeflateOptions>,
+) -> Result<Accepted, ClientHandshakeError>
 where
     H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     S: AsRef<str>,
@@ -93,19 +113,29 @@ where
         Single::Once(_) => return Err(ClientHandshakeError::WrongAccept),
         Single::Repeated => return Err(ClientHandshakeError::RepeatedAccept),
     }
-    check_extensions(headers.clone())?;
-    selected_subprotocol(headers, offered)
+    let deflate = selected_deflate(headers.clone(), deflate)?;
+    let subprotocol = selected_subprotocol(headers, offered)?;
+    Ok(Accepted { subprotocol, deflate })
 }
 
-/// No extension is offered, so none may be in the answer.
-fn check_extensions<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(), ClientHandshakeError> {
+/// No other extension than permessage-deflate is ever offered, so none may be in the answer.
+fn selected_deflate<'a>(
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    offered: Option<&DeflateOptions>,
+) -> Result<Option<DeflateParams>, ClientHandshakeError> {
+    let mut selected = None;
     for value in values(headers, "sec-websocket-extensions") {
-        let extensions = extension::parse(value).map_err(ClientHandshakeError::MalformedExtensions)?;
-        if let Some(extension) = extensions.first() {
-            return Err(ClientHandshakeError::UnofferedExtension(extension.name.into()));
+        for extension in extension::parse(value).map_err(ClientHandshakeError::MalformedExtensions)? {
+            let Some(offered) = offered.filter(|_| extension.name == deflate::NAME) else {
+                return Err(ClientHandshakeError::UnofferedExtension(extension.name.into()));
+            };
+            if selected.is_some() {
+                return Err(ClientHandshakeError::RepeatedExtension(extension.name.into()));
+            }
+            selected = Some(offered.check(&extension).map_err(ClientHandshakeError::Deflate)?);
         }
     }
-    Ok(())
+    Ok(selected)
 }
 
 fn selected_subprotocol<'a, S: AsRef<str>>(

@@ -17,12 +17,13 @@
 //!
 //! let answer = handshake.response_headers();
 //! let answer = answer.iter().map(|(name, value)| (*name, value.as_bytes()));
-//! let subprotocol = client::verify(101, answer, &key, &["chat"])?;
-//! assert_eq!(subprotocol, None);
+//! let accepted = client::verify(101, answer, &key, &["chat"], None)?;
+//! assert_eq!(accepted.subprotocol, None);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod client;
+pub mod deflate;
 pub mod extension;
 mod headers;
 mod key;

@@ -12,7 +12,7 @@ fn good() -> Lines {
 }
 
 fn answer(lines: &Lines) -> Result<Option<String>, ClientHandshakeError> {
-    verify(101, headers(lines), KEY, &["v2", "v1"])
+    verify(101, headers(lines), KEY, &["v2", "v1"], None).map(|accepted| accepted.subprotocol)
 }
 
 #[track_caller]
@@ -42,7 +42,7 @@ fn a_good_answer_is_taken() {
 #[test]
 fn another_status_is_a_refusal() {
     for status in [200, 301, 403, 426, 500] {
-        let result = verify(status, headers(&good()), KEY, &["v1"]);
+        let result = verify(status, headers(&good()), KEY, &["v1"], None);
         assert_eq!(result, Err(ClientHandshakeError::Status(status)));
     }
 }

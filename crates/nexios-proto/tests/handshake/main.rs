@@ -1,6 +1,7 @@
 //! The opening handshake, both halves.
 
 mod client;
+mod deflate;
 mod extension;
 mod server;
 

@@ -1,6 +1,8 @@
 //! The state machine from outside: bytes in, events out.
 
 mod closing;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod direct_read;
 mod encoding;
 mod fragments;

@@ -52,7 +52,11 @@ pub(crate) fn sample(size: usize) -> Vec<u8> {
 
 /// Gives `bytes` to a connection in pieces of these sizes, and the rest at once.
 pub(crate) fn replay(role: Role, limits: Limits, bytes: &[u8], pieces: impl IntoIterator<Item = usize>) -> Outcome {
-    let mut connection = Connection::new(role, limits);
+    replay_to(Connection::new(role, limits), bytes, pieces)
+}
+
+/// As [`replay`], to this connection.
+pub(crate) fn replay_to(mut connection: Connection, bytes: &[u8], pieces: impl IntoIterator<Item = usize>) -> Outcome {
     let mut events = Vec::new();
     let mut rest = bytes;
     for size in pieces.into_iter().chain([usize::MAX]) {

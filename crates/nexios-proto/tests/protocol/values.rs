@@ -7,7 +7,7 @@ use nexios_proto::{CloseCode, Connection, Event, Message, ProtocolError, Utf8Byt
 
 #[test]
 fn a_connection_is_small() {
-    assert!(size_of::<Connection>() <= 120, "{} bytes", size_of::<Connection>());
+    assert!(size_of::<Connection>() <= 64, "{} bytes", size_of::<Connection>());
     assert!(size_of::<Event>() <= 48);
     assert!(size_of::<ProtocolError>() <= 24);
 }

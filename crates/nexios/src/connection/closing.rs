@@ -8,8 +8,10 @@ use nexios_proto::{CloseCode, CloseFrame, ProtocolError, Role, encode};
 
 use super::driver::{Driver, Progress};
 use super::ending::CloseRequest;
+use super::exchange;
 use super::keepalive::{Check, Keepalive};
 use super::link::{Link, Phase};
+use super::signals::{HANDLER, OUTBOUND, ROOM};
 use super::waiters::wake_all;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
 
@@ -80,6 +82,7 @@ impl Driver {
         let closing = Closing { ended_by, cause, sent: frame, stage, heard: false, remaining };
         self.link.begin_closing(&closing.end(None));
         // What the handler answered to earlier messages goes before.
+        exchange::take_sent(&mut self.writing);
         let mut queued = std::mem::take(&mut self.link.lock().outbound);
         self.writing.append_all(&mut queued);
         let key = self.link.mask_key();
@@ -194,7 +197,11 @@ impl Link {
         }
         state.phase = Phase::Ended(end.clone());
         let (outbound, respond) = (std::mem::take(&mut state.outbound), state.respond.take());
-        let wakers = state.waiters.take_all();
+        self.signals.clear(OUTBOUND | ROOM);
+        // A handler that waits for a message is known to the task alone.
+        self.signals.set(HANDLER);
+        let mut wakers = state.waiters.take_all();
+        wakers.extend(state.task.clone());
         drop(state);
         drop((outbound, respond));
         log_end(self, end);

@@ -13,10 +13,12 @@ use nexios_proto::{Connection, Event, Message, ProtocolError, encode};
 use tokio::io::ReadBuf;
 
 use super::closing::Closing;
+use super::exchange;
 use super::input::{Input, READ_SIZE};
 use super::keepalive::Keepalive;
 use super::link::{Accepted, Link};
 use super::outbound::Outbound;
+use super::signals::{CLOSE, OUTBOUND, ROOM, TIMER};
 use super::transport::Transport;
 use super::waiters::wake_all;
 use super::wheel::Deadline;
@@ -39,13 +41,16 @@ pub(super) struct Driver {
     /// Read, but neither parsed nor in the thread's buffer: the handler has been busy.
     unread: Option<Box<Input>>,
     pub(super) inbox_full: bool,
+    /// The handler has been polled since it last took a message, and waits for the next one.
+    handler_waits: bool,
     /// Taken out of the link, and not yet by the socket.
     pub(super) writing: Outbound,
+    /// The socket took no more, and has not said since that it would.
+    is_full: bool,
     /// What the link was told of `writing`.
     reported_in_flight: usize,
-    room_is_awaited: bool,
     /// A violation that is acted on in the next turn.
-    violated: Option<ProtocolError>,
+    violated: Option<Box<ProtocolError>>,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) deadline: Option<Deadline>,
     pub(super) closing: Option<Box<Closing>>,
@@ -68,8 +73,10 @@ pub(super) struct Turn {
     input: Input,
     events: u32,
     bytes: usize,
+    /// The handler was woken, and has not been polled yet.
+    pub(super) handler_is_due: bool,
     /// Since the last write.
-    pub(super) handler_ran: bool,
+    handler_ran: bool,
     woke_receiver: bool,
 }
 
@@ -90,6 +97,11 @@ enum Read {
 }
 
 impl Turn {
+    #[inline]
+    pub(super) fn new(handler_is_due: bool) -> Self {
+        Self { handler_is_due, ..Self::default() }
+    }
+
     fn is_over(&self) -> bool {
         self.events >= EVENTS_PER_TURN || self.bytes >= BYTES_PER_TURN
     }
@@ -108,9 +120,10 @@ impl Driver {
             protocol,
             unread,
             inbox_full: false,
+            handler_waits: false,
             writing: Outbound::default(),
+            is_full: false,
             reported_in_flight: 0,
-            room_is_awaited: false,
             violated: None,
             keepalive,
             deadline: None,
@@ -126,9 +139,29 @@ impl Driver {
         self.unread = turn.input.into_rest();
     }
 
+    /// The handler is polled next.
+    #[inline]
+    pub(super) fn begin_turn(&mut self) {
+        let is_open = self.closing.is_none();
+        exchange::begin_turn(self.link.id(), is_open, is_open && !self.is_full);
+    }
+
+    /// The handler was polled.
+    #[inline]
+    pub(super) fn end_turn(&mut self, turn: &mut Turn) {
+        turn.handler_ran = true;
+        let (waits, left) = exchange::end_turn();
+        self.handler_waits = waits;
+        if let Some(message) = left {
+            // It did something else this time, or handed its `WebSocket` to another task.
+            turn.handler_is_due |= matches!(self.deliver_to_inbox(message, turn), Parsed::Delivered);
+        }
+    }
+
     /// The whole of a connection's work.
+    #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Progress {
-        if self.link.take_timer()
+        if self.link.signals.take(TIMER)
             && let Some(progress) = self.on_deadline()
         {
             return progress;
@@ -139,34 +172,39 @@ impl Driver {
         if !turn.woke_receiver
             && let Some(error) = self.violated.take()
         {
-            self.protocol_error(error);
+            self.protocol_error(*error);
         }
         loop {
             let parsed = self.parse(cx, turn);
             if matches!(parsed, Parsed::Delivered) {
                 return Progress::Handler;
             }
-            // What arrived is answered before more is read. Before the handler's turn there is nothing new to write.
-            let may_write = std::mem::take(&mut turn.handler_ran) || !self.writing.is_empty();
+            // What arrived is answered before more is read.
+            let may_write = std::mem::take(&mut turn.handler_ran) || !self.writing.is_empty() || self.closing.is_some();
             if may_write && let Some(progress) = self.write_all(cx) {
                 return progress;
             }
             if turn.is_over() {
                 // Not a wake: that would come before the sockets of the others are even looked at.
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
-                return Progress::Waiting;
+                break;
             }
             if matches!(parsed, Parsed::NoRoom) || !self.may_read() {
-                return Progress::Waiting;
+                break;
             }
             match self.poll_read(cx, turn) {
                 Poll::Ready(Ok(Read::Bytes)) => {}
                 Poll::Ready(Ok(Read::Delivered)) => return Progress::Handler,
                 Poll::Ready(Ok(Read::EndOfFile)) => return self.end_of_file(),
                 Poll::Ready(Err(error)) => return self.lost(&error),
-                Poll::Pending => return Progress::Waiting,
+                Poll::Pending => break,
             }
         }
+        // What others have queued; a handler that is to be polled first may have something for the same write.
+        if self.link.signals.any(OUTBOUND | CLOSE) && !turn.handler_is_due {
+            return self.write_all(cx).unwrap_or(Progress::Waiting);
+        }
+        Progress::Waiting
     }
 
     /// Writes what can be written; `Some` when that was the end.
@@ -199,7 +237,7 @@ impl Driver {
                 Ok(received) => {
                     turn.input.consume(received.consumed);
                     match received.event {
-                        Some(Event::Message(message)) => match self.deliver(cx, turn, message) {
+                        Some(Event::Message(message)) => match self.deliver(turn, message) {
                             Parsed::Dry => {}
                             other => return other,
                         },
@@ -214,24 +252,30 @@ impl Driver {
     }
 
     #[inline]
-    fn deliver(&mut self, cx: &Context<'_>, turn: &mut Turn, message: Message) -> Parsed {
+    fn deliver(&mut self, turn: &mut Turn, message: Message) -> Parsed {
+        if !std::mem::take(&mut self.handler_waits) {
+            return self.deliver_to_inbox(message, turn);
+        }
+        exchange::hand_over(message);
+        Parsed::Delivered
+    }
+
+    /// For a handler that is busy, or a `WebSocket` that lives in another task.
+    fn deliver_to_inbox(&mut self, message: Message, turn: &mut Turn) -> Parsed {
         let mut state = self.link.lock();
         if state.dropped {
             return Parsed::Dry;
         }
-        let waker = match state.deliver(message) {
-            Some(waker) if waker.will_wake(cx.waker()) => return Parsed::Delivered,
-            Some(waker) => waker.clone(),
-            None => {
-                self.inbox_full = !state.inbox.has_room();
-                return if self.inbox_full { Parsed::NoRoom } else { Parsed::Dry };
-            }
-        };
+        let waker = state.deliver(message, &self.link.signals).cloned();
         self.inbox_full = !state.inbox.has_room();
         drop(state);
-        // The `WebSocket` lives in another task.
-        turn.woke_receiver = true;
-        waker.wake();
+        if let Some(waker) = waker {
+            if self.link.is_own(&waker) {
+                return Parsed::Delivered;
+            }
+            turn.woke_receiver = true;
+            waker.wake();
+        }
         if self.inbox_full { Parsed::NoRoom } else { Parsed::Dry }
     }
 
@@ -239,7 +283,7 @@ impl Driver {
     /// turn first.
     fn violation(&mut self, cx: &Context<'_>, turn: &Turn, error: ProtocolError) {
         if turn.woke_receiver {
-            self.violated = Some(error);
+            self.violated = Some(Box::new(error));
             cx.waker().wake_by_ref();
         } else {
             self.protocol_error(error);
@@ -287,7 +331,7 @@ impl Driver {
         let outcome = self.heard(read);
         match self.protocol.payload_received(read) {
             Ok(Some(Event::Message(message))) => {
-                if matches!(self.deliver(cx, turn, message), Parsed::Delivered) {
+                if matches!(self.deliver(turn, message), Parsed::Delivered) {
                     return Read::Delivered;
                 }
             }
@@ -317,13 +361,17 @@ impl Driver {
     /// Writes all that is queued, in one call where the socket takes it.
     #[inline]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        exchange::take_sent(&mut self.writing);
         // What is queued behind this wakes the task.
-        self.take_outbound();
+        if self.link.signals.any(OUTBOUND | CLOSE) {
+            self.take_outbound();
+        }
         loop {
             if self.writing.is_empty() {
                 return self.transport.poll_flush(cx);
             }
             let result = self.write_once(cx);
+            self.is_full = result.is_pending();
             self.report_in_flight();
             match result {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -354,15 +402,17 @@ impl Driver {
 
     /// Moves what is queued from the link to here, and a Close frame behind it when one is asked for: also while the
     /// socket is full, so that the deadline for the peer's answer begins.
-    #[inline]
-    pub(super) fn take_outbound(&mut self) {
+    fn take_outbound(&mut self) {
         let mut state = self.link.lock();
         self.writing.append_all(&mut state.outbound);
-        self.room_is_awaited = state.waiters.anybody_for_room();
-        let close = state.take_close();
+        self.link.signals.clear(OUTBOUND);
+        let close = self.link.take_close(&mut state);
+        if close.is_some() || self.closing.is_some() {
+            self.link.signals.clear(CLOSE);
+        }
         drop(state);
         if let Some(request) = close {
-            self.close_requested(request);
+            self.close_requested(*request);
         }
     }
 
@@ -371,7 +421,7 @@ impl Driver {
     #[inline]
     fn report_in_flight(&mut self) {
         let rest = self.writing.len();
-        if rest == self.reported_in_flight && !self.room_is_awaited {
+        if rest == self.reported_in_flight && !self.link.signals.any(ROOM) {
             return;
         }
         self.reported_in_flight = rest;
@@ -379,6 +429,9 @@ impl Driver {
         state.in_flight = rest;
         let has_room = state.queued() <= self.link.config().send_waits_above();
         let waiters = if has_room { state.waiters.take_for_room() } else { Vec::new() };
+        if has_room {
+            self.link.signals.clear(ROOM);
+        }
         drop(state);
         wake_all(waiters);
     }

@@ -1,12 +1,14 @@
 //! Asking for the end, waiting for it, knowing it.
 
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use nexios_proto::{CloseCode, CloseFrame};
 
 use super::link::{Link, Phase, State};
-use crate::Error;
+use super::signals::{CLOSE, INBOX};
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
+use crate::{Error, Result};
 
 #[derive(Debug)]
 pub(super) struct CloseRequest {
@@ -25,7 +27,8 @@ impl Link {
         if matches!(state.phase, Phase::Open) {
             state.phase = Phase::Closing(request.expected_end());
         }
-        state.close = Some(request);
+        state.close = Some(Box::new(request));
+        self.signals.set(CLOSE);
         let waker = state.task.clone();
         drop(state);
         if let Some(waker) = waker {
@@ -34,13 +37,18 @@ impl Link {
         true
     }
 
-    /// The handler has returned: closes with this verdict, or with the one for success. A connection that was never
-    /// accepted is over.
-    pub(crate) fn conclude(&self, verdict: Option<(CloseCode, Cause)>) {
-        let state = self.lock();
-        let (code, cause) = verdict.unwrap_or_else(|| state.verdict_of_ok());
-        let is_open = !matches!(state.phase, Phase::Handshake);
-        drop(state);
+    /// The handler has returned. A disconnect inside an error is a normal end; any other error is logged, shown to the
+    /// app's hook, and decides the close code. A connection that was never accepted is over.
+    pub(crate) fn conclude(&self, result: Result) {
+        let failure = result.err().and_then(|error| Some((error.verdict()?, error)));
+        if let Some(((_, cause), error)) = &failure {
+            log_failure(self, *cause, error);
+            if let Some(on_error) = self.on_error() {
+                on_error(error);
+            }
+        }
+        let (code, cause) = failure.map_or_else(|| self.verdict_of_ok(), |(verdict, _)| verdict);
+        let is_open = !matches!(self.lock().phase, Phase::Handshake);
         if is_open {
             self.request_close(CloseFrame::new(code, ""), cause);
         } else {
@@ -87,6 +95,8 @@ impl Link {
         let mut state = self.lock();
         state.dropped = true;
         state.inbox.clear();
+        self.signals.clear(INBOX);
+        self.signals.set(CLOSE);
         let waker = state.task.clone();
         drop(state);
         if let Some(waker) = waker {
@@ -101,24 +111,34 @@ impl CloseRequest {
     }
 }
 
-impl State {
+impl Link {
     /// The Close frame that the application asked for, or that follows from a `WebSocket` that it dropped.
-    #[inline]
-    pub(super) fn take_close(&mut self) -> Option<CloseRequest> {
-        if self.dropped && !self.handler_failed && self.close.is_none() && matches!(self.phase, Phase::Open) {
+    pub(super) fn take_close(&self, state: &mut State) -> Option<Box<CloseRequest>> {
+        if state.dropped && !state.handler_failed && state.close.is_none() && matches!(state.phase, Phase::Open) {
             let (code, cause) = self.verdict_of_ok();
             let request = CloseRequest { frame: CloseFrame::new(code, ""), cause };
-            self.phase = Phase::Closing(request.expected_end());
-            return Some(request);
+            state.phase = Phase::Closing(request.expected_end());
+            return Some(Box::new(request));
         }
-        self.close.take()
+        state.close.take()
     }
 
     /// How a connection ends whose handler did not fail.
     fn verdict_of_ok(&self) -> (CloseCode, Cause) {
-        match self.unexpected {
-            Some(code) => (code, Cause::UnexpectedMessage),
-            None => (CloseCode::NORMAL, Cause::Closed),
+        match self.unexpected.load(Ordering::Relaxed) {
+            0 => (CloseCode::NORMAL, Cause::Closed),
+            code => (code.into(), Cause::UnexpectedMessage),
         }
+    }
+}
+
+fn log_failure(link: &Link, cause: Cause, error: &Error) {
+    let (route, id, text) = (link.route(), link.id(), error.to_string());
+    let error = text.escape_debug();
+    if cause == Cause::UnexpectedMessage {
+        // The peer's mistake, which it can repeat at will.
+        tracing::info!(route, %id, %error, "handler refused a message");
+    } else {
+        tracing::error!(route, %id, %error, "handler failed");
     }
 }

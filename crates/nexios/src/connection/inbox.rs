@@ -1,11 +1,14 @@
 //! What was read and not yet received.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use nexios_proto::{CloseCode, Message};
 
+use super::exchange::{self, Received};
 use super::link::{Link, Phase};
+use super::signals::INBOX;
 use crate::Result;
 
 /// Messages that were read ahead of the handler take at most this many bytes; beyond it the socket is not read.
@@ -14,11 +17,13 @@ const READ_AHEAD: usize = 64 * 1024;
 /// What a message that was read ahead costs besides its payload.
 const MESSAGE_OVERHEAD: usize = size_of::<Message>();
 
-/// Messages that the handler has not taken yet: usually none or one, which needs no list.
+/// Messages that the handler has not taken yet; in a box, since mostly there are none.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
-    next: Option<Message>,
-    more: VecDeque<Message>,
+pub(super) struct Inbox(Option<Box<ReadAhead>>);
+
+#[derive(Debug, Default)]
+struct ReadAhead {
+    messages: VecDeque<Message>,
     bytes: usize,
 }
 
@@ -26,13 +31,29 @@ impl Link {
     /// Takes the next message, or leaves `cx` to be woken for it.
     #[inline]
     pub(crate) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Result<Message>> {
+        if self.unexpected.load(Ordering::Relaxed) != 0 {
+            self.unexpected.store(0, Ordering::Relaxed);
+        }
+        if self.is_own(cx.waker()) {
+            match exchange::receive(self.id(), || self.signals.any(INBOX)) {
+                Received::Message(message) => return Poll::Ready(Ok(message)),
+                Received::Waiting => return Poll::Pending,
+                Received::Elsewhere => {}
+            }
+        }
+        self.poll_inbox(cx)
+    }
+
+    fn poll_inbox(&self, cx: &mut Context<'_>) -> Poll<Result<Message>> {
         let mut state = self.lock();
-        state.unexpected = None;
         let was_full = !state.inbox.has_room();
         if let Some(message) = state.inbox.pop() {
-            // The task stopped reading; polled by the task itself, it looks again right afterwards.
-            let reads_again = was_full && state.inbox.has_room();
-            let task = state.task.as_ref().filter(|task| reads_again && !task.will_wake(cx.waker())).cloned();
+            if state.inbox.is_empty() {
+                self.signals.clear(INBOX);
+            }
+            // The task stopped reading; after its own handler's turn it looks again anyway.
+            let reads_again = was_full && state.inbox.has_room() && !self.is_own(cx.waker());
+            let task = state.task.as_ref().filter(|_| reads_again).cloned();
             drop(state);
             if let Some(task) = task {
                 task.wake();
@@ -48,7 +69,7 @@ impl Link {
 
     /// Notes that the handler was given what it did not expect: should it end now, that is the close code.
     pub(crate) fn received_unexpected(&self, code: CloseCode) {
-        self.lock().unexpected = Some(code);
+        self.unexpected.store(code.into(), Ordering::Relaxed);
     }
 }
 
@@ -56,28 +77,27 @@ impl Inbox {
     /// False when the handler has to take a message before another is parsed.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.bytes < READ_AHEAD
+        self.0.as_ref().is_none_or(|ahead| ahead.bytes < READ_AHEAD)
     }
 
-    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     fn pop(&mut self) -> Option<Message> {
-        let message = self.next.take()?;
-        self.bytes -= message.len() + MESSAGE_OVERHEAD;
-        self.next = self.more.pop_front();
-        if self.next.is_none() && self.more.capacity() > 0 {
-            self.more = VecDeque::new();
+        let ahead = self.0.as_mut()?;
+        let message = ahead.messages.pop_front()?;
+        ahead.bytes -= message.len() + MESSAGE_OVERHEAD;
+        if ahead.messages.is_empty() {
+            self.0 = None;
         }
         Some(message)
     }
 
-    #[inline]
     pub(super) fn push(&mut self, message: Message) {
-        self.bytes += message.len() + MESSAGE_OVERHEAD;
-        if self.next.is_none() {
-            self.next = Some(message);
-        } else {
-            self.more.push_back(message);
-        }
+        let ahead = self.0.get_or_insert_default();
+        ahead.bytes += message.len() + MESSAGE_OVERHEAD;
+        ahead.messages.push_back(message);
     }
 
     pub(super) fn clear(&mut self) {

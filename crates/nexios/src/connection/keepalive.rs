@@ -1,21 +1,26 @@
 //! Pings, and what counts as an answer (RFC 6455 §5.5.2).
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::config::Config;
 
-/// Counts time in the deadlines that have passed, so that it never needs to ask for the hour.
+/// Counts time in the deadlines that have passed, so that it never needs to ask for the hour. In milliseconds, because an
+/// idle connection consists of little else.
 #[derive(Debug)]
 pub(super) struct Keepalive {
+    since_ping: Millis,
+    /// How long a ping has been waiting for its answer.
+    unanswered: Option<NonZero<Millis>>,
+    wait: Millis,
     /// Something arrived since the last ping.
     pub(super) heard: bool,
     /// Something was written since the last ping.
     pub(super) wrote: bool,
-    since_ping: Duration,
-    /// How long a ping has been waiting for its answer.
-    unanswered: Option<Duration>,
-    wait: Duration,
 }
+
+/// Up to 49 days.
+type Millis = u32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
@@ -27,34 +32,40 @@ pub(super) enum Check {
 impl Keepalive {
     /// `None`: no pings are wanted.
     pub(super) fn new(config: &Config) -> Option<Self> {
-        let wait = config.ping_interval?;
-        Some(Self { heard: false, wrote: false, since_ping: Duration::ZERO, unanswered: None, wait })
+        let wait = millis(config.ping_interval?);
+        Some(Self { heard: false, wrote: false, since_ping: 0, unanswered: None, wait })
     }
 
     /// How long until the next [`check`](Self::check).
     pub(super) fn wait(&self) -> Duration {
-        self.wait
+        Duration::from_millis(self.wait.into())
     }
 
     /// The wait is over. `alive`: the peer gave a sign of life since the last check.
     pub(super) fn check(&mut self, config: &Config, alive: bool) -> Check {
-        let interval = config.ping_interval.unwrap_or(Duration::MAX);
-        self.since_ping += self.wait;
-        self.unanswered = if alive { None } else { self.unanswered.map(|silence| silence + self.wait) };
-        if self.unanswered.is_some_and(|silence| silence >= config.ping_timeout) {
+        let interval = config.ping_interval.map_or(Millis::MAX, millis);
+        let timeout = millis(config.ping_timeout);
+        self.since_ping = self.since_ping.saturating_add(self.wait);
+        // The silence is counted from one, so that a ping that has just left is told from none.
+        self.unanswered = self.unanswered.filter(|_| !alive).map(|silence| silence.saturating_add(self.wait));
+        if self.unanswered.is_some_and(|silence| silence.get() > timeout) {
             return Check::PeerIsGone;
         }
         let ping = self.since_ping >= interval;
         if ping {
-            self.since_ping = Duration::ZERO;
-            self.unanswered.get_or_insert(Duration::ZERO);
+            self.since_ping = 0;
+            self.unanswered.get_or_insert(NonZero::<Millis>::MIN);
             (self.heard, self.wrote) = (false, false);
         }
-        let until_timeout =
-            self.unanswered.map_or(Duration::MAX, |silence| config.ping_timeout.saturating_sub(silence));
-        self.wait = interval.saturating_sub(self.since_ping).min(until_timeout);
+        let until_timeout = self.unanswered.map_or(Millis::MAX, |silence| (timeout + 1).saturating_sub(silence.get()));
+        self.wait = (interval - self.since_ping).min(until_timeout);
         if ping { Check::SendPing } else { Check::Wait }
     }
+}
+
+/// At least one, so that time goes on; at most a number that can be counted on from.
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX).clamp(1, Millis::MAX - 1)
 }
 
 #[cfg(test)]

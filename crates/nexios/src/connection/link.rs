@@ -1,38 +1,53 @@
 //! What a connection's task shares with the handler, with senders and with groups.
 //!
 //! The task owns the socket. Everybody else meets it here: messages come out of `inbox`, frames go into `outbound`, and
-//! the lock is held for a few instructions, never over I/O or a wake.
+//! the lock is held for a few instructions, never over I/O or a wake. The task takes it only when the signals say that
+//! there is something for it; its own handler usually needs none of this (see `exchange.rs`).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use axum::response::Response;
 use bytes::Bytes;
-use nexios_proto::{CloseCode, MaskKey, Message, Role};
+use futures_util::task::ArcWake;
+use nexios_proto::{MaskKey, Message, Role};
 use tokio::sync::oneshot;
 
 use super::ending::CloseRequest;
 use super::inbox::Inbox;
 use super::outbound::Outbound;
+use super::signals::{HANDLER, INBOX, Signals, TIMER};
 use super::transport::Transport;
 use super::waiters::Waiters;
-use crate::Result;
 use crate::config::Config;
 use crate::disconnect::WebSocketDisconnect;
 use crate::groups::{GroupError, Membership};
 use crate::sender::ConnectionId;
 use crate::websocket::StateError;
+use crate::{Error, Result};
 
-#[derive(Debug)]
 pub(crate) struct Link {
     id: ConnectionId,
-    role: Role,
-    route: Arc<str>,
-    config: Arc<Config>,
-    timer_fired: AtomicBool,
+    settings: Arc<Settings>,
+    pub(super) signals: Signals,
+    /// The close code for a message that the handler did not expect, until it receives again; or 0.
+    pub(super) unexpected: AtomicU16,
     state: Mutex<State>,
 }
+
+/// What all connections of a route have in common.
+pub(crate) struct Settings {
+    pub(crate) role: Role,
+    /// The route's path as it was declared, for logs.
+    pub(crate) route: Box<str>,
+    pub(crate) config: Config,
+    pub(crate) on_error: Option<OnError>,
+}
+
+/// The application's hook for errors.
+pub(crate) type OnError = Arc<dyn Fn(&Error) + Send + Sync>;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -42,9 +57,7 @@ pub(super) struct State {
     /// Bytes that the task took out of `outbound` and that the socket has not taken yet.
     pub(super) in_flight: usize,
     /// Asked for by the application; the task sends it behind what is queued.
-    pub(super) close: Option<CloseRequest>,
-    /// The close code for a message that the handler did not expect, until it receives again.
-    pub(super) unexpected: Option<CloseCode>,
+    pub(super) close: Option<Box<CloseRequest>>,
     /// The `WebSocket` is gone: nobody will receive.
     pub(super) dropped: bool,
     /// The handler has failed; the error is on its way out through the middleware, and decides the close code.
@@ -55,8 +68,11 @@ pub(super) struct State {
     pub(super) accepted: Option<Box<Accepted>>,
     pub(super) task: Option<Waker>,
     pub(super) waiters: Waiters,
-    pub(super) memberships: Vec<Membership>,
+    pub(super) memberships: Memberships,
 }
+
+/// The groups that a connection is in; a box, since many are in none.
+type Memberships = Option<Box<Vec<Membership>>>;
 
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -76,33 +92,26 @@ pub(crate) struct Accepted {
 }
 
 impl Link {
-    pub(crate) fn new(
-        role: Role,
-        route: Arc<str>,
-        config: Arc<Config>,
-        respond: Option<oneshot::Sender<Response>>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(settings: Arc<Settings>, respond: Option<oneshot::Sender<Response>>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             id: ConnectionId::new(NEXT.fetch_add(1, Ordering::Relaxed)),
-            role,
-            route,
-            config,
-            timer_fired: AtomicBool::new(false),
+            settings,
+            signals: Signals::default(),
+            unexpected: AtomicU16::new(0),
             state: Mutex::new(State {
                 phase: Phase::Handshake,
                 inbox: Inbox::default(),
                 outbound: Outbound::default(),
                 in_flight: 0,
                 close: None,
-                unexpected: None,
                 dropped: false,
                 handler_failed: false,
                 respond,
                 accepted: None,
                 task: None,
                 waiters: Waiters::default(),
-                memberships: Vec::new(),
+                memberships: None,
             }),
         })
     }
@@ -114,17 +123,21 @@ impl Link {
 
     /// The route's path as it was declared, for logs.
     pub(crate) fn route(&self) -> &str {
-        &self.route
+        &self.settings.route
     }
 
     #[inline]
     pub(crate) fn config(&self) -> &Config {
-        &self.config
+        &self.settings.config
+    }
+
+    pub(super) fn on_error(&self) -> Option<&OnError> {
+        self.settings.on_error.as_ref()
     }
 
     #[inline]
     pub(super) fn role(&self) -> Role {
-        self.role
+        self.settings.role
     }
 
     // A panic cannot leave the state half-changed: nothing in here calls foreign code but wakers, and those after the lock.
@@ -137,16 +150,19 @@ impl Link {
     pub(crate) fn add_membership(&self, membership: Membership) -> Result {
         let mut state = self.lock();
         state.check_open()?;
-        if !self.config.groups_per_connection.allows(state.memberships.len() + 1) {
-            return Err(GroupError::TooManyGroups { limit: self.config.groups_per_connection }.into());
+        let limit = self.config().groups_per_connection;
+        let memberships = state.memberships.get_or_insert_default();
+        if !limit.allows(memberships.len() + 1) {
+            return Err(GroupError::TooManyGroups { limit }.into());
         }
-        state.memberships.push(membership);
+        memberships.push(membership);
         Ok(())
     }
 
     pub(crate) fn remove_membership(&self, is: impl Fn(&Membership) -> bool) {
         let mut state = self.lock();
-        let removed = state.memberships.iter().position(is).map(|at| state.memberships.swap_remove(at));
+        let memberships = state.memberships.as_mut();
+        let removed = memberships.and_then(|list| list.iter().position(is).map(|at| list.swap_remove(at)));
         drop(state);
         drop(removed);
     }
@@ -160,7 +176,7 @@ impl Link {
         // No group takes a closing connection: nothing is added behind this.
         let memberships = std::mem::take(&mut state.memberships);
         drop(state);
-        for membership in memberships {
+        for membership in memberships.into_iter().flat_map(|list| list.into_iter()) {
             membership.end(self.id);
         }
     }
@@ -168,7 +184,7 @@ impl Link {
     #[inline]
     pub(crate) fn mask_key(&self) -> Option<MaskKey> {
         // RFC 6455 §10.3: a key that nobody can foretell, from a generator that is fit for secrets.
-        (self.role == Role::Client).then(|| MaskKey::from(rand::random::<u32>()))
+        (self.role() == Role::Client).then(|| MaskKey::from(rand::random::<u32>()))
     }
 
     /// Answers the handshake; false when the client has left, or the handler has returned without an answer.
@@ -201,21 +217,34 @@ impl Link {
         self.lock().handler_failed = true;
     }
 
-    // ---- timers
+    // ---- wakes
 
-    /// The wheel calls this when the deadline that the task asked for has come.
-    pub(super) fn fire_timer(&self) {
-        self.timer_fired.store(true, Ordering::Relaxed);
+    /// Whether this is the waker under which the connection's own task polls its handler.
+    #[inline]
+    pub(super) fn is_own(&self, waker: &Waker) -> bool {
+        std::ptr::eq(waker.data(), std::ptr::from_ref(self).cast())
+    }
+
+    /// Wakes the task, which looks at the signals.
+    pub(super) fn wake_task(&self) {
         let waker = self.lock().task.clone();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    #[inline]
-    pub(super) fn take_timer(&self) -> bool {
-        // A plain load first: the swap would be an atomic operation in every poll.
-        self.timer_fired.load(Ordering::Relaxed) && self.timer_fired.swap(false, Ordering::Relaxed)
+    /// The wheel calls this when the deadline that the task asked for has come.
+    pub(super) fn fire_timer(&self) {
+        self.signals.set(TIMER);
+        self.wake_task();
+    }
+}
+
+/// The waker of the handler: the task learns that it is not only the socket that has something to do.
+impl ArcWake for Link {
+    fn wake_by_ref(link: &Arc<Self>) {
+        link.signals.set(HANDLER);
+        link.wake_task();
     }
 }
 
@@ -236,8 +265,15 @@ impl State {
 
     /// Puts a message where `receive` finds it; the waker of a `receive` that waits is the caller's to use.
     #[inline]
-    pub(super) fn deliver(&mut self, message: Message) -> Option<&Waker> {
+    pub(super) fn deliver(&mut self, message: Message, signals: &Signals) -> Option<&Waker> {
         self.inbox.push(message);
+        signals.set(INBOX);
         self.waiters.take_receiver()
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("id", &self.id).field("route", &self.route()).finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@
 mod closing;
 mod driver;
 mod ending;
+mod exchange;
 mod inbox;
 mod input;
 mod keepalive;
@@ -19,12 +20,13 @@ mod link;
 mod outbound;
 mod registry;
 mod sending;
+mod signals;
 mod task;
 mod transport;
 mod waiters;
 mod wheel;
 
-pub(crate) use link::Link;
+pub(crate) use link::{Link, OnError, Settings};
 pub(crate) use registry::Registry;
 pub(crate) use sending::Enqueued;
 pub(crate) use task::ConnectionTask;

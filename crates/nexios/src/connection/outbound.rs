@@ -16,14 +16,16 @@ const SPARE_MAX: usize = 256 * 1024;
 /// Encoded frames in the order of sending, without a buffer while there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
-    /// What comes before `tail`.
-    chunks: VecDeque<Bytes>,
+    /// What comes before `tail`; in a box, since most connections never have any.
+    chunks: Option<Box<VecDeque<Bytes>>>,
     /// Frames that are copied together.
     tail: Vec<u8>,
     len: usize,
 }
 
 impl Outbound {
+    pub(super) const EMPTY: Self = Self { chunks: None, tail: Vec::new(), len: 0 };
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -59,7 +61,7 @@ impl Outbound {
     pub(crate) fn append_owned(&mut self, bytes: Bytes) {
         self.close_tail();
         self.len += bytes.len();
-        self.chunks.push_back(bytes);
+        self.chunks.get_or_insert_default().push_back(bytes);
     }
 
     /// Appends all that `other` holds, and leaves it empty.
@@ -68,27 +70,28 @@ impl Outbound {
         if other.is_empty() {
             return;
         }
-        if self.is_empty() && other.chunks.is_empty() {
-            std::mem::swap(&mut self.tail, &mut other.tail);
-            self.len = std::mem::take(&mut other.len);
+        if self.is_empty() {
+            std::mem::swap(self, other);
             return;
         }
         self.close_tail();
-        self.chunks.append(&mut other.chunks);
+        if let Some(mut chunks) = other.chunks.take() {
+            self.chunks.get_or_insert_default().append(&mut chunks);
+        }
         self.tail = std::mem::take(&mut other.tail);
         self.len += std::mem::take(&mut other.len);
     }
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.chunks.push_back(std::mem::take(&mut self.tail).into());
+            self.chunks.get_or_insert_default().push_back(std::mem::take(&mut self.tail).into());
         }
     }
 
     /// Removes bytes that were written.
     #[inline]
     pub(super) fn advance(&mut self, written: usize) {
-        if self.chunks.is_empty() && written == self.tail.len() {
+        if self.chunks.is_none() && written == self.tail.len() {
             self.len = 0;
             return keep_spare(std::mem::take(&mut self.tail));
         }
@@ -97,37 +100,41 @@ impl Outbound {
 
     fn advance_chunks(&mut self, mut written: usize) {
         self.len -= written;
-        while let Some(chunk) = self.chunks.front_mut() {
-            if written < chunk.len() {
-                return chunk.advance(written);
+        if let Some(chunks) = &mut self.chunks {
+            while let Some(chunk) = chunks.front_mut() {
+                if written < chunk.len() {
+                    return chunk.advance(written);
+                }
+                written -= chunk.len();
+                chunks.pop_front();
             }
-            written -= chunk.len();
-            self.chunks.pop_front();
         }
         if written == self.tail.len() {
             keep_spare(std::mem::take(&mut self.tail));
-            self.chunks = VecDeque::new();
+            self.chunks = None;
         } else if written > 0 {
             // A socket that is full: the rest waits as a chunk, so that it is not moved again.
             let mut rest = Bytes::from(std::mem::take(&mut self.tail));
             rest.advance(written);
-            self.chunks.push_back(rest);
+            self.chunks.get_or_insert_default().push_back(rest);
         }
     }
 
     /// The only buffer, when there is just one.
     #[inline]
     pub(super) fn as_single(&self) -> Option<&[u8]> {
-        match (self.chunks.len(), self.tail.is_empty()) {
-            (0, _) => Some(&self.tail),
-            (1, true) => self.chunks.front().map(|chunk| &chunk[..]),
+        let Some(chunks) = &self.chunks else { return Some(&self.tail) };
+        match (chunks.front(), chunks.len()) {
+            (None, _) => Some(&self.tail),
+            (Some(chunk), 1) if self.tail.is_empty() => Some(chunk),
             _ => None,
         }
     }
 
     /// Fills `slices` with the buffers in order and returns how many there are.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let buffers = self.chunks.iter().map(|chunk| &chunk[..]).chain(std::iter::once(&self.tail[..]));
+        let chunks = self.chunks.iter().flat_map(|chunks| chunks.iter());
+        let buffers = chunks.map(|chunk| &chunk[..]).chain(std::iter::once(&self.tail[..]));
         let mut count = 0;
         for (slot, buffer) in slices.iter_mut().zip(buffers.filter(|buffer| !buffer.is_empty())) {
             *slot = IoSlice::new(buffer);
@@ -194,6 +201,6 @@ mod tests {
         outbound.append_owned(Bytes::from(vec![1; COPY_MAX + 1]));
         let len = outbound.len();
         outbound.advance(len);
-        assert_eq!((outbound.tail.capacity(), outbound.chunks.capacity(), outbound.len()), (0, 0, 0));
+        assert_eq!((outbound.tail.capacity(), outbound.chunks.is_none(), outbound.len()), (0, true, 0));
     }
 }

@@ -5,8 +5,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use nexios_proto::{MaskKey, Message, encode};
 
+use super::exchange;
 use super::link::{Link, Phase, State};
 use super::outbound::{COPY_MAX, Outbound};
+use super::signals::{CLOSE, OUTBOUND, ROOM};
 use crate::disconnect::WebSocketDisconnect;
 use crate::{Error, Result};
 
@@ -24,17 +26,29 @@ impl Link {
     /// Queues a message of the handler itself, and takes it out of `message`; it waits while half of the queue is taken.
     #[inline]
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Result> {
+        // Nothing was queued by others that has to leave before, and no close was asked for.
+        if !self.signals.any(OUTBOUND | CLOSE)
+            && let Some(taken) = message.take_if(|message| is_small(message))
+        {
+            let key = self.mask_key();
+            if exchange::send(self.id(), taken.len(), |sent| append_copied(sent, &taken, key)) {
+                return Poll::Ready(Ok(()));
+            }
+            *message = Some(taken);
+        }
+        self.poll_enqueue(cx, message)
+    }
+
+    fn poll_enqueue(&self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Result> {
         let mut state = self.lock();
-        std::task::ready!(state.poll_room(cx, self.config().send_waits_above()))?;
+        std::task::ready!(self.poll_room_in(&mut state, cx))?;
         let first = state.outbound.is_empty();
         if let Some(message) = message.take() {
             append(&mut state.outbound, message, self.mask_key());
         }
+        self.signals.set(OUTBOUND);
         // The task itself writes after each poll of its handler: only from elsewhere it needs to be woken.
-        let waker = match &state.task {
-            Some(task) if first && !task.will_wake(cx.waker()) => Some(task.clone()),
-            _ => None,
-        };
+        let waker = if first && !self.is_own(cx.waker()) { state.task.clone() } else { None };
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -45,7 +59,19 @@ impl Link {
     /// Waits until at most half of the queue is taken.
     #[inline]
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result> {
-        self.lock().poll_room(cx, self.config().send_waits_above())
+        self.poll_room_in(&mut self.lock(), cx)
+    }
+
+    fn poll_room_in(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result> {
+        if let Err(error) = state.check_open() {
+            return Poll::Ready(Err(error));
+        }
+        if state.queued() > self.config().send_waits_above() {
+            state.waiters.wait_for_room(cx.waker());
+            self.signals.set(ROOM);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Queues a message that comes from outside of the handler, without waiting.
@@ -80,7 +106,12 @@ impl Link {
         }
         let first = state.outbound.is_empty();
         queue(&mut state.outbound);
-        let waker = first.then(|| state.task.clone()).flatten();
+        let waker = if first {
+            self.signals.set(OUTBOUND);
+            if exchange::is_turn_of(self.id()) { None } else { state.task.clone() }
+        } else {
+            None
+        };
         drop(state);
         if let Some(waker) = waker {
             wake(waker);
@@ -94,20 +125,6 @@ impl Link {
     }
 }
 
-impl State {
-    #[inline]
-    fn poll_room(&mut self, cx: &mut Context<'_>, waits_above: usize) -> Poll<Result> {
-        if let Err(error) = self.check_open() {
-            return Poll::Ready(Err(error));
-        }
-        if self.queued() > waits_above {
-            self.waiters.wait_for_room(cx.waker());
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[inline]
 fn append(outbound: &mut Outbound, message: Message, key: Option<MaskKey>) {
     if is_copied(&message, key) { append_copied(outbound, &message, key) } else { append_large(outbound, message) }
@@ -116,7 +133,12 @@ fn append(outbound: &mut Outbound, message: Message, key: Option<MaskKey>) {
 /// Masking copies anyway.
 #[inline]
 fn is_copied(message: &Message, key: Option<MaskKey>) -> bool {
-    key.is_some() || message.len() <= COPY_MAX
+    key.is_some() || is_small(message)
+}
+
+#[inline]
+fn is_small(message: &Message) -> bool {
+    message.len() <= COPY_MAX
 }
 
 #[inline]

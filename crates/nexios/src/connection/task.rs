@@ -2,22 +2,28 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::task::waker_ref;
+
 use super::driver::{Driver, Progress, Turn};
+use super::exchange;
 use super::link::Link;
 use super::registry::Registration;
+use super::signals::HANDLER;
 use crate::disconnect::WebSocketDisconnect;
-
-/// A handler with its middleware around it, up to the verdict on what it returned.
-pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+use crate::error::HandlerPanic;
+use crate::handler::BoxFuture;
+use crate::{Error, Result};
 
 /// Runs a connection from before the handshake to the end of both the socket and the handler.
 ///
 /// Whatever the handler sends in one poll leaves in one write after it (the socket is corked by itself), and pings are
-/// answered while it waits for something else than a message.
+/// answered while it waits for something else than a message. The handler is polled when it is woken or has a message to
+/// take; what others send to the connection does not concern it.
 pub(crate) struct ConnectionTask {
     link: Arc<Link>,
     /// `None`: it has returned, or this is a client's connection.
@@ -26,6 +32,9 @@ pub(crate) struct ConnectionTask {
     knows_waker: bool,
     _registration: Option<Registration>,
 }
+
+/// Middleware and handler, as one future.
+pub(crate) type HandlerFuture = BoxFuture<Result>;
 
 #[expect(clippy::large_enum_variant, reason = "a connection is open nearly always: a box would be one allocation more")]
 enum Io {
@@ -38,6 +47,7 @@ enum Io {
 impl ConnectionTask {
     /// The task of a connection that the server has been asked for.
     pub(crate) fn serve(link: Arc<Link>, handler: HandlerFuture, registration: Registration) -> Self {
+        link.signals.set(HANDLER);
         let registration = Some(registration);
         Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, _registration: registration }
     }
@@ -47,17 +57,45 @@ impl ConnectionTask {
         Self { link, handler: None, io: Io::Handshake, knows_waker: false, _registration: None }
     }
 
-    fn poll_handler(&mut self, cx: &mut Context<'_>) {
-        if let Some(handler) = &mut self.handler
-            && handler.as_mut().poll(cx).is_ready()
-        {
-            self.handler = None;
-            // Returning ends the connection, even if the `WebSocket` lives on in another task.
-            self.link.websocket_dropped();
+    #[inline]
+    fn poll_handler(&mut self, turn: &mut Turn) {
+        let Some(handler) = &mut self.handler else { return };
+        if let Io::Open(driver) = &mut self.io {
+            driver.begin_turn();
         }
+        let waker = waker_ref(&self.link);
+        let mut cx = Context::from_waker(&waker);
+        // A panic ends this connection only: what it may have left half-changed is dropped with its handler.
+        let future = AssertUnwindSafe(handler);
+        let polled = catch_unwind(move || { future }.0.as_mut().poll(&mut cx));
+        if let Io::Open(driver) = &mut self.io {
+            driver.end_turn(turn);
+        }
+        let result = match polled {
+            Ok(Poll::Pending) => return,
+            Ok(Poll::Ready(result)) => result,
+            Err(payload) => Err(Error::Panic(HandlerPanic::new(&*payload))),
+        };
+        self.finish_handler(result);
+    }
+
+    #[cold]
+    fn finish_handler(&mut self, result: Result) {
+        if result.is_err() {
+            // Its `WebSocket` is dropped now, and must not close with 1000.
+            self.link.handler_failed();
+        }
+        let handler = self.handler.take();
+        // What a handler owns may panic when it is dropped, as the handler itself may.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(handler)));
+        let result = result.and(dropped.map_err(|payload| Error::Panic(HandlerPanic::new(&*payload))));
+        self.link.conclude(result);
+        // Returning ends the connection, even if the `WebSocket` lives on in another task.
+        self.link.websocket_dropped();
     }
 
     /// Takes over the socket once `accept` has it.
+    #[inline]
     fn poll_io(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Progress {
         if matches!(self.io, Io::Handshake) {
             let accepted = self.link.lock().accepted.take();
@@ -87,18 +125,19 @@ impl Future for ConnectionTask {
             this.link.lock().task = Some(cx.waker().clone());
             this.knows_waker = true;
         }
-        let mut turn = Turn::default();
-        // The socket comes first: a handler that waits for a message is then polled once, with it. In any case it is
-        // polled, because it may wait for something else, and what it did is then carried out.
-        this.poll_io(cx, &mut turn);
+        let outer = exchange::begin_poll();
+        // The socket comes first: a handler that waits for a message is then polled once, with it.
+        let mut turn = Turn::new(this.link.signals.take(HANDLER));
         let progress = loop {
-            this.poll_handler(cx);
-            turn.handler_ran = true;
             match this.poll_io(cx, &mut turn) {
                 Progress::Handler => {}
+                _ if turn.handler_is_due => {}
                 progress => break progress,
             }
+            turn.handler_is_due = false;
+            this.poll_handler(&mut turn);
         };
+        exchange::end_poll(outer);
         if progress == Progress::Waiting {
             if let Io::Open(driver) = &mut this.io {
                 driver.keep(turn);

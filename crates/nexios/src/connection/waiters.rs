@@ -2,8 +2,12 @@
 
 use std::task::Waker;
 
+/// Usually nobody: the handler in its own task waits without being noted here.
 #[derive(Debug, Default)]
-pub(super) struct Waiters {
+pub(super) struct Waiters(Option<Box<Wakers>>);
+
+#[derive(Debug, Default)]
+struct Wakers {
     /// The last who received; kept between messages, so that it need not be cloned for each.
     receiver: Option<Waker>,
     receiver_waits: bool,
@@ -14,8 +18,9 @@ pub(super) struct Waiters {
 impl Waiters {
     #[inline]
     pub(super) fn wait_for_message(&mut self, waker: &Waker) {
-        self.receiver_waits = true;
-        match &mut self.receiver {
+        let wakers = self.0.get_or_insert_default();
+        wakers.receiver_waits = true;
+        match &mut wakers.receiver {
             Some(receiver) => receiver.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
@@ -24,33 +29,28 @@ impl Waiters {
     /// The receiver, if it waits; it then waits no more.
     #[inline]
     pub(super) fn take_receiver(&mut self) -> Option<&Waker> {
-        std::mem::take(&mut self.receiver_waits).then_some(self.receiver.as_ref()).flatten()
+        let wakers = self.0.as_mut()?;
+        std::mem::take(&mut wakers.receiver_waits).then_some(wakers.receiver.as_ref()).flatten()
     }
 
     pub(super) fn wait_for_room(&mut self, waker: &Waker) {
-        add(&mut self.for_room, waker);
+        add(&mut self.0.get_or_insert_default().for_room, waker);
     }
 
     pub(super) fn wait_for_end(&mut self, waker: &Waker) {
-        add(&mut self.for_end, waker);
-    }
-
-    #[inline]
-    pub(super) fn anybody_for_room(&self) -> bool {
-        !self.for_room.is_empty()
+        add(&mut self.0.get_or_insert_default().for_end, waker);
     }
 
     /// Those who wait for room, to look again.
     pub(super) fn take_for_room(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.for_room)
+        self.0.as_mut().map(|wakers| std::mem::take(&mut wakers.for_room)).unwrap_or_default()
     }
 
     /// Everybody: the connection has ended. No waker is kept, because each holds its task's memory.
     pub(super) fn take_all(&mut self) -> Vec<Waker> {
-        let mut wakers = self.take_for_room();
-        wakers.append(&mut self.for_end);
-        wakers.extend(self.receiver.take());
-        wakers
+        let Some(wakers) = self.0.take() else { return Vec::new() };
+        let Wakers { receiver, for_room, for_end, .. } = *wakers;
+        for_room.into_iter().chain(for_end).chain(receiver).collect()
     }
 }
 

@@ -13,15 +13,10 @@ use nexios_proto::handshake::{HttpVersion, server};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
-use crate::connection::{ConnectionTask, Link, Registry};
-use crate::disconnect::Cause;
+use crate::connection::{ConnectionTask, Link, OnError, Registry, Settings};
 use crate::groups::Groups;
 use crate::middleware::Chain;
 use crate::websocket::{Handshake, WebSocket, header_pairs};
-use crate::{Error, Result};
-
-/// The application's hook for errors.
-pub(crate) type OnError = Arc<dyn Fn(&Error) + Send + Sync>;
 
 /// What all connections of an app share.
 pub(crate) struct AppContext {
@@ -32,19 +27,20 @@ pub(crate) struct AppContext {
 
 /// A route with everything around it, ready for connections.
 pub(crate) struct BoundRoute {
-    path: Arc<str>,
-    config: Arc<Config>,
+    settings: Arc<Settings>,
     chain: Arc<Chain>,
     app: Arc<AppContext>,
 }
 
 impl BoundRoute {
     pub(super) fn new(path: String, config: Config, chain: Chain, app: &Arc<AppContext>) -> Self {
-        Self { path: path.into(), config: Arc::new(config), chain: Arc::new(chain), app: Arc::clone(app) }
+        let on_error = app.on_error.clone();
+        let settings = Settings { role: Role::Server, route: path.into(), config, on_error };
+        Self { settings: Arc::new(settings), chain: Arc::new(chain), app: Arc::clone(app) }
     }
 
     pub(crate) fn path(&self) -> &str {
-        &self.path
+        &self.settings.route
     }
 
     /// Answers a request: by the handler's word when it is a valid opening handshake, else by RFC 6455 §4.2.
@@ -64,38 +60,12 @@ impl BoundRoute {
 
     /// Starts the connection's task. It goes on when the client leaves before the answer, so that a handler's
     /// `accept` can say so and what surrounds it can clean up.
-    fn start(self: Arc<Self>, mut parts: request::Parts, handshake: Handshake, respond: oneshot::Sender<Response>) {
-        let link = Link::new(Role::Server, Arc::clone(&self.path), Arc::clone(&self.config), Some(respond));
+    fn start(&self, mut parts: request::Parts, handshake: Handshake, respond: oneshot::Sender<Response>) {
+        let link = Link::new(Arc::clone(&self.settings), Some(respond));
         let registration = self.app.connections.register(&link);
         parts.extensions.insert(self.app.groups.clone());
         let websocket = WebSocket::new(Arc::clone(&link), self.app.groups.clone(), handshake, parts);
-        let handler = {
-            let link = Arc::clone(&link);
-            async move {
-                let result = self.chain.start(websocket).await;
-                self.conclude(&link, result);
-            }
-        };
-        tokio::spawn(ConnectionTask::serve(link, Box::pin(handler), registration));
-    }
-
-    /// What a handler's result means for its connection. A disconnect inside an error is a normal end.
-    fn conclude(&self, link: &Link, result: Result) {
-        let failure = result.err().and_then(|error| Some((error.verdict()?, error)));
-        if let Some(((_, cause), error)) = &failure {
-            let (route, id, text) = (&*self.path, link.id(), error.to_string());
-            let error_text = text.escape_debug();
-            if *cause == Cause::UnexpectedMessage {
-                // The peer's mistake, which it can repeat at will.
-                tracing::info!(route, %id, error = %error_text, "handler refused a message");
-            } else {
-                tracing::error!(route, %id, error = %error_text, "handler failed");
-            }
-            if let Some(on_error) = &self.app.on_error {
-                on_error(error);
-            }
-        }
-        link.conclude(failure.map(|(verdict, _)| verdict));
+        tokio::spawn(ConnectionTask::serve(link, self.chain.start(websocket), registration));
     }
 }
 

@@ -4,6 +4,6 @@ mod handshake;
 mod route;
 mod router;
 
-pub(crate) use handshake::{AppContext, OnError};
+pub(crate) use handshake::AppContext;
 pub use route::{IntoRoute, WebSocketRoute};
 pub use router::WsRouter;
