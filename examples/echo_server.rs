@@ -2,6 +2,7 @@
 //! `NEXIOS_PORT=9001 cargo run --release --example echo_server`.
 //!
 //! `NEXIOS_MAX_MESSAGE`, in bytes, raises the limit on messages, and the one on frames in a message to 1,048,576.
+//! `NEXIOS_COMPRESSION` is `off` (the default), `shared` or `dedicated`.
 
 use nexios::prelude::*;
 
@@ -14,9 +15,17 @@ async fn echo(mut websocket: WebSocket) -> nexios::Result {
 }
 
 fn config() -> nexios::Result<Config> {
-    let Ok(bytes) = std::env::var("NEXIOS_MAX_MESSAGE") else { return Ok(Config::new()) };
-    let bytes: usize = bytes.parse().map_err(|error| Error::other(format!("NEXIOS_MAX_MESSAGE: {error}")))?;
-    Ok(Config::new().message_size(bytes).fragments(1 << 20))
+    let mut config = Config::new();
+    if let Ok(bytes) = std::env::var("NEXIOS_MAX_MESSAGE") {
+        let bytes: usize = bytes.parse().map_err(|error| Error::other(format!("NEXIOS_MAX_MESSAGE: {error}")))?;
+        config = config.message_size(bytes).fragments(1 << 20);
+    }
+    if let Ok(word) = std::env::var("NEXIOS_COMPRESSION") {
+        let compression: Compression =
+            word.parse().map_err(|error| Error::other(format!("NEXIOS_COMPRESSION: {error}")))?;
+        config = config.compression(compression);
+    }
+    Ok(config)
 }
 
 fn main() -> nexios::Result {

@@ -13,7 +13,7 @@ use crate::{deflate::Incoming, handshake::deflate::DeflateParams};
 /// handshake is.
 ///
 /// It does no I/O, reads no clock and draws no random numbers. Between messages it owns no memory but itself, unless the
-/// peer [compresses](Self::with_deflate) with a context that it takes over from message to message.
+/// peer compresses with a context that it takes over from message to message.
 ///
 /// Its methods are of three kinds:
 ///

@@ -5,7 +5,7 @@ use core::mem;
 
 use bytes::BufMut;
 
-use crate::{Event, ProtocolError, Received, deflate::Context, mid::Mid, rules::Rules, whole::WholeMessage};
+use crate::{Event, ProtocolError, Received, control, deflate::Context, mid::Mid, rules::Rules, whole::WholeMessage};
 
 pub(crate) struct Decoder {
     rules: Rules,
@@ -50,7 +50,10 @@ impl Decoder {
     fn receive_pieces(&mut self, input: &[u8]) -> Result<Received, ProtocolError> {
         let mut mid = match mem::replace(&mut self.stage, Stage::Between) {
             Stage::Between if input.is_empty() => return Ok(Received { consumed: 0, event: None }),
-            Stage::Between => Box::default(),
+            Stage::Between => match control::whole(input, &self.rules) {
+                Some((consumed, event)) => return self.whole_control(consumed, event),
+                None => Box::default(),
+            },
             Stage::Mid(mid) => mid,
             ended @ (Stage::Closed | Stage::Failed) => {
                 self.stage = ended;
@@ -69,6 +72,19 @@ impl Decoder {
         }
         self.go_on(mid, None);
         Ok(Received { consumed, event: None })
+    }
+
+    fn whole_control(
+        &mut self,
+        consumed: usize,
+        event: Result<Event, ProtocolError>,
+    ) -> Result<Received, ProtocolError> {
+        match &event {
+            Ok(Event::Close(_)) => self.end(Stage::Closed),
+            Ok(_) => {}
+            Err(_) => self.end(Stage::Failed),
+        }
+        event.map(|event| Received { consumed, event: Some(event) })
     }
 
     /// The type says no more than that bytes can be added: who could change those before them could make a text that is

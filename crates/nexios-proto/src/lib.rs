@@ -8,6 +8,7 @@ extern crate std;
 mod assembly;
 mod close;
 mod connection;
+mod control;
 mod decode;
 #[cfg(feature = "deflate")]
 mod deflate;

@@ -1,10 +1,11 @@
 //! The middle of something: a header of which a part is here, a frame, a message between its fragments.
 
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 
 use crate::{
-    CloseFrame, Event, ProtocolError,
+    Event, ProtocolError,
     assembly::Assembly,
+    control,
     deflate::Context,
     frame::{Header, HeldHeader, Opcode},
     mask::MaskKey,
@@ -170,7 +171,7 @@ impl Mid {
             return Ok(None);
         }
         self.stage = Stage::default();
-        self.message.take_control(frame.key, |payload| control_event(frame.opcode, payload)).map(Some)
+        self.message.take_control(frame.key, |payload| control::event(frame.opcode, payload)).map(Some)
     }
 }
 
@@ -178,12 +179,4 @@ impl Default for Stage {
     fn default() -> Self {
         Self::Header(HeldHeader::EMPTY)
     }
-}
-
-fn control_event(opcode: Opcode, payload: &[u8]) -> Result<Event, ProtocolError> {
-    Ok(match opcode {
-        Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
-        Opcode::Ping => Event::Ping(Bytes::copy_from_slice(payload)),
-        _ => Event::Pong(Bytes::copy_from_slice(payload)),
-    })
 }

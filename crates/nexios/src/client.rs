@@ -119,7 +119,7 @@ impl Connect {
         self
     }
 
-    /// Sets limits and deadlines.
+    /// Sets limits, deadlines and compression.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -174,13 +174,18 @@ impl Connect {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(ConnectError::Refused(Box::new(with_body(response).await)).into());
         }
-        handshake::verify(response.status().as_u16(), header_pairs(response.headers()), &key, &self.subprotocols, None)
+        let deflate = self.config.compression.options(Role::Client);
+        let (status, headers) = (response.status().as_u16(), header_pairs(response.headers()));
+        let accepted = handshake::verify(status, headers, &key, &self.subprotocols, deflate.as_ref())
             .map_err(ConnectError::Handshake)?;
         let upgraded = hyper::upgrade::on(&mut response).await.map_err(io_error)?;
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
         let (route, config) = (self.url.as_str().into(), self.config.clone());
         let settings = Settings { role: Role::Client, route, config, on_error: None };
         let link = Link::new(Arc::new(settings), None);
+        if let Some(params) = accepted.deflate {
+            link.agree(params);
+        }
         link.open(transport, read_ahead);
         tokio::spawn(ConnectionTask::client(Arc::clone(&link)));
         Ok(WebSocket::connected(link, self.parts(response), peer))
@@ -199,6 +204,9 @@ impl Connect {
         }
         if !self.subprotocols.is_empty() {
             request = request.header(header::SEC_WEBSOCKET_PROTOCOL, self.subprotocols.join(", "));
+        }
+        if let Some(deflate) = self.config.compression.options(Role::Client) {
+            request = request.header(header::SEC_WEBSOCKET_EXTENSIONS, deflate.offer());
         }
         let mut request = request.body(Empty::new()).map_err(|_| ConnectError::Header)?;
         request.headers_mut().extend(self.headers.clone());

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use nexios_proto::Limit;
 
+use crate::compression::Compression;
+
 /// What one connection may hold and how long its peer may take, for an app ([`App::config`](crate::App::config)) or
 /// for one route ([`WebSocketRoute::config`](crate::WebSocketRoute::config), which then stands instead of the app's).
 ///
@@ -16,6 +18,7 @@ use nexios_proto::Limit;
 /// | [`fragments`](Self::fragments) | 16,384 frames in one message |
 /// | [`outbound_queue`](Self::outbound_queue) | 1 MiB |
 /// | [`groups_per_connection`](Self::groups_per_connection) | 1,000 |
+/// | [`compression`](Self::compression) | off |
 /// | [`ping_interval`](Self::ping_interval) | 20 s |
 /// | [`ping_timeout`](Self::ping_timeout) | 20 s |
 /// | [`handshake_timeout`](Self::handshake_timeout) | 10 s |
@@ -33,6 +36,7 @@ use nexios_proto::Limit;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub(crate) limits: Limits,
+    pub(crate) compression: Compression,
     pub(crate) outbound_queue: usize,
     pub(crate) groups_per_connection: Limit,
     pub(crate) ping_interval: Option<Duration>,
@@ -50,6 +54,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            compression: Compression::off(),
             outbound_queue: 1024 * 1024,
             groups_per_connection: Limit::At(1_000),
             ping_interval: Some(Duration::from_secs(20)),
@@ -88,6 +93,12 @@ impl Config {
     /// How many frames one message may consist of, empty ones included. More close the connection with 1008.
     pub fn fragments(mut self, frames: impl Into<Limit>) -> Self {
         self.limits = self.limits.fragments(frames);
+        self
+    }
+
+    /// Whether and how messages are compressed (RFC 7692).
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
         self
     }
 

@@ -4,7 +4,7 @@
 //! the shape of a call, and the one blanket implementation of [`Handler`] adds the bounds. A handler that fails one of
 //! them is then told which.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 
 use axum::extract::FromRequestParts;
@@ -94,20 +94,25 @@ where
     S: Send + Sync,
 {
     async fn call(self, mut websocket: WebSocket, state: S) -> Result {
-        match F::Arguments::extract(&mut websocket, &state).await {
-            Ok(arguments) => self.invoke(websocket, arguments).await.into_result(),
-            Err(rejection) => refuse(websocket, rejection).await,
-        }
+        // Not one `match` around it all: the rejection's room would be the future's for as long as the handler runs.
+        let arguments = match F::Arguments::extract(&mut websocket, &state).await {
+            Ok(arguments) => arguments,
+            Err(rejection) => return refuse(websocket, rejection).into_inner(),
+        };
+        websocket.handler_begins();
+        self.invoke(websocket, arguments).await.into_result()
     }
 }
 
 /// An extractor's rejection answers the handshake; after a middleware's `accept` it is an error like any other.
-pub(crate) async fn refuse(mut websocket: WebSocket, rejection: Response) -> Result {
+///
+/// Ready at once: as an `async fn` it would make room for a response in every handler's future.
+pub(crate) fn refuse(mut websocket: WebSocket, rejection: Response) -> Ready<Result> {
     let status = rejection.status();
-    match websocket.reject(rejection).await {
+    ready(match websocket.refuse(rejection) {
         Err(Error::State(_)) => Err(Error::other(format!("an extractor rejected the accepted connection: {status}"))),
         result => result,
-    }
+    })
 }
 
 macro_rules! shapes {

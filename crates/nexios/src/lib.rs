@@ -2,6 +2,7 @@
 
 mod app;
 pub mod client;
+mod compression;
 mod config;
 mod connection;
 mod disconnect;
@@ -21,6 +22,7 @@ pub use app::App;
 pub use axum::Json;
 #[doc(no_inline)]
 pub use bytes::Bytes;
+pub use compression::{Compression, ParseCompressionError};
 pub use config::{Config, Limits};
 pub use disconnect::{Cause, EndedBy, WebSocketDisconnect};
 pub use endpoint::{FromMessage, WebSocketEndpoint};
@@ -52,9 +54,9 @@ pub mod prelude {
     #[cfg(feature = "macros")]
     pub use crate::websocket_route;
     pub use crate::{
-        Accept, App, Bytes, Cause, CloseCode, Config, EndedBy, Error, FromMessage, Group, Groups, Json, Limit, Limits,
-        Message, Next, Sender, Utf8Bytes, WebSocket, WebSocketDisconnect, WebSocketEndpoint, WebSocketMiddleware,
-        WebSocketRoute, WsRouter,
+        Accept, App, Bytes, Cause, CloseCode, Compression, Config, EndedBy, Error, FromMessage, Group, Groups, Json,
+        Limit, Limits, Message, Next, Sender, Utf8Bytes, WebSocket, WebSocketDisconnect, WebSocketEndpoint,
+        WebSocketMiddleware, WebSocketRoute, WsRouter,
     };
 
     /// [`nexios::Result`](crate::Result), for signatures without the crate's name.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use nexios_proto::{CloseCode, CloseFrame, Message, Utf8Bytes};
 use serde::Serialize;
 
-use crate::connection::{Enqueued, Link};
+use crate::connection::{Enqueued, Form, Link};
 use crate::disconnect::Cause;
 use crate::websocket::JsonError;
 use crate::{Error, Result, WebSocketDisconnect};
@@ -110,8 +110,17 @@ impl Sender {
     ///
     /// [`Error::Disconnect`] when the connection is closing or has ended; [`Error::State`] before it is accepted.
     pub async fn send(&self, message: impl Into<Message>) -> Result {
-        let message = message.into();
-        match self.link.enqueue(&message) {
+        self.send_as(message.into(), Form::Any).await
+    }
+
+    /// Queues a message that must not be compressed because it holds a secret: see [`Compression`](crate::Compression).
+    /// Otherwise as [`send`](Self::send).
+    pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result {
+        self.send_as(message.into(), Form::Plain).await
+    }
+
+    async fn send_as(&self, message: Message, form: Form) -> Result {
+        match self.link.enqueue(&message, form) {
             Enqueued::Queued => {
                 give_way(message.len()).await;
                 Ok(())
@@ -150,7 +159,7 @@ impl Sender {
     /// [`TrySendError`], which gives the message back.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         let message = message.into();
-        match self.link.enqueue(&message) {
+        match self.link.enqueue(&message, Form::Any) {
             Enqueued::Queued => Ok(()),
             Enqueued::Full => Err(TrySendError::Full(message)),
             Enqueued::NotOpen => Err(TrySendError::NotOpen(message)),

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Request};
 
 use crate::client::Connect;
 use crate::server::{AppHandle, Server};
-use crate::{App, Result, WebSocket};
+use crate::{App, Config, Result, WebSocket};
 
 /// How much an in-process connection buffers in each direction, in bytes: about what a socket does.
 const PIPE: usize = 64 * 1024;
@@ -116,6 +116,12 @@ impl TestRequest {
     /// When name or value are not valid: a test's own mistake.
     pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
         self.connect = self.connect.header(name, value);
+        self
+    }
+
+    /// Sets the client's own limits, deadlines and compression.
+    pub fn config(mut self, config: Config) -> Self {
+        self.connect = self.connect.config(config);
         self
     }
 

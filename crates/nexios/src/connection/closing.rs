@@ -158,6 +158,9 @@ impl Driver {
         match check {
             Check::Wait => {}
             Check::SendPing => {
+                if config.compression.free_when_idle {
+                    self.link.free_idle_window();
+                }
                 let key = self.link.mask_key();
                 self.writing.append_with(|out| encode::ping(b"", key, out));
             }

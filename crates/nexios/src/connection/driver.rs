@@ -111,7 +111,11 @@ impl Driver {
     pub(super) fn new(link: Arc<Link>, accepted: Accepted) -> Self {
         let Accepted { transport, read_ahead } = accepted;
         transport.set_nodelay();
-        let protocol = Connection::new(link.role(), link.config().limits);
+        let limits = link.config().limits;
+        let protocol = match link.agreed() {
+            Some(agreed) => Connection::with_deflate(link.role(), limits, agreed.params),
+            None => Connection::new(link.role(), limits),
+        };
         let keepalive = Keepalive::new(link.config());
         let unread = (!read_ahead.is_empty()).then(|| Box::new(Input::from_bytes(&read_ahead)));
         let mut driver = Self {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use axum::response::Response;
@@ -15,6 +15,7 @@ use futures_util::task::ArcWake;
 use nexios_proto::{MaskKey, Message, Role};
 use tokio::sync::oneshot;
 
+use super::deflate::{Agreed, Window};
 use super::ending::CloseRequest;
 use super::inbox::Inbox;
 use super::outbound::Outbound;
@@ -31,6 +32,7 @@ use crate::{Error, Result};
 pub(crate) struct Link {
     id: ConnectionId,
     settings: Arc<Settings>,
+    pub(super) agreed: OnceLock<Box<Agreed>>,
     pub(super) signals: Signals,
     /// The close code for a message that the handler did not expect, until it receives again; or 0.
     pub(super) unexpected: AtomicU16,
@@ -56,6 +58,9 @@ pub(super) struct State {
     pub(super) outbound: Outbound,
     /// Bytes that the task took out of `outbound` and that the socket has not taken yet.
     pub(super) in_flight: usize,
+    pub(super) window: Window,
+    /// Something was compressed with it since it was last looked at.
+    pub(super) window_used: bool,
     /// Asked for by the application; the task sends it behind what is queued.
     pub(super) close: Option<Box<CloseRequest>>,
     /// The `WebSocket` is gone: nobody will receive.
@@ -97,6 +102,7 @@ impl Link {
         Arc::new(Self {
             id: ConnectionId::new(NEXT.fetch_add(1, Ordering::Relaxed)),
             settings,
+            agreed: OnceLock::new(),
             signals: Signals::default(),
             unexpected: AtomicU16::new(0),
             state: Mutex::new(State {
@@ -104,6 +110,8 @@ impl Link {
                 inbox: Inbox::default(),
                 outbound: Outbound::default(),
                 in_flight: 0,
+                window: Window::Fresh,
+                window_used: false,
                 close: None,
                 dropped: false,
                 handler_failed: false,

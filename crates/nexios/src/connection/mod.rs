@@ -7,9 +7,10 @@
 //!            └──────────────────────────────────────────────────────┘
 //! ```
 //!
-//! `closing.rs` is every way to end, `keepalive.rs` and `wheel.rs` are time, `registry.rs` is the list of all.
+//! `deflate.rs` compresses before `sending.rs` queues, `closing.rs` is every way to end, `keepalive.rs` and `wheel.rs` are time, `registry.rs` is the list of all.
 
 mod closing;
+mod deflate;
 mod driver;
 mod ending;
 mod exchange;
@@ -18,6 +19,7 @@ mod input;
 mod keepalive;
 mod link;
 mod outbound;
+mod publication;
 mod registry;
 mod sending;
 mod signals;
@@ -26,8 +28,10 @@ mod transport;
 mod waiters;
 mod wheel;
 
+pub(crate) use deflate::Coding;
 pub(crate) use link::{Link, OnError, Settings};
+pub(crate) use publication::Publication;
 pub(crate) use registry::Registry;
-pub(crate) use sending::Enqueued;
+pub(crate) use sending::{Enqueued, Form};
 pub(crate) use task::ConnectionTask;
 pub(crate) use transport::Transport;

@@ -2,12 +2,13 @@
 
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
 use nexios_proto::{MaskKey, Message, encode};
 
+use super::deflate::Prepared;
 use super::exchange;
 use super::link::{Link, Phase, State};
 use super::outbound::{COPY_MAX, Outbound};
+use super::publication::Publication;
 use super::signals::{CLOSE, OUTBOUND, ROOM};
 use crate::disconnect::WebSocketDisconnect;
 use crate::{Error, Result};
@@ -25,35 +26,60 @@ pub(crate) enum Enqueued {
 impl Link {
     /// Queues a message of the handler itself, and takes it out of `message`; it waits while half of the queue is taken.
     #[inline]
-    pub(crate) fn poll_send(&self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Result> {
-        // Nothing was queued by others that has to leave before, and no close was asked for.
-        if !self.signals.any(OUTBOUND | CLOSE)
-            && let Some(taken) = message.take_if(|message| is_small(message))
-        {
-            let key = self.mask_key();
-            if exchange::send(self.id(), taken.len(), |sent| append_copied(sent, &taken, key)) {
+    pub(crate) fn poll_send(&self, cx: &mut Context<'_>, message: &mut Option<Message>, form: Form) -> Poll<Result> {
+        if let Some(taken) = message.take_if(|message| is_small(message)) {
+            if self.coding(taken.len()).is_none()
+                && self.send_in_turn(taken.len(), |sent, key| append_copied(sent, &taken, key))
+            {
                 return Poll::Ready(Ok(()));
             }
             *message = Some(taken);
         }
-        self.poll_enqueue(cx, message)
+        self.poll_enqueue(cx, message, form)
     }
 
-    fn poll_enqueue(&self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Result> {
+    /// Appends to what the handler sends in its turn, if it is one, and nothing that others queued has to leave before.
+    #[inline]
+    fn send_in_turn(&self, len: usize, append: impl FnOnce(&mut Outbound, Option<MaskKey>)) -> bool {
+        !self.signals.any(OUTBOUND | CLOSE) && exchange::send(self.id(), len, |sent| append(sent, self.mask_key()))
+    }
+
+    fn poll_enqueue(&self, cx: &mut Context<'_>, message: &mut Option<Message>, form: Form) -> Poll<Result> {
+        // Before it is compressed: a handler may wait here many times.
+        std::task::ready!(self.poll_room(cx))?;
+        let Some(taken) = message.take() else { return Poll::Ready(Ok(())) };
+        let prepared = self.prepare(&taken, form);
+        let prepared = match self.send_compressed_in_turn(prepared) {
+            Ok(()) => return Poll::Ready(Ok(())),
+            Err(prepared) => prepared,
+        };
         let mut state = self.lock();
-        std::task::ready!(self.poll_room_in(&mut state, cx))?;
-        let first = state.outbound.is_empty();
-        if let Some(message) = message.take() {
-            append(&mut state.outbound, message, self.mask_key());
+        if let Err(error) = state.check_open() {
+            prepared.abandon(&mut state);
+            return Poll::Ready(Err(error));
         }
-        self.signals.set(OUTBOUND);
         // The task itself writes after each poll of its handler: only from elsewhere it needs to be woken.
-        let waker = if first && !self.is_own(cx.waker()) { state.task.clone() } else { None };
+        let waker = self.append(&mut state, prepared).filter(|_| !self.is_own(cx.waker()));
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// As [`send_in_turn`](Self::send_in_turn), where the order of compressing does not matter.
+    fn send_compressed_in_turn<'a>(&self, prepared: Prepared<'a>) -> Result<(), Prepared<'a>> {
+        if !prepared.is_compressed() || prepared.is_lent() {
+            return Err(prepared);
+        }
+        let len = prepared.len();
+        let mut prepared = Some(prepared);
+        self.send_in_turn(len, |sent, key| {
+            if let Some(prepared) = prepared.take() {
+                prepared.append_compressed(sent, key);
+            }
+        });
+        prepared.map_or(Ok(()), Err)
     }
 
     /// Waits until at most half of the queue is taken.
@@ -75,48 +101,65 @@ impl Link {
     }
 
     /// Queues a message that comes from outside of the handler, without waiting.
-    pub(crate) fn enqueue(&self, message: &Message) -> Enqueued {
-        let queue = |outbound: &mut Outbound| {
-            let key = self.mask_key();
-            if is_copied(message, key) {
-                append_copied(outbound, message, key);
-            } else {
-                append_large(outbound, message.clone());
-            }
-        };
-        self.enqueue_with(message.len(), queue, Waker::wake)
-    }
-
-    /// Queues a frame that was encoded once for many. The task's waker goes to `wakers`: the caller holds a lock.
-    #[inline]
-    pub(crate) fn enqueue_shared(&self, frame: &Bytes, wakers: &mut Vec<Waker>) -> Enqueued {
-        self.enqueue_with(frame.len(), |outbound| outbound.append_shared(frame), |waker| wakers.push(waker))
-    }
-
-    #[inline]
-    fn enqueue_with(&self, len: usize, queue: impl FnOnce(&mut Outbound), wake: impl FnOnce(Waker)) -> Enqueued {
+    pub(crate) fn enqueue(&self, message: &Message, form: Form) -> Enqueued {
+        let prepared = self.prepare(message, form);
         let mut state = self.lock();
+        if let Err(refusal) = self.check_room(&state, prepared.len()) {
+            prepared.abandon(&mut state);
+            return refusal;
+        }
+        let waker = self.append(&mut state, prepared);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Enqueued::Queued
+    }
+
+    /// Queues a message that was encoded once for many. The task's waker goes to `wakers`: the caller holds a lock.
+    #[inline]
+    pub(crate) fn enqueue_shared(&self, publication: &Publication, wakers: &mut Vec<Waker>) -> Enqueued {
+        let compressed = self.coding(publication.len()).and_then(|coding| publication.compressed(coding));
+        let mut state = self.lock();
+        let frame = match compressed {
+            Some(compressed) if self.may_share_compressed(&mut state) => compressed,
+            _ => publication.plain(),
+        };
+        if let Err(refusal) = self.check_room(&state, frame.len()) {
+            return refusal;
+        }
+        let first = state.outbound.is_empty();
+        state.outbound.append_shared(frame);
+        wakers.extend(self.to_wake(&state, first));
+        Enqueued::Queued
+    }
+
+    #[inline]
+    fn check_room(&self, state: &State, len: usize) -> Result<(), Enqueued> {
         if !matches!(state.phase, Phase::Open) {
-            return Enqueued::NotOpen;
+            return Err(Enqueued::NotOpen);
         }
         // A message that is larger than the whole queue still goes to a peer for whom nothing waits.
         let queued = state.queued();
-        if queued > 0 && queued + len > self.config().outbound_queue {
-            return Enqueued::Full;
-        }
+        if queued > 0 && queued + len > self.config().outbound_queue { Err(Enqueued::Full) } else { Ok(()) }
+    }
+
+    /// Appends a message; the waker is the caller's to use, after the lock.
+    fn append(&self, state: &mut State, mut prepared: Prepared<'_>) -> Option<Waker> {
         let first = state.outbound.is_empty();
-        queue(&mut state.outbound);
-        let waker = if first {
-            self.signals.set(OUTBOUND);
-            if exchange::is_turn_of(self.id()) { None } else { state.task.clone() }
-        } else {
-            None
-        };
-        drop(state);
-        if let Some(waker) = waker {
-            wake(waker);
+        prepared.give_back(state);
+        prepared.append(&mut state.outbound, self.mask_key());
+        self.to_wake(state, first)
+    }
+
+    /// Who is to be told that something was queued: `first`, behind nothing.
+    #[inline]
+    fn to_wake(&self, state: &State, first: bool) -> Option<Waker> {
+        if !first {
+            return None;
         }
-        Enqueued::Queued
+        self.signals.set(OUTBOUND);
+        if exchange::is_turn_of(self.id()) { None } else { state.task.clone() }
     }
 
     /// The error that stands for [`Enqueued::NotOpen`].
@@ -125,15 +168,27 @@ impl Link {
     }
 }
 
-#[inline]
-fn append(outbound: &mut Outbound, message: Message, key: Option<MaskKey>) {
-    if is_copied(&message, key) { append_copied(outbound, &message, key) } else { append_large(outbound, message) }
+/// Whether a message may be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As the connection has agreed on.
+    Any,
+    /// As it is.
+    Plain,
 }
 
-/// Masking copies anyway.
-#[inline]
-fn is_copied(message: &Message, key: Option<MaskKey>) -> bool {
-    key.is_some() || is_small(message)
+impl Prepared<'_> {
+    fn append(self, outbound: &mut Outbound, key: Option<MaskKey>) {
+        if self.is_compressed() {
+            self.append_compressed(outbound, key);
+        } else if key.is_some() || is_small(self.message) {
+            // Masking copies anyway.
+            append_copied(outbound, self.message, key);
+        } else {
+            outbound.append_with(|tail| encode::message_header(self.message, tail));
+            outbound.append_owned(self.message.clone().into_bytes());
+        }
+    }
 }
 
 #[inline]
@@ -144,9 +199,4 @@ fn is_small(message: &Message) -> bool {
 #[inline]
 fn append_copied(outbound: &mut Outbound, message: &Message, key: Option<MaskKey>) {
     outbound.append_with(|tail| encode::message(message, key, tail));
-}
-
-fn append_large(outbound: &mut Outbound, message: Message) {
-    outbound.append_with(|tail| encode::message_header(&message, tail));
-    outbound.append_owned(message.into_bytes());
 }

@@ -4,19 +4,21 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
-use nexios_proto::{Message, Utf8Bytes, encode};
+use nexios_proto::{Message, Utf8Bytes};
 use serde::Serialize;
 
 use super::members::{Members, Membership};
 use super::{GroupError, GroupsInner, MAX_NAME};
 use crate::Result;
+use crate::connection::{Form, Publication};
 use crate::sender::{ConnectionId, Sender, give_way};
 use crate::websocket::{JsonError, WebSocket};
 
 /// A group of connections under a name, from [`Groups::group`](super::Groups::group). Cheap to clone and to keep.
 ///
 /// A connection leaves by itself when it begins to close or is lost. All members see the messages of a group in the same
-/// order; a message is encoded once, whatever their number.
+/// order; a message is encoded once, and compressed once for all who
+/// agreed on the same parameters, whatever their number.
 ///
 /// Sending never waits for a member. One whose queue ([`Config::outbound_queue`](crate::Config::outbound_queue), 1 MiB)
 /// has no room is closed with 1008 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer); the others do not notice.
@@ -79,17 +81,23 @@ impl Group {
 
     /// Sends a message to every member.
     pub async fn send(&self, message: impl Into<Message>) -> Result {
-        self.publish(message.into(), None).await
+        self.publish(message.into(), None, Form::Any).await
+    }
+
+    /// Sends a message that must not be compressed, because it holds a secret, to every member: see
+    /// [`Compression`](crate::Compression).
+    pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result {
+        self.publish(message.into(), None, Form::Plain).await
     }
 
     /// Sends a text message to every member.
     pub async fn send_text(&self, text: impl Into<Utf8Bytes>) -> Result {
-        self.publish(Message::Text(text.into()), None).await
+        self.publish(Message::Text(text.into()), None, Form::Any).await
     }
 
     /// Sends a binary message to every member.
     pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result {
-        self.publish(Message::Binary(bytes.into()), None).await
+        self.publish(Message::Binary(bytes.into()), None, Form::Any).await
     }
 
     /// Sends a value as JSON to every member; it is serialised once.
@@ -103,17 +111,17 @@ impl Group {
 
     /// Sends a message to every member but this connection, which need not be a member.
     pub async fn send_except(&self, except: &WebSocket, message: impl Into<Message>) -> Result {
-        self.publish(message.into(), Some(except.id())).await
+        self.publish(message.into(), Some(except.id()), Form::Any).await
     }
 
     /// Sends a text message to every member but this connection.
     pub async fn send_text_except(&self, except: &WebSocket, text: impl Into<Utf8Bytes>) -> Result {
-        self.publish(Message::Text(text.into()), Some(except.id())).await
+        self.publish(Message::Text(text.into()), Some(except.id()), Form::Any).await
     }
 
     /// Sends a binary message to every member but this connection.
     pub async fn send_bytes_except(&self, except: &WebSocket, bytes: impl Into<Bytes>) -> Result {
-        self.publish(Message::Binary(bytes.into()), Some(except.id())).await
+        self.publish(Message::Binary(bytes.into()), Some(except.id()), Form::Any).await
     }
 
     /// Sends a value as JSON to every member but this connection.
@@ -146,18 +154,18 @@ impl Group {
         Ok(members)
     }
 
-    async fn publish(&self, message: Message, except: Option<ConnectionId>) -> Result {
+    async fn publish(&self, message: Message, except: Option<ConnectionId>, form: Form) -> Result {
         self.check_name()?;
         let Some(group) = self.groups.find(&self.name) else {
             return Ok(());
         };
-        let mut frame = Vec::with_capacity(message.len() + 10);
-        encode::message(&message, None, &mut frame);
-        let frame = Bytes::from(frame);
+        // Compressed before the lock is taken for sending: others publish meanwhile.
+        let codings = if form == Form::Any { group.members().codings() } else { Vec::new() };
+        let publication = Publication::new(&message, codings);
         // The lock makes one order for all members; nothing under it waits.
-        let after = group.members().enqueue(&frame, except);
+        let after = group.members().enqueue(&publication, except);
         after.finish();
-        give_way(frame.len()).await;
+        give_way(message.len()).await;
         Ok(())
     }
 

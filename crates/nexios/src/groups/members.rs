@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::Bytes;
-
 use super::group::GroupInner;
-use crate::connection::{Enqueued, Link};
+use crate::connection::{Coding, Enqueued, Link, Publication};
 use crate::sender::ConnectionId;
 
 /// The members in a list, for sending in one sweep, with an index for leaving in constant time.
@@ -15,6 +13,8 @@ use crate::sender::ConnectionId;
 pub(super) struct Members {
     list: Vec<Arc<Link>>,
     index: HashMap<ConnectionId, usize>,
+    /// How members compress, and how many do so.
+    codings: Vec<(Coding, usize)>,
 }
 
 /// A connection's place in one group. It keeps the group alive.
@@ -40,6 +40,12 @@ impl Members {
     }
 
     pub(super) fn insert(&mut self, link: Arc<Link>) {
+        if let Some(coding) = link.any_coding() {
+            match self.codings.iter_mut().find(|(of, _)| *of == coding) {
+                Some((_, count)) => *count += 1,
+                None => self.codings.push((coding, 1)),
+            }
+        }
         self.index.insert(link.id(), self.list.len());
         self.list.push(link);
     }
@@ -50,18 +56,31 @@ impl Members {
         if let Some(moved) = self.list.get(at) {
             self.index.insert(moved.id(), at);
         }
+        if let Some(coding) = link.any_coding()
+            && let Some(at) = self.codings.iter().position(|(of, _)| *of == coding)
+        {
+            self.codings[at].1 -= 1;
+            if self.codings[at].1 == 0 {
+                self.codings.swap_remove(at);
+            }
+        }
         Some(link)
+    }
+
+    /// How the members compress; few groups have more than one way.
+    pub(super) fn codings(&self) -> Vec<Coding> {
+        self.codings.iter().map(|(coding, _)| *coding).collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.list.iter()
     }
 
-    /// Queues a frame for every member but one; what is left to do for them is the caller's, after its lock.
-    pub(super) fn enqueue(&self, frame: &Bytes, except: Option<ConnectionId>) -> Enqueuing {
+    /// Queues a message for every member but one; what is left to do for them is the caller's, after its lock.
+    pub(super) fn enqueue(&self, publication: &Publication, except: Option<ConnectionId>) -> Enqueuing {
         let mut after = Enqueuing { wakers: Vec::with_capacity(self.list.len()), slow: Vec::new() };
         for link in &self.list {
-            if Some(link.id()) != except && link.enqueue_shared(frame, &mut after.wakers) == Enqueued::Full {
+            if Some(link.id()) != except && link.enqueue_shared(publication, &mut after.wakers) == Enqueued::Full {
                 after.slow.push(Arc::clone(link));
             }
         }

@@ -46,7 +46,7 @@ impl BoundRoute {
     /// Answers a request: by the handler's word when it is a valid opening handshake, else by RFC 6455 §4.2.
     pub(crate) async fn respond(self: Arc<Self>, request: Request) -> Result<Response, Infallible> {
         let (mut parts, _body) = request.into_parts();
-        let answer = match validate(&mut parts) {
+        let answer = match self.validate(&mut parts) {
             Ok(handshake) => {
                 let (respond, answer) = oneshot::channel();
                 self.start(parts, handshake, respond);
@@ -58,6 +58,35 @@ impl BoundRoute {
         Ok(answer.unwrap_or_else(|_| closing(StatusCode::FORBIDDEN.into_response())))
     }
 
+    /// The handshake, or the refusal.
+    #[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
+    fn validate(&self, parts: &mut request::Parts) -> Result<Handshake, Response> {
+        let version = match parts.version {
+            Version::HTTP_2 => HttpVersion::Http2,
+            Version::HTTP_11 => HttpVersion::Http11,
+            _ => HttpVersion::Http10,
+        };
+        let request = server::Request { method: parts.method.as_str(), version, headers: header_pairs(&parts.headers) };
+        let valid = server::validate(&request).map_err(|error| {
+            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            let headers = error.response_headers().iter().copied();
+            let mut response = (status, format!("{error}\n")).into_response();
+            for (name, value) in headers {
+                if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+                    response.headers_mut().insert(name, HeaderValue::from_static(value));
+                }
+            }
+            closing(response)
+        })?;
+        let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
+            // A server, or a layer, that cannot hand over its connection.
+            return Err(closing(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
+        };
+        let deflate = self.settings.config.compression.options(Role::Server);
+        let deflate = deflate.and_then(|options| options.answer(header_pairs(&parts.headers)));
+        Ok(Handshake { upgrade, accept_key: valid.accept, deflate })
+    }
+
     /// Starts the connection's task. It goes on when the client leaves before the answer, so that a handler's
     /// `accept` can say so and what surrounds it can clean up.
     fn start(&self, mut parts: request::Parts, handshake: Handshake, respond: oneshot::Sender<Response>) {
@@ -67,33 +96,6 @@ impl BoundRoute {
         let websocket = WebSocket::new(Arc::clone(&link), self.app.groups.clone(), handshake, parts);
         tokio::spawn(ConnectionTask::serve(link, self.chain.start(websocket), registration));
     }
-}
-
-/// The handshake, or the refusal.
-#[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
-fn validate(parts: &mut request::Parts) -> Result<Handshake, Response> {
-    let version = match parts.version {
-        Version::HTTP_2 => HttpVersion::Http2,
-        Version::HTTP_11 => HttpVersion::Http11,
-        _ => HttpVersion::Http10,
-    };
-    let request = server::Request { method: parts.method.as_str(), version, headers: header_pairs(&parts.headers) };
-    let valid = server::validate(&request).map_err(|error| {
-        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        let headers = error.response_headers().iter().copied();
-        let mut response = (status, format!("{error}\n")).into_response();
-        for (name, value) in headers {
-            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
-                response.headers_mut().insert(name, HeaderValue::from_static(value));
-            }
-        }
-        closing(response)
-    })?;
-    let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
-        // A server, or a layer, that cannot hand over its connection.
-        return Err(closing(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
-    };
-    Ok(Handshake { upgrade, accept_key: valid.accept })
 }
 
 /// Nothing that follows a refused upgrade is taken for another request.

@@ -5,6 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use nexios_proto::handshake::AcceptKey;
+use nexios_proto::handshake::deflate::DeflateAnswer;
 use nexios_proto::{CloseCode, CloseFrame, Utf8Bytes};
 
 use super::error::{AcceptError, StateError};
@@ -18,6 +19,13 @@ use crate::{Error, Result};
 pub(crate) struct Handshake {
     pub(crate) upgrade: OnUpgrade,
     pub(crate) accept_key: AcceptKey,
+    pub(crate) deflate: Option<DeflateAnswer>,
+}
+
+/// An answered handshake whose socket is on its way.
+struct Upgrade {
+    upgrade: OnUpgrade,
+    handler_runs: bool,
 }
 
 /// What [`WebSocket::accept_with`] adds to the answer: a subprotocol, headers.
@@ -85,7 +93,8 @@ impl WebSocket {
     ///
     /// [`Error::State`] when it was accepted or refused before; [`Error::Disconnect`] when the client has left.
     pub async fn accept(&mut self) -> Result {
-        self.accept_with(Accept::new()).await
+        let upgrade = self.answer_with_upgrade(Accept::new())?;
+        self.open(upgrade).await
     }
 
     /// Accepts the connection with a subprotocol or headers.
@@ -99,11 +108,18 @@ impl WebSocket {
     /// [`Error::Accept`] for a subprotocol that was not offered or a header that must not be sent: the handshake is
     /// then still open. Otherwise as for [`accept`](Self::accept).
     pub async fn accept_with(&mut self, accept: Accept) -> Result {
-        match self.inner.phase {
-            Phase::Handshake(_) => {}
+        let upgrade = self.answer_with_upgrade(accept)?;
+        self.open(upgrade).await
+    }
+
+    /// All of accepting that does not wait. What it takes is not part of a future: a handler's future is as large as the
+    /// largest that it waits for, and stays so for the connection's life.
+    fn answer_with_upgrade(&mut self, accept: Accept) -> Result<Upgrade> {
+        let handler_runs = match self.inner.phase {
+            Phase::Handshake { handler_runs, .. } => handler_runs,
             Phase::Accepted => return Err(StateError::AlreadyAccepted.into()),
             Phase::Refused => return Err(StateError::Refused.into()),
-        }
+        };
         let Accept { subprotocol, mut headers, error } = accept;
         if let Some(error) = error {
             return Err(error.into());
@@ -120,13 +136,22 @@ impl WebSocket {
             return Err(StateError::Refused.into());
         };
         let Some(response) = handshake.response(headers) else { return Err(StateError::Refused.into()) };
-        let left = || self.inner.link.lost();
         if !self.inner.link.respond(response) {
-            return Err(left());
+            return Err(self.inner.link.lost());
         }
-        let Ok(upgraded) = handshake.upgrade.await else { return Err(left()) };
+        if let Some(deflate) = handshake.deflate {
+            self.inner.link.agree(deflate.params);
+        }
+        Ok(Upgrade { upgrade: handshake.upgrade, handler_runs })
+    }
+
+    async fn open(&mut self, Upgrade { upgrade, handler_runs }: Upgrade) -> Result {
+        let Ok(upgraded) = upgrade.await else { return Err(self.inner.link.lost()) };
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
         self.inner.phase = Phase::Accepted;
+        if handler_runs {
+            self.inner.request.compact();
+        }
         self.inner.link.open(transport, read_ahead);
         Ok(())
     }
@@ -141,13 +166,16 @@ impl WebSocket {
     ///
     /// [`Error::State`] when it was accepted or refused before; [`Error::Disconnect`] when the client has left.
     pub async fn reject(&mut self, response: impl IntoResponse) -> Result {
+        self.refuse(response.into_response())
+    }
+
+    pub(crate) fn refuse(&mut self, mut response: Response) -> Result {
         if matches!(self.inner.phase, Phase::Accepted) {
             return Err(StateError::AlreadyAccepted.into());
         }
         if self.answer().is_none() {
             return Err(StateError::Refused.into());
         }
-        let mut response = response.into_response();
         // Whatever follows on this connection was meant for a socket, not for HTTP.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         let is_sent = self.link().respond(response);
@@ -170,8 +198,8 @@ impl WebSocket {
     /// [`Error::Disconnect`] when the connection had ended before; [`Error::State`] when it was refused or closed
     /// before.
     pub async fn close(&mut self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Result {
-        if matches!(self.inner.phase, Phase::Handshake(_)) {
-            return self.reject(StatusCode::FORBIDDEN).await;
+        if matches!(self.inner.phase, Phase::Handshake { .. }) {
+            return self.refuse(StatusCode::FORBIDDEN.into_response());
         }
         self.check_accepted()?;
         let link = self.link();
@@ -196,7 +224,7 @@ impl WebSocket {
     /// Takes the handshake for its one answer.
     fn answer(&mut self) -> Option<Handshake> {
         match std::mem::replace(&mut self.inner.phase, Phase::Refused) {
-            Phase::Handshake(handshake) => Some(*handshake),
+            Phase::Handshake { handshake, .. } => Some(*handshake),
             other => {
                 self.inner.phase = other;
                 None
@@ -215,6 +243,9 @@ impl Handshake {
         answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         answer.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&self.accept_key).ok()?);
+        if let Some(deflate) = &self.deflate {
+            answer.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(&deflate.header).ok()?);
+        }
         Some(response)
     }
 }

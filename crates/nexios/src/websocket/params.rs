@@ -1,6 +1,6 @@
 //! Query and path parameters.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// Names with values, in their order: from [`query_params`](crate::WebSocket::query_params) and
 /// [`path_params`](crate::WebSocket::path_params).
@@ -8,7 +8,9 @@ use std::fmt;
 /// Looking is linear: requests have a handful.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Params {
-    pairs: Box<[(Box<str>, Box<str>)]>,
+    /// Of each name and each value: how many bytes it has, a colon, and the text. One allocation for all, and none
+    /// without any.
+    packed: Box<str>,
 }
 
 impl Params {
@@ -36,23 +38,29 @@ impl Params {
 
     /// All names and values, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(name, value)| (&**name, &**value))
+        let mut rest = &*self.packed;
+        std::iter::from_fn(move || Some((take(&mut rest)?, take(&mut rest)?)))
     }
 
     /// How many pairs there are.
     pub fn len(&self) -> usize {
-        self.pairs.len()
+        self.iter().count()
     }
 
     /// True without any.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.packed.is_empty()
     }
 }
 
-impl<N: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(N, V)> for Params {
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Params {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self { pairs: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
+        let mut packed = String::new();
+        for (name, value) in pairs {
+            put(&mut packed, name.as_ref());
+            put(&mut packed, value.as_ref());
+        }
+        Self { packed: packed.into() }
     }
 }
 
@@ -61,6 +69,18 @@ impl fmt::Debug for Params {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
     }
+}
+
+fn put(packed: &mut String, text: &str) {
+    // Writing to a `String` cannot fail.
+    let _ = write!(packed, "{}:{text}", text.len());
+}
+
+fn take<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let (length, behind) = rest.split_once(':')?;
+    let (text, behind) = behind.split_at_checked(length.parse().ok()?)?;
+    *rest = behind;
+    Some(text)
 }
 
 fn decode(text: &str) -> Box<str> {
@@ -102,6 +122,18 @@ mod tests {
         assert_eq!(params.get("none"), None);
         assert_eq!(params.get_all("token").collect::<Vec<_>>(), ["a+b", "2"]);
         assert_eq!(params.len(), 6);
+    }
+
+    #[test]
+    fn pairs_come_back_whatever_is_in_them() {
+        let pairs = [("", ""), (":", "3:a:b"), ("room", "Küche / 7:"), ("room", "2"), ("12", "\0\n")];
+        let params: Params = pairs.into_iter().collect();
+        assert!(params.iter().eq(pairs));
+        assert_eq!(params.len(), 5);
+        assert!(!params.is_empty());
+        let none: Params = std::iter::empty::<(&str, &str)>().collect();
+        assert!(none.is_empty() && none == Params::default());
+        assert_eq!((none.len(), none.iter().next()), (0, None));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The opening handshake's request, as it is kept for the connection's life.
+//! The opening handshake's request: whole until the connection is accepted, compact from then on.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -6,50 +6,129 @@ use std::sync::OnceLock;
 use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, RawPathParams};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
+use http::Uri;
 use http::header::{HeaderMap, HeaderValue};
-use http::{Uri, request};
+use http::request::Parts;
 
-use super::Params;
+use super::compact::Compact;
+use super::{Params, header_pairs};
 
 /// What accessors and extractors read.
-pub(super) struct Request {
-    pub(super) parts: request::Parts,
+pub(super) enum Request {
+    Whole(Box<Whole>),
+    Compact(Compact),
+}
+
+/// A request as extractors need it: 1 to 2 KiB with its maps.
+pub(super) struct Whole {
+    pub(super) parts: Parts,
     pub(super) path: Params,
     pub(super) peer: Option<SocketAddr>,
-    query: OnceLock<Params>,
+    pub(super) query: OnceLock<Params>,
 }
 
 impl Request {
     /// Takes a request over from the HTTP connection.
-    pub(super) fn received(mut parts: request::Parts) -> Self {
-        let path = path_params(&mut parts);
+    pub(super) fn received(mut parts: Parts) -> Self {
+        let path = path_params(&mut parts).unwrap_or_default();
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
         detach(&mut parts);
-        Self { parts, path, peer, query: OnceLock::new() }
+        Self::Whole(Box::new(Whole { parts, path, peer, query: OnceLock::new() }))
     }
 
     /// What a client's `WebSocket` shows.
-    pub(super) fn sent(parts: request::Parts, peer: Option<SocketAddr>) -> Self {
-        Self { parts, path: Params::default(), peer, query: OnceLock::new() }
+    pub(super) fn sent(parts: Parts, peer: Option<SocketAddr>) -> Self {
+        let whole = Whole { parts, path: Params::default(), peer, query: OnceLock::new() };
+        let mut request = Self::Whole(Box::new(whole));
+        request.compact();
+        request
+    }
+
+    /// Makes it small: from here on it is rarely asked for.
+    pub(super) fn compact(&mut self) {
+        if let Self::Whole(whole) = self
+            && let Some(compact) = Compact::of(whole)
+        {
+            *self = Self::Compact(compact);
+        }
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        match self {
+            Self::Whole(whole) => &whole.parts,
+            Self::Compact(compact) => compact.parts(),
+        }
+    }
+
+    /// For what may change it: it is whole again until the next [`compact`](Self::compact).
+    pub(super) fn parts_mut(&mut self) -> &mut Parts {
+        if let Self::Compact(compact) = self {
+            *self = Self::Whole(Box::new(compact.unpack()));
+        }
+        match self {
+            Self::Whole(whole) => &mut whole.parts,
+            Self::Compact(_) => unreachable!("it was made whole"),
+        }
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        match self {
+            Self::Whole(whole) => &whole.parts.uri,
+            Self::Compact(compact) => compact.uri(),
+        }
+    }
+
+    /// Reads the target without anything being kept for it.
+    pub(super) fn with_target<R>(&self, read: impl FnOnce(&Uri) -> R) -> R {
+        match self {
+            Self::Whole(whole) => read(&whole.parts.uri),
+            Self::Compact(compact) => read(&compact.target()),
+        }
     }
 
     pub(super) fn query(&self) -> &Params {
-        self.query.get_or_init(|| Params::from_query(self.parts.uri.query().unwrap_or_default()))
+        match self {
+            Self::Whole(whole) => {
+                whole.query.get_or_init(|| Params::from_query(whole.parts.uri.query().unwrap_or_default()))
+            }
+            Self::Compact(compact) => compact.query(),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Params {
+        match self {
+            Self::Whole(whole) => &whole.path,
+            Self::Compact(compact) => compact.path(),
+        }
+    }
+
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Whole(whole) => whole.peer,
+            Self::Compact(compact) => compact.peer(),
+        }
+    }
+
+    /// The headers, as the protocol crate reads them.
+    pub(super) fn header_pairs(&self) -> std::vec::IntoIter<(&str, &[u8])> {
+        match self {
+            Self::Whole(whole) => header_pairs(&whole.parts.headers),
+            Self::Compact(compact) => compact.header_pairs().collect::<Vec<_>>().into_iter(),
+        }
     }
 }
 
-fn path_params(parts: &mut request::Parts) -> Params {
-    // This extractor never waits. A path that is no UTF-8 when decoded is refused by the `Path` extractor; here it has
-    // no parameters.
-    match RawPathParams::from_request_parts(parts, &()).now_or_never() {
-        Some(Ok(params)) => params.iter().collect(),
-        _ => Params::default(),
-    }
+/// The parameters of the path, if the router has left any word of them. A path that is no UTF-8 when decoded is refused
+/// by the `Path` extractor; here it has none.
+pub(super) fn path_params(parts: &mut Parts) -> Option<Params> {
+    // This extractor never waits.
+    let params = RawPathParams::from_request_parts(parts, &()).now_or_never()?.ok()?;
+    Some(params.iter().collect())
 }
 
 /// Copies what lies in the HTTP connection's read buffer: a single value would hold all of its 8 KiB for as long as the
 /// connection lives.
-fn detach(parts: &mut request::Parts) {
+fn detach(parts: &mut Parts) {
     detach_values(&mut parts.headers);
     detach_uri(&mut parts.uri);
     if let Some(original) = parts.extensions.get_mut::<OriginalUri>() {

@@ -1,5 +1,8 @@
 //! Sending.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use nexios_proto::{Message, Utf8Bytes};
 use serde::Serialize;
@@ -7,6 +10,7 @@ use serde::Serialize;
 use super::WebSocket;
 use super::error::JsonError;
 use crate::Result;
+use crate::connection::Form;
 
 /// # Sending
 ///
@@ -28,9 +32,13 @@ impl WebSocket {
     /// [`Error::Disconnect`](crate::Error::Disconnect) when the connection is closing or has ended;
     /// [`Error::State`](crate::Error::State) before `accept`.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result {
-        self.check_accepted()?;
-        let mut message = Some(message.into());
-        std::future::poll_fn(|cx| self.link().poll_send(cx, &mut message)).await
+        Sending { websocket: self, message: Some(message.into()), form: Form::Any }.await
+    }
+
+    /// Sends a message that must not be compressed because it holds a secret: see [`Compression`](crate::Compression).
+    /// Otherwise as [`send`](Self::send).
+    pub async fn send_uncompressed(&mut self, message: impl Into<Message>) -> Result {
+        Sending { websocket: self, message: Some(message.into()), form: Form::Plain }.await
     }
 
     /// Sends a text message; see [`send`](Self::send).
@@ -50,5 +58,25 @@ impl WebSocket {
     /// [`Error::Json`](crate::Error::Json) when the value cannot be written as JSON.
     pub async fn send_json(&mut self, value: &(impl Serialize + ?Sized)) -> Result {
         self.send_text(JsonError::encode(value)?).await
+    }
+}
+
+struct Sending<'a> {
+    websocket: &'a mut WebSocket,
+    /// Until it is queued.
+    message: Option<Message>,
+    form: Form,
+}
+
+impl Future for Sending<'_> {
+    type Output = Result;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result> {
+        let this = self.get_mut();
+        match this.websocket.check_accepted() {
+            Ok(()) => this.websocket.link().poll_send(cx, &mut this.message, this.form),
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 }

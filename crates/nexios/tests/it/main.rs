@@ -25,6 +25,7 @@ mod middleware;
 mod outcome;
 mod programs;
 mod receive;
+mod request_head;
 mod routing;
 mod send;
 mod sender;

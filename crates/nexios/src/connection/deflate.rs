@@ -1,0 +1,236 @@
+//! Compression of what a connection sends (RFC 7692).
+//!
+//! A message is compressed before it is queued, by whoever sends it, and never under a lock. With a window that is kept
+//! from message to message, the order of compressing must be the order of sending: the compressor is lent to one sender
+//! at a time, and whoever finds it lent sends plain, which leaves the window as it is.
+
+use std::cell::RefCell;
+
+use nexios_proto::handshake::deflate::DeflateParams;
+use nexios_proto::{Compressor, MaskKey, Message, Role, encode};
+
+use super::link::{Link, State};
+use super::outbound::Outbound;
+use super::sending::Form;
+use crate::compression::Compression;
+
+/// What a connection has agreed on, seen from this end.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    pub(super) params: DeflateParams,
+    /// `None`: a window that zlib cannot make. This end sends plain.
+    coding: Option<Coding>,
+    keeps_window: bool,
+}
+
+/// All that decides what a message becomes. Connections of the same coding share what was compressed once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Coding {
+    threshold: usize,
+    level: u8,
+    window_bits: u8,
+}
+
+/// A connection's own compressor.
+#[derive(Debug, Default)]
+pub(super) enum Window {
+    /// There is none: nothing was sent before that the next message could refer to.
+    #[default]
+    Fresh,
+    Kept(Compressor),
+    /// Something was sent that the compressor has not seen: it must begin anew.
+    Stale(Compressor),
+    /// Somebody compresses.
+    Lent,
+}
+
+/// A message in the form in which it is sent.
+#[derive(Debug)]
+pub(super) struct Prepared<'a> {
+    pub(super) message: &'a Message,
+    /// The payload of the compressed frame, when that is the form.
+    compressed: Option<Vec<u8>>,
+    /// The connection's own compressor, to be given back.
+    lent: Option<Compressor>,
+}
+
+impl Agreed {
+    pub(super) fn new(role: Role, params: DeflateParams, compression: &Compression) -> Self {
+        let (no_takeover, bits) = match role {
+            Role::Server => (params.server_no_context_takeover, params.server_max_window_bits),
+            Role::Client => (params.client_no_context_takeover, params.client_max_window_bits),
+        };
+        let window_bits = bits.min(compression.window_bits);
+        let Compression { threshold, level, .. } = *compression;
+        let coding = (window_bits > 8).then_some(Coding { threshold, level, window_bits });
+        Self { params, coding, keeps_window: compression.is_dedicated() && !no_takeover }
+    }
+}
+
+impl Coding {
+    /// Compresses a message by itself: `None` when it is too short, or does not become smaller.
+    pub(crate) fn compress(self, message: &Message) -> Option<Vec<u8>> {
+        self.compress_with(&mut Compressor::new(self.level, self.window_bits), message)
+    }
+
+    fn compress_with(self, compressor: &mut Compressor, message: &Message) -> Option<Vec<u8>> {
+        if message.len() < self.threshold {
+            return None;
+        }
+        let mut payload = take_scratch();
+        compressor.compress(message.as_bytes(), &mut payload);
+        if payload.len() < message.len() {
+            return Some(payload);
+        }
+        keep_scratch(payload);
+        None
+    }
+}
+
+impl Link {
+    /// Notes what the handshake agreed on.
+    pub(crate) fn agree(&self, params: DeflateParams) {
+        let agreed = Agreed::new(self.role(), params, &self.config().compression);
+        // Once: there is one handshake.
+        let _ = self.agreed.set(Box::new(agreed));
+    }
+
+    #[inline]
+    pub(super) fn agreed(&self) -> Option<&Agreed> {
+        self.agreed.get().map(|agreed| &**agreed)
+    }
+
+    /// How this connection compresses messages of this length; `None`: not at all.
+    #[inline]
+    pub(super) fn coding(&self, len: usize) -> Option<Coding> {
+        self.agreed()?.coding.filter(|coding| len >= coding.threshold)
+    }
+
+    /// How this connection compresses, whatever the length.
+    pub(crate) fn any_coding(&self) -> Option<Coding> {
+        self.agreed()?.coding
+    }
+
+    /// Compresses a message if that is agreed and worth it. What is prepared must be
+    /// [appended](Prepared::append) or [abandoned](Prepared::abandon).
+    #[inline]
+    pub(super) fn prepare<'a>(&self, message: &'a Message, form: Form) -> Prepared<'a> {
+        match self.coding(message.len()) {
+            Some(coding) if form == Form::Any => self.prepare_compressed(message, coding),
+            _ => Prepared { message, compressed: None, lent: None },
+        }
+    }
+
+    fn prepare_compressed<'a>(&self, message: &'a Message, coding: Coding) -> Prepared<'a> {
+        if !self.agreed().is_some_and(|agreed| agreed.keeps_window) {
+            return Prepared { message, compressed: coding.compress(message), lent: None };
+        }
+        let window = std::mem::replace(&mut self.lock().window, Window::Lent);
+        let mut compressor = match window {
+            Window::Lent => return Prepared { message, compressed: None, lent: None },
+            Window::Fresh => Compressor::new(coding.level, coding.window_bits),
+            Window::Kept(compressor) => compressor,
+            Window::Stale(mut compressor) => {
+                compressor.reset();
+                compressor
+            }
+        };
+        let compressed = coding.compress_with(&mut compressor, message);
+        if compressed.is_none() {
+            // It has seen what is not sent in this form.
+            compressor.reset();
+        }
+        Prepared { message, compressed, lent: Some(compressor) }
+    }
+
+    /// Whether a frame that others share may be sent now, compressed by itself: a window that is kept has then missed it.
+    #[inline]
+    pub(super) fn may_share_compressed(&self, state: &mut State) -> bool {
+        if self.agreed().is_some_and(|agreed| agreed.keeps_window) {
+            match std::mem::take(&mut state.window) {
+                Window::Lent => {
+                    state.window = Window::Lent;
+                    return false;
+                }
+                Window::Kept(compressor) | Window::Stale(compressor) => state.window = Window::Stale(compressor),
+                Window::Fresh => {}
+            }
+        }
+        true
+    }
+
+    /// Frees the connection's own compressor if nothing was sent with it since the last call.
+    pub(super) fn free_idle_window(&self) {
+        let mut state = self.lock();
+        let freed = match std::mem::take(&mut state.window) {
+            Window::Kept(compressor) | Window::Stale(compressor) if !state.window_used => Some(compressor),
+            window => {
+                state.window = window;
+                None
+            }
+        };
+        state.window_used = false;
+        drop(state);
+        drop(freed);
+    }
+}
+
+impl Prepared<'_> {
+    /// The bytes of its payload as they are sent.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.compressed.as_ref().map_or(self.message.len(), Vec::len)
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.compressed.is_some()
+    }
+
+    /// Whether the order of appending matters to what is compressed next.
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent.is_some()
+    }
+
+    /// Appends it as a compressed frame; the plain form is the caller's to append.
+    pub(super) fn append_compressed(mut self, outbound: &mut Outbound, key: Option<MaskKey>) {
+        if let Some(payload) = self.compressed.take() {
+            outbound.append_with(|tail| encode::compressed(self.message.is_text(), &payload, key, tail));
+            keep_scratch(payload);
+        }
+    }
+
+    /// Gives a compressor back that has seen what was appended, under the lock under which that was done.
+    #[inline]
+    pub(super) fn give_back(&mut self, state: &mut State) {
+        if let Some(compressor) = self.lent.take() {
+            state.window = Window::Kept(compressor);
+            state.window_used = true;
+        }
+    }
+
+    /// It is not sent: a compressor must not refer to it.
+    pub(super) fn abandon(mut self, state: &mut State) {
+        if let Some(compressor) = self.lent.take() {
+            state.window = Window::Stale(compressor);
+        }
+    }
+}
+
+thread_local! {
+    // Compressed payloads are copied to where they are sent from: one buffer serves all messages of a thread.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer with more capacity than this is given back to the allocator.
+const SCRATCH_MAX: usize = 256 * 1024;
+
+fn take_scratch() -> Vec<u8> {
+    SCRATCH.take()
+}
+
+fn keep_scratch(mut buffer: Vec<u8>) {
+    if buffer.capacity() <= SCRATCH_MAX {
+        buffer.clear();
+        SCRATCH.set(buffer);
+    }
+}
