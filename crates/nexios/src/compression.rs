@@ -67,7 +67,7 @@ impl Compression {
     }
 
     const fn of(kind: Kind) -> Self {
-        Self { kind, threshold: 1024, level: 3, window_bits: 15, free_when_idle: false }
+        Self { kind, threshold: 1024, level: 1, window_bits: 15, free_when_idle: false }
     }
 
     /// The length in bytes from which on messages are compressed. Default: 1,024.
@@ -77,7 +77,10 @@ impl Compression {
         self
     }
 
-    /// From 1, the fastest, to 9, the smallest; other numbers count as the nearest of these. Default: 3.
+    /// From 1, the fastest, to 9, the smallest; other numbers count as the nearest of these. Default: 1.
+    ///
+    /// For 1 KiB of JSON a shared compressor takes about 5 µs and a third of the bytes remain at level 1; at level 4 it is
+    /// 12 µs and two sevenths, and more brings little more (`cargo bench -p nexios-proto --features deflate`).
     #[must_use]
     pub const fn level(mut self, level: u8) -> Self {
         self.level = match level {

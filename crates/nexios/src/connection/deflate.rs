@@ -37,11 +37,18 @@ pub(super) enum Window {
     /// There is none: nothing was sent before that the next message could refer to.
     #[default]
     Fresh,
-    Kept(Compressor),
-    /// Something was sent that the compressor has not seen: it must begin anew.
-    Stale(Compressor),
+    Kept(Box<Kept>),
     /// Somebody compresses.
     Lent,
+}
+
+#[derive(Debug)]
+pub(super) struct Kept {
+    compressor: Compressor,
+    /// Something was compressed since this was last looked at.
+    was_used: bool,
+    /// Something was sent that the compressor has not seen: it must begin anew.
+    is_stale: bool,
 }
 
 /// A message in the form in which it is sent.
@@ -51,7 +58,7 @@ pub(super) struct Prepared<'a> {
     /// The payload of the compressed frame, when that is the form.
     compressed: Option<Vec<u8>>,
     /// The connection's own compressor, to be given back.
-    lent: Option<Compressor>,
+    lent: Option<Box<Kept>>,
 }
 
 impl Agreed {
@@ -126,52 +133,51 @@ impl Link {
             return Prepared { message, compressed: coding.compress(message), lent: None };
         }
         let window = std::mem::replace(&mut self.lock().window, Window::Lent);
-        let mut compressor = match window {
+        let mut kept = match window {
             Window::Lent => return Prepared { message, compressed: None, lent: None },
-            Window::Fresh => Compressor::new(coding.level, coding.window_bits),
-            Window::Kept(compressor) => compressor,
-            Window::Stale(mut compressor) => {
-                compressor.reset();
-                compressor
-            }
+            Window::Fresh => Box::new(Kept::new(coding)),
+            Window::Kept(kept) => kept,
         };
-        let compressed = coding.compress_with(&mut compressor, message);
-        if compressed.is_none() {
-            // It has seen what is not sent in this form.
-            compressor.reset();
+        if std::mem::take(&mut kept.is_stale) {
+            kept.compressor.reset();
         }
-        Prepared { message, compressed, lent: Some(compressor) }
+        let compressed = coding.compress_with(&mut kept.compressor, message);
+        kept.was_used = true;
+        // It has seen what is not sent in this form.
+        kept.is_stale = compressed.is_none();
+        Prepared { message, compressed, lent: Some(kept) }
     }
 
     /// Whether a frame that others share may be sent now, compressed by itself: a window that is kept has then missed it.
     #[inline]
     pub(super) fn may_share_compressed(&self, state: &mut State) -> bool {
-        if self.agreed().is_some_and(|agreed| agreed.keeps_window) {
-            match std::mem::take(&mut state.window) {
-                Window::Lent => {
-                    state.window = Window::Lent;
-                    return false;
-                }
-                Window::Kept(compressor) | Window::Stale(compressor) => state.window = Window::Stale(compressor),
-                Window::Fresh => {}
+        match &mut state.window {
+            Window::Fresh => true,
+            Window::Kept(kept) => {
+                kept.is_stale = true;
+                true
             }
+            Window::Lent => false,
         }
-        true
     }
 
     /// Frees the connection's own compressor if nothing was sent with it since the last call.
     pub(super) fn free_idle_window(&self) {
         let mut state = self.lock();
-        let freed = match std::mem::take(&mut state.window) {
-            Window::Kept(compressor) | Window::Stale(compressor) if !state.window_used => Some(compressor),
-            window => {
-                state.window = window;
-                None
-            }
+        let is_idle = match &mut state.window {
+            Window::Kept(kept) => !std::mem::take(&mut kept.was_used),
+            Window::Fresh | Window::Lent => false,
         };
-        state.window_used = false;
+        let freed = if is_idle { std::mem::take(&mut state.window) } else { Window::Fresh };
         drop(state);
         drop(freed);
+    }
+}
+
+impl Kept {
+    fn new(coding: Coding) -> Self {
+        let compressor = Compressor::new(coding.level, coding.window_bits);
+        Self { compressor, was_used: false, is_stale: false }
     }
 }
 
@@ -202,16 +208,16 @@ impl Prepared<'_> {
     /// Gives a compressor back that has seen what was appended, under the lock under which that was done.
     #[inline]
     pub(super) fn give_back(&mut self, state: &mut State) {
-        if let Some(compressor) = self.lent.take() {
-            state.window = Window::Kept(compressor);
-            state.window_used = true;
+        if let Some(kept) = self.lent.take() {
+            state.window = Window::Kept(kept);
         }
     }
 
     /// It is not sent: a compressor must not refer to it.
     pub(super) fn abandon(mut self, state: &mut State) {
-        if let Some(compressor) = self.lent.take() {
-            state.window = Window::Stale(compressor);
+        if let Some(mut kept) = self.lent.take() {
+            kept.is_stale = true;
+            state.window = Window::Kept(kept);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::closing::Closing;
 use super::exchange;
 use super::input::{Input, READ_SIZE};
 use super::keepalive::Keepalive;
-use super::link::{Accepted, Link};
+use super::link::{Accepted, Delivered, Link};
 use super::outbound::Outbound;
 use super::signals::{CLOSE, OUTBOUND, ROOM, TIMER};
 use super::transport::Transport;
@@ -270,15 +270,16 @@ impl Driver {
         if state.dropped {
             return Parsed::Dry;
         }
-        let waker = state.deliver(message, &self.link.signals).cloned();
+        let delivered = state.deliver(message, &self.link.signals);
         self.inbox_full = !state.inbox.has_room();
         drop(state);
-        if let Some(waker) = waker {
-            if self.link.is_own(&waker) {
-                return Parsed::Delivered;
+        match delivered {
+            Delivered::ToHandler => return Parsed::Delivered,
+            Delivered::ToTask(waker) => {
+                turn.woke_receiver = true;
+                waker.wake();
             }
-            turn.woke_receiver = true;
-            waker.wake();
+            Delivered::ToInbox => {}
         }
         if self.inbox_full { Parsed::NoRoom } else { Parsed::Dry }
     }

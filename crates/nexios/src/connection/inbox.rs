@@ -63,7 +63,10 @@ impl Link {
         if let Phase::Ended(end) = &state.phase {
             return Poll::Ready(Err(end.clone().into()));
         }
-        state.waiters.wait_for_message(cx.waker());
+        state.handler_waits = self.is_own(cx.waker());
+        if !state.handler_waits {
+            state.waiters.wait_for_message(cx.waker());
+        }
         Poll::Pending
     }
 

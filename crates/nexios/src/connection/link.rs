@@ -59,10 +59,10 @@ pub(super) struct State {
     /// Bytes that the task took out of `outbound` and that the socket has not taken yet.
     pub(super) in_flight: usize,
     pub(super) window: Window,
-    /// Something was compressed with it since it was last looked at.
-    pub(super) window_used: bool,
     /// Asked for by the application; the task sends it behind what is queued.
     pub(super) close: Option<Box<CloseRequest>>,
+    /// The handler waits for a message, under the waker of its own task.
+    pub(super) handler_waits: bool,
     /// The `WebSocket` is gone: nobody will receive.
     pub(super) dropped: bool,
     /// The handler has failed; the error is on its way out through the middleware, and decides the close code.
@@ -73,11 +73,9 @@ pub(super) struct State {
     pub(super) accepted: Option<Box<Accepted>>,
     pub(super) task: Option<Waker>,
     pub(super) waiters: Waiters,
-    pub(super) memberships: Memberships,
+    #[expect(clippy::box_collection, reason = "many connections are in no group: 8 bytes instead of 24")]
+    pub(super) memberships: Option<Box<Vec<Membership>>>,
 }
-
-/// The groups that a connection is in; a box, since many are in none.
-type Memberships = Option<Box<Vec<Membership>>>;
 
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -111,8 +109,8 @@ impl Link {
                 outbound: Outbound::default(),
                 in_flight: 0,
                 window: Window::Fresh,
-                window_used: false,
                 close: None,
+                handler_waits: false,
                 dropped: false,
                 handler_failed: false,
                 respond,
@@ -271,13 +269,29 @@ impl State {
         }
     }
 
-    /// Puts a message where `receive` finds it; the waker of a `receive` that waits is the caller's to use.
-    #[inline]
-    pub(super) fn deliver(&mut self, message: Message, signals: &Signals) -> Option<&Waker> {
+    /// Puts a message where `receive` finds it.
+    pub(super) fn deliver(&mut self, message: Message, signals: &Signals) -> Delivered {
         self.inbox.push(message);
         signals.set(INBOX);
-        self.waiters.take_receiver()
+        if std::mem::take(&mut self.handler_waits) {
+            return Delivered::ToHandler;
+        }
+        match self.waiters.take_receiver() {
+            Some(waker) => Delivered::ToTask(waker.clone()),
+            None => Delivered::ToInbox,
+        }
     }
+}
+
+/// Who waited for a message.
+#[derive(Debug)]
+pub(super) enum Delivered {
+    /// The connection's own handler, which is to be polled.
+    ToHandler,
+    /// Another task, which is to be woken.
+    ToTask(Waker),
+    /// Nobody.
+    ToInbox,
 }
 
 impl fmt::Debug for Link {

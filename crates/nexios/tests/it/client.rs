@@ -14,7 +14,7 @@ use crate::programs::echo;
 use crate::serving::{pause, serve, within};
 
 #[track_caller]
-fn connect_error(result: nexios::Result<WebSocket>) -> ConnectError {
+pub(crate) fn connect_error(result: nexios::Result<WebSocket>) -> ConnectError {
     match result {
         Err(Error::Connect(error)) => error,
         other => panic!("expected a connect error, got {other:?}"),
@@ -22,7 +22,7 @@ fn connect_error(result: nexios::Result<WebSocket>) -> ConnectError {
 }
 
 /// A server of one answer, given in bytes.
-async fn answers(answer: impl Into<Vec<u8>>) -> String {
+pub(crate) async fn answers(answer: impl Into<Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     let answer = answer.into();
@@ -43,7 +43,7 @@ async fn answers(answer: impl Into<Vec<u8>>) -> String {
     url
 }
 
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+pub(crate) const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
 
 #[tokio::test]
 async fn a_client_sends_and_receives_every_type() {

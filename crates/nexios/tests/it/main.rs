@@ -10,6 +10,7 @@ mod client;
 mod closing;
 #[cfg(feature = "macros")]
 mod compile_fail;
+mod compression;
 mod contract;
 mod endpoint;
 mod errors;

@@ -32,6 +32,8 @@ pub(crate) struct Head {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) fin: bool,
+    /// RSV1, the mark of a compressed message (RFC 7692 §6).
+    pub(crate) compressed: bool,
     pub(crate) opcode: u8,
     pub(crate) payload: Vec<u8>,
 }
@@ -233,5 +235,6 @@ fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
         len => (2, *len as usize),
     };
     let payload = bytes.get(start..start + len)?.to_vec();
-    Some((Frame { fin: first & 0x80 != 0, opcode: first & 0x0F, payload }, start + len))
+    let (fin, compressed, opcode) = (first & 0x80 != 0, first & 0x40 != 0, first & 0x0F);
+    Some((Frame { fin, compressed, opcode, payload }, start + len))
 }
