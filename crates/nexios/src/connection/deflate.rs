@@ -148,19 +148,6 @@ impl Link {
         Prepared { message, compressed, lent: Some(kept) }
     }
 
-    /// Whether a frame that others share may be sent now, compressed by itself: a window that is kept has then missed it.
-    #[inline]
-    pub(super) fn may_share_compressed(&self, state: &mut State) -> bool {
-        match &mut state.window {
-            Window::Fresh => true,
-            Window::Kept(kept) => {
-                kept.is_stale = true;
-                true
-            }
-            Window::Lent => false,
-        }
-    }
-
     /// Frees the connection's own compressor if nothing was sent with it since the last call.
     pub(super) fn free_idle_window(&self) {
         let mut state = self.lock();
@@ -171,6 +158,21 @@ impl Link {
         let freed = if is_idle { std::mem::take(&mut state.window) } else { Window::Fresh };
         drop(state);
         drop(freed);
+    }
+}
+
+impl Window {
+    /// Whether a frame that others share may be sent now, compressed by itself: a window that is kept misses it.
+    #[inline]
+    pub(super) fn may_miss(&mut self) -> bool {
+        match self {
+            Self::Fresh => true,
+            Self::Kept(kept) => {
+                kept.is_stale = true;
+                true
+            }
+            Self::Lent => false,
+        }
     }
 }
 

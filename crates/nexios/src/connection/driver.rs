@@ -274,12 +274,12 @@ impl Driver {
         self.inbox_full = !state.inbox.has_room();
         drop(state);
         match delivered {
-            Delivered::ToHandler => return Parsed::Delivered,
-            Delivered::ToTask(waker) => {
+            Delivered::Handler => return Parsed::Delivered,
+            Delivered::Task(waker) => {
                 turn.woke_receiver = true;
                 waker.wake();
             }
-            Delivered::ToInbox => {}
+            Delivered::Inbox => {}
         }
         if self.inbox_full { Parsed::NoRoom } else { Parsed::Dry }
     }

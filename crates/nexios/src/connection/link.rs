@@ -274,24 +274,24 @@ impl State {
         self.inbox.push(message);
         signals.set(INBOX);
         if std::mem::take(&mut self.handler_waits) {
-            return Delivered::ToHandler;
+            return Delivered::Handler;
         }
         match self.waiters.take_receiver() {
-            Some(waker) => Delivered::ToTask(waker.clone()),
-            None => Delivered::ToInbox,
+            Some(waker) => Delivered::Task(waker.clone()),
+            None => Delivered::Inbox,
         }
     }
 }
 
-/// Who waited for a message.
+/// Who takes a message that was delivered.
 #[derive(Debug)]
 pub(super) enum Delivered {
     /// The connection's own handler, which is to be polled.
-    ToHandler,
+    Handler,
     /// Another task, which is to be woken.
-    ToTask(Waker),
-    /// Nobody.
-    ToInbox,
+    Task(Waker),
+    /// Nobody waits.
+    Inbox,
 }
 
 impl fmt::Debug for Link {

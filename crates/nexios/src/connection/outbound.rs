@@ -13,45 +13,57 @@ pub(super) const COPY_MAX: usize = 4096;
 /// A buffer with more capacity than this is given back to the allocator, not kept for the thread's next connection.
 const SPARE_MAX: usize = 256 * 1024;
 
+/// What the first copied frames find room for, when there is no buffer at hand.
+const FIRST_ROOM: usize = 512;
+
 /// Encoded frames in the order of sending, without a buffer while there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
-    /// What comes before `tail`.
-    #[expect(clippy::box_collection, reason = "most connections never have any: 8 bytes instead of 32")]
-    chunks: Option<Box<VecDeque<Bytes>>>,
-    /// Frames that are copied together.
-    tail: Vec<u8>,
+    /// What comes before `tail`; most connections never have any.
+    chunks: Option<Box<Chunks>>,
+    tail: Tail,
+}
+
+#[derive(Debug, Default)]
+struct Chunks {
+    list: VecDeque<Bytes>,
     len: usize,
 }
 
+#[derive(Debug)]
+enum Tail {
+    /// Frames that are copied together.
+    Copied(Vec<u8>),
+    /// A single frame, which many connections share.
+    Shared(Bytes),
+}
+
 impl Outbound {
-    pub(super) const EMPTY: Self = Self { chunks: None, tail: Vec::new(), len: 0 };
+    pub(super) const EMPTY: Self = Self { chunks: None, tail: Tail::EMPTY };
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.chunks.as_ref().map_or(0, |chunks| chunks.len) + self.tail.as_slice().len()
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Lets `encode` append whole frames.
     #[inline]
     pub(crate) fn append_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        if self.tail.capacity() == 0 {
-            self.tail = spare();
-        }
-        let before = self.tail.len();
-        encode(&mut self.tail);
-        self.len += self.tail.len() - before;
+        encode(self.tail.make_copied());
     }
 
-    /// Appends bytes that many connections may share: a few are copied, more are only counted once more.
+    /// Appends bytes that many connections may share: alone they are not copied, nor are many; a few are copied behind
+    /// others.
     #[inline]
     pub(crate) fn append_shared(&mut self, bytes: &Bytes) {
-        if bytes.len() <= COPY_MAX {
+        if self.is_empty() {
+            self.tail = Tail::Shared(bytes.clone());
+        } else if bytes.len() <= COPY_MAX {
             self.append_with(|tail| tail.extend_from_slice(bytes));
         } else {
             self.append_owned(bytes.clone());
@@ -61,8 +73,7 @@ impl Outbound {
     /// Appends bytes without copying them.
     pub(crate) fn append_owned(&mut self, bytes: Bytes) {
         self.close_tail();
-        self.len += bytes.len();
-        self.chunks.get_or_insert_default().push_back(bytes);
+        self.push_chunk(bytes);
     }
 
     /// Appends all that `other` holds, and leaves it empty.
@@ -76,72 +87,133 @@ impl Outbound {
             return;
         }
         self.close_tail();
-        if let Some(mut chunks) = other.chunks.take() {
-            self.chunks.get_or_insert_default().append(&mut chunks);
+        if let Some(chunks) = other.chunks.take() {
+            for chunk in chunks.list {
+                self.push_chunk(chunk);
+            }
         }
         self.tail = std::mem::take(&mut other.tail);
-        self.len += std::mem::take(&mut other.len);
     }
 
     fn close_tail(&mut self) {
-        if !self.tail.is_empty() {
-            self.chunks.get_or_insert_default().push_back(std::mem::take(&mut self.tail).into());
+        if !self.tail.as_slice().is_empty() {
+            let tail = std::mem::take(&mut self.tail).into_bytes();
+            self.push_chunk(tail);
         }
+    }
+
+    fn push_chunk(&mut self, bytes: Bytes) {
+        let chunks = self.chunks.get_or_insert_default();
+        chunks.len += bytes.len();
+        chunks.list.push_back(bytes);
     }
 
     /// Removes bytes that were written.
     #[inline]
     pub(super) fn advance(&mut self, written: usize) {
-        if self.chunks.is_none() && written == self.tail.len() {
-            self.len = 0;
-            return keep_spare(std::mem::take(&mut self.tail));
+        if self.chunks.is_none() && written == self.tail.as_slice().len() {
+            return std::mem::take(&mut self.tail).end();
         }
         self.advance_chunks(written);
     }
 
     fn advance_chunks(&mut self, mut written: usize) {
-        self.len -= written;
         if let Some(chunks) = &mut self.chunks {
-            while let Some(chunk) = chunks.front_mut() {
+            while let Some(chunk) = chunks.list.front_mut() {
                 if written < chunk.len() {
+                    chunks.len -= written;
                     return chunk.advance(written);
                 }
+                chunks.len -= chunk.len();
                 written -= chunk.len();
-                chunks.pop_front();
+                chunks.list.pop_front();
             }
         }
-        if written == self.tail.len() {
-            keep_spare(std::mem::take(&mut self.tail));
+        if written == self.tail.as_slice().len() {
+            std::mem::take(&mut self.tail).end();
             self.chunks = None;
         } else if written > 0 {
             // A socket that is full: the rest waits as a chunk, so that it is not moved again.
-            let mut rest = Bytes::from(std::mem::take(&mut self.tail));
+            let mut rest = std::mem::take(&mut self.tail).into_bytes();
             rest.advance(written);
-            self.chunks.get_or_insert_default().push_back(rest);
+            self.push_chunk(rest);
         }
     }
 
     /// The only buffer, when there is just one.
     #[inline]
     pub(super) fn as_single(&self) -> Option<&[u8]> {
-        let Some(chunks) = &self.chunks else { return Some(&self.tail) };
-        match (chunks.front(), chunks.len()) {
-            (None, _) => Some(&self.tail),
-            (Some(chunk), 1) if self.tail.is_empty() => Some(chunk),
+        let tail = self.tail.as_slice();
+        let Some(chunks) = &self.chunks else { return Some(tail) };
+        match (chunks.list.front(), chunks.list.len()) {
+            (None, _) => Some(tail),
+            (Some(chunk), 1) if tail.is_empty() => Some(chunk),
             _ => None,
         }
     }
 
     /// Fills `slices` with the buffers in order and returns how many there are.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let chunks = self.chunks.iter().flat_map(|chunks| chunks.iter());
-        let buffers = chunks.map(|chunk| &chunk[..]).chain(std::iter::once(&self.tail[..]));
+        let chunks = self.chunks.iter().flat_map(|chunks| chunks.list.iter());
+        let buffers = chunks.map(|chunk| &chunk[..]).chain(std::iter::once(self.tail.as_slice()));
         let mut count = 0;
         for (slot, buffer) in slices.iter_mut().zip(buffers.filter(|buffer| !buffer.is_empty())) {
             *slot = IoSlice::new(buffer);
             count += 1;
         }
         count
+    }
+}
+
+impl Tail {
+    const EMPTY: Self = Self::Copied(Vec::new());
+
+    #[inline]
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The buffer to copy frames to; what was shared is copied there first.
+    #[inline]
+    fn make_copied(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Copied(bytes) if bytes.capacity() == 0 => *bytes = spare(),
+            Self::Copied(_) => {}
+            Self::Shared(shared) => {
+                let mut copied = spare();
+                copied.reserve(shared.len().max(FIRST_ROOM));
+                copied.extend_from_slice(shared);
+                *self = Self::Copied(copied);
+            }
+        }
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(_) => unreachable!("it was made a copy above"),
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Copied(bytes) => bytes.into(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// All of it was written.
+    #[inline]
+    fn end(self) {
+        if let Self::Copied(bytes) = self {
+            keep_spare(bytes);
+        }
+    }
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self::EMPTY
     }
 }
 
@@ -202,6 +274,7 @@ mod tests {
         outbound.append_owned(Bytes::from(vec![1; COPY_MAX + 1]));
         let len = outbound.len();
         outbound.advance(len);
-        assert_eq!((outbound.tail.capacity(), outbound.chunks.is_none(), outbound.len()), (0, true, 0));
+        let holds_buffer = matches!(&outbound.tail, Tail::Copied(bytes) if bytes.capacity() > 0);
+        assert_eq!((holds_buffer, outbound.chunks.is_none(), outbound.len()), (false, true, 0));
     }
 }

@@ -23,19 +23,19 @@ pub(crate) struct Registry {
     empty: Notify,
 }
 
-/// A connection's entry; dropping it takes the connection out.
-#[derive(Debug)]
-pub(crate) struct Registration {
-    registry: Arc<Registry>,
-    id: ConnectionId,
-}
-
 impl Registry {
-    pub(crate) fn register(self: &Arc<Self>, link: &Arc<Link>) -> Registration {
+    pub(super) fn insert(&self, link: &Arc<Link>) {
         let id = link.id();
         self.count.fetch_add(1, Ordering::AcqRel);
         self.shard(id).insert(id, Arc::clone(link));
-        Registration { registry: Arc::clone(self), id }
+    }
+
+    pub(super) fn remove(&self, id: ConnectionId) {
+        let link = self.shard(id).remove(&id);
+        drop(link);
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.empty.notify_waiters();
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -70,16 +70,6 @@ impl Registry {
 
     fn shard(&self, id: ConnectionId) -> MutexGuard<'_, Shard> {
         lock(&self.shards[usize::try_from(id.as_u64() % SHARDS as u64).unwrap_or(0)])
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        let link = self.registry.shard(self.id).remove(&self.id);
-        drop(link);
-        if self.registry.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.registry.empty.notify_waiters();
-        }
     }
 }
 

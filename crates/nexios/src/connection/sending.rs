@@ -27,13 +27,12 @@ impl Link {
     /// Queues a message of the handler itself, and takes it out of `message`; it waits while half of the queue is taken.
     #[inline]
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>, message: &mut Option<Message>, form: Form) -> Poll<Result> {
-        if let Some(taken) = message.take_if(|message| is_small(message)) {
-            if self.coding(taken.len()).is_none()
-                && self.send_in_turn(taken.len(), |sent, key| append_copied(sent, &taken, key))
-            {
-                return Poll::Ready(Ok(()));
-            }
-            *message = Some(taken);
+        if let Some(small) = message.as_ref().filter(|message| is_small(message))
+            && self.coding(small.len()).is_none()
+            && self.send_in_turn(small.len(), |sent, key| append_copied(sent, small, key))
+        {
+            *message = None;
+            return Poll::Ready(Ok(()));
         }
         self.poll_enqueue(cx, message, form)
     }
@@ -122,7 +121,7 @@ impl Link {
         let compressed = self.coding(publication.len()).and_then(|coding| publication.compressed(coding));
         let mut state = self.lock();
         let frame = match compressed {
-            Some(compressed) if self.may_share_compressed(&mut state) => compressed,
+            Some(compressed) if state.window.may_miss() => compressed,
             _ => publication.plain(),
         };
         if let Err(refusal) = self.check_room(&state, frame.len()) {

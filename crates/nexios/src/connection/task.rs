@@ -12,7 +12,7 @@ use futures_util::task::waker_ref;
 use super::driver::{Driver, Progress, Turn};
 use super::exchange;
 use super::link::Link;
-use super::registry::Registration;
+use super::registry::Registry;
 use super::signals::HANDLER;
 use crate::disconnect::WebSocketDisconnect;
 use crate::error::HandlerPanic;
@@ -30,7 +30,8 @@ pub(crate) struct ConnectionTask {
     handler: Option<HandlerFuture>,
     io: Io,
     knows_waker: bool,
-    _registration: Option<Registration>,
+    /// Where it is listed as long as it lives.
+    registry: Option<Arc<Registry>>,
 }
 
 /// Middleware and handler, as one future.
@@ -46,15 +47,16 @@ enum Io {
 
 impl ConnectionTask {
     /// The task of a connection that the server has been asked for.
-    pub(crate) fn serve(link: Arc<Link>, handler: HandlerFuture, registration: Registration) -> Self {
+    pub(crate) fn serve(link: Arc<Link>, handler: HandlerFuture, registry: &Arc<Registry>) -> Self {
         link.signals.set(HANDLER);
-        let registration = Some(registration);
-        Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, _registration: registration }
+        registry.insert(&link);
+        let registry = Some(Arc::clone(registry));
+        Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, registry }
     }
 
     /// The task of a client's connection, whose `WebSocket` is used elsewhere.
     pub(crate) fn client(link: Arc<Link>) -> Self {
-        Self { link, handler: None, io: Io::Handshake, knows_waker: false, _registration: None }
+        Self { link, handler: None, io: Io::Handshake, knows_waker: false, registry: None }
     }
 
     #[inline]
@@ -153,6 +155,9 @@ impl Drop for ConnectionTask {
         // A runtime that ends drops its tasks: whoever still holds a sender learns that nobody writes any more.
         self.link.end(&WebSocketDisconnect::lost());
         self.link.lock().task = None;
+        if let Some(registry) = &self.registry {
+            registry.remove(self.link.id());
+        }
     }
 }
 

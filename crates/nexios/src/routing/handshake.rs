@@ -91,10 +91,10 @@ impl BoundRoute {
     /// `accept` can say so and what surrounds it can clean up.
     fn start(&self, mut parts: request::Parts, handshake: Handshake, respond: oneshot::Sender<Response>) {
         let link = Link::new(Arc::clone(&self.settings), Some(respond));
-        let registration = self.app.connections.register(&link);
         parts.extensions.insert(self.app.groups.clone());
         let websocket = WebSocket::new(Arc::clone(&link), self.app.groups.clone(), handshake, parts);
-        tokio::spawn(ConnectionTask::serve(link, self.chain.start(websocket), registration));
+        let handler = self.chain.start(websocket);
+        tokio::spawn(ConnectionTask::serve(link, handler, &self.app.connections));
     }
 }
 
