@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::cell::{CELLS, Cell};
+use crate::peer::Compressor;
 use crate::runner::{Mode, Plan};
 use crate::{Result, peer};
 
@@ -16,7 +17,10 @@ bench: measures Nexios and its peers, and prints a Markdown table
   --only A,B        these cells only
   --peers A,B       these servers only
   --uws PATH        also this uWebSockets binary: its first argument is the port,
-                    its second, when it shall compress, the word shared
+                    its second, when it shall compress, the word after --compression
+  --compression shared|dedicated
+                    how Nexios and uWebSockets compress in the compressed cells (shared);
+                    dedicated also offers context takeover to every server
   --syscalls        count the servers' system calls with strace instead of measuring time
   --instructions    count the instructions of the servers' own code with valgrind instead
   --no-build        take the servers as they were built last
@@ -36,6 +40,8 @@ pub struct Arguments {
     pub uws: Option<PathBuf>,
     /// Where to write the report.
     pub out: Option<PathBuf>,
+    /// In compressed cells.
+    pub compressor: Compressor,
     /// Build servers first.
     pub build: bool,
     /// Only print names.
@@ -52,6 +58,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments> {
         peers: Vec::new(),
         uws: None,
         out: None,
+        compressor: Compressor::Shared,
         build: true,
         list: false,
         help: false,
@@ -66,6 +73,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments> {
             "--peers" => parsed.peers = value()?.split(',').map(str::to_owned).collect(),
             "--uws" => parsed.uws = Some(value()?.into()),
             "--out" => parsed.out = Some(value()?.into()),
+            "--compression" => parsed.compressor = compressor(&value()?)?,
             "--syscalls" => parsed.plan.mode = Mode::SystemCalls,
             "--instructions" => parsed.plan.mode = Mode::Instructions,
             "--no-build" => parsed.build = false,
@@ -73,6 +81,9 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments> {
             "--help" | "-h" => parsed.help = true,
             _ => return Err(format!("unknown option {option}\n\n{USAGE}").into()),
         }
+    }
+    if parsed.compressor == Compressor::Dedicated {
+        parsed.cells.iter_mut().for_each(|cell| cell.load = cell.load.with_takeover());
     }
     Ok(parsed)
 }
@@ -90,6 +101,12 @@ pub fn names() -> String {
 fn cells(names: &str) -> Result<Vec<Cell>> {
     let find = |name| CELLS.iter().find(|cell| cell.name == name).copied();
     names.split(',').map(|name| find(name).ok_or_else(|| format!("no cell is called {name}").into())).collect()
+}
+
+fn compressor(name: &str) -> Result<Compressor> {
+    let find = |compressor: &Compressor| compressor.name() == name;
+    let found = [Compressor::Shared, Compressor::Dedicated].into_iter().find(find);
+    found.ok_or_else(|| format!("{name} is neither shared nor dedicated").into())
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T> {
@@ -111,8 +128,17 @@ mod tests {
     }
 
     #[test]
+    fn with_dedicated_compressors_context_takeover_is_offered() {
+        for (line, expected) in [("", false), ("--compression dedicated", true)] {
+            let cells = parsed(line).unwrap().cells;
+            let takeovers: Vec<bool> = cells.iter().filter_map(|cell| Some(cell.load.deflate()?.takeover)).collect();
+            assert!(!takeovers.is_empty() && takeovers.iter().all(|takeover| *takeover == expected), "{line}");
+        }
+    }
+
+    #[test]
     fn an_unknown_option_a_missing_value_and_an_unknown_cell_are_errors() {
-        for line in ["--fast", "--rounds", "--rounds many", "--only nothing"] {
+        for line in ["--fast", "--rounds", "--rounds many", "--only nothing", "--compression on"] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::cell::Deflate;
+use crate::wire::Agreed;
 use crate::{Result, wire};
 
 /// How long a server may take for one handshake.
@@ -29,11 +31,20 @@ pub struct Target {
     /// The path of the request.
     pub path: &'static str,
     /// Offer permessage-deflate, and insist on it.
-    pub deflate: bool,
+    pub deflate: Option<Deflate>,
 }
 
-/// Connects, completes the opening handshake and makes the socket non-blocking.
-pub fn open(target: Target) -> Result<TcpStream> {
+/// An open connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its socket, non-blocking.
+    pub socket: TcpStream,
+    /// What the handshake settled.
+    pub agreed: Agreed,
+}
+
+/// Connects, and completes the opening handshake.
+pub fn open(target: Target) -> Result<Connection> {
     let mut socket = connect(target.server)?;
     socket.set_read_timeout(Some(HANDSHAKE_DEADLINE))?;
     let host = target.server.to_string();
@@ -46,15 +57,12 @@ pub fn open(target: Target) -> Result<TcpStream> {
             read => filled += read,
         }
     }
-    let head = &head[..filled];
-    if !wire::is_upgrade(head, target.deflate) {
-        return Err(format!("not the handshake wanted: {}", String::from_utf8_lossy(head)).into());
-    }
+    let agreed = wire::agreed(&head[..filled], target.deflate)?;
     socket.set_nonblocking(true)?;
-    Ok(socket)
+    Ok(Connection { socket, agreed })
 }
 
 /// Opens many, one after the other.
-pub fn open_many(target: Target, count: usize) -> Result<Vec<TcpStream>> {
+pub fn open_many(target: Target, count: usize) -> Result<Vec<Connection>> {
     (0..count).map(|_| open(target)).collect()
 }

@@ -32,6 +32,8 @@ pub enum Outcome {
         p50: Option<Duration>,
         /// 99th percentile.
         p99: Option<Duration>,
+        /// Mean bytes of a frame that came back, where messages may be compressed.
+        frame: Option<f64>,
     },
     /// Bytes of memory for one connection.
     Memory(f64),
@@ -48,25 +50,19 @@ impl Outcome {
         }
     }
 
-    fn flow(measured: Measured, latencies: &Histogram) -> Self {
-        Outcome::Flow { measured, p50: latencies.quantile(0.5), p99: latencies.quantile(0.99) }
+    fn flow(measured: Measured, latencies: &Histogram, frame: Option<f64>) -> Self {
+        Outcome::Flow { measured, p50: latencies.quantile(0.5), p99: latencies.quantile(0.99), frame }
     }
 }
 
 /// Runs one load against one server.
 pub fn run(load: &Load, server: &Server, window: Window) -> Result<Outcome> {
     let mut probe = Probe::new(server, window);
-    match *load {
-        Load::Echo { payload, talking, silent, in_flight, opcode, deflate } => {
-            let shape = echo::Shape { payload, talking, silent, in_flight, opcode, deflate };
-            echo::run(&mut probe, &shape)
-        }
-        Load::Fanout { payload, members, publishers, deflate } => {
-            let shape = fanout::Shape { payload, members, publishers, deflate };
-            fanout::run(&mut probe, &shape)
-        }
-        Load::Idle { connections } => idle::run(&probe, connections),
-        Load::Handshakes { under_way } => handshakes::run(&mut probe, under_way),
+    match load {
+        Load::Echo(echo) => echo::run(&mut probe, echo),
+        Load::Fanout(fan_out) => fanout::run(&mut probe, fan_out),
+        Load::Idle { connections, path } => idle::run(&probe, *connections, path),
+        Load::Handshakes { under_way } => handshakes::run(&mut probe, *under_way),
     }
 }
 

@@ -2,14 +2,32 @@
 
 use std::fmt::Write;
 
-/// Printable bytes without a pattern.
-pub fn letters(length: usize, seed: usize) -> Vec<u8> {
+/// What a message is made of.
+#[derive(Debug, Clone, Copy)]
+pub enum Content {
+    /// Printable bytes without a pattern.
+    Letters,
+    /// A list of readings, which compresses as such lists do.
+    Json,
+}
+
+impl Content {
+    /// A content of an exact length; another seed, another content.
+    pub fn generate(self, length: usize, seed: usize) -> Vec<u8> {
+        match self {
+            Content::Letters => letters(length, seed),
+            Content::Json => json(length, seed),
+        }
+    }
+}
+
+fn letters(length: usize, seed: usize) -> Vec<u8> {
     let mut random = Random::new(seed);
     std::iter::repeat_with(|| random.letter()).take(length).map(|letter| letter as u8).collect()
 }
 
-/// A JSON list of readings, padded to the exact length: compresses as such lists do.
-pub fn json(length: usize, seed: usize) -> Vec<u8> {
+/// Readings until there is no room for one more, and padding to the exact length.
+fn json(length: usize, seed: usize) -> Vec<u8> {
     const END: &str = "],\"padding\":\"\"}";
     let mut random = Random::new(seed);
     let mut text = format!("{{\"sequence\":{seed},\"readings\":[{}", random.reading());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Result;
+use crate::cell::{ENDPOINT, Load};
 use crate::process::Program;
 
 /// The core of a server; the load generator has the other.
@@ -15,13 +16,16 @@ pub const LOAD_CORE: usize = 1;
 
 /// The crates that are measured beside Nexios: each is a package of that name in `bench/peers/`.
 pub const PEERS: &[&str] =
-    &["fastwebsockets", "axum", "tokio-tungstenite", "actix-ws", "tokio-websockets", "yawc", "sockudo-ws"];
+    &["fastwebsockets", "axum", "tokio-tungstenite", "actix-ws", "tokio-websockets", "wtx", "yawc", "sockudo-ws"];
+
+/// The name of the binary that `--uws` brings.
+const REFERENCE: &str = "uWebSockets";
 
 /// Peers without a way of their own to send to others; they are left out of fan-out.
-const ECHO_ONLY: &[&str] = &["fastwebsockets", "yawc"];
+const ECHO_ONLY: &[&str] = &["fastwebsockets", "wtx"];
 
 /// Peers that have permessage-deflate; their programs take a second argument for it.
-const DEFLATING: &[&str] = &["yawc", "sockudo-ws"];
+const DEFLATING: &[&str] = &["wtx", "yawc", "sockudo-ws"];
 
 /// A server that can be measured.
 #[derive(Debug, Clone)]
@@ -34,27 +38,68 @@ pub struct Peer {
     pub program: Program,
     /// It has `/fanout`.
     pub fans_out: bool,
+    /// It has [`ENDPOINT`].
+    pub has_endpoint: bool,
     /// What makes it compress, after its other arguments, if it can.
     pub deflate: Option<Vec<String>>,
 }
 
+impl Peer {
+    /// Why it has no part in a load.
+    pub fn cannot(&self, load: &Load) -> Option<&'static str> {
+        match load {
+            Load::Fanout(_) if !self.fans_out => Some("no fan-out"),
+            Load::Idle { path, .. } if *path == ENDPOINT && !self.has_endpoint => Some("no endpoints"),
+            _ if load.deflate().is_some() && self.deflate.is_none() => Some("no permessage-deflate"),
+            _ => None,
+        }
+    }
+}
+
+/// The compressor that our server and the reference are started with where messages are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compressor {
+    /// One for all connections of a thread, without context takeover.
+    Shared,
+    /// One for each connection, which keeps its window.
+    Dedicated,
+}
+
+impl Compressor {
+    /// As it stands on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compressor::Shared => "shared",
+            Compressor::Dedicated => "dedicated",
+        }
+    }
+}
+
 /// Builds what is asked for, and names it. No names: everything, and the reference if there is one.
-pub fn collect(wanted: &[String], uws: Option<&Path>, build: bool) -> Result<Vec<Peer>> {
+pub fn collect(wanted: &[String], uws: Option<&Path>, compressor: Compressor, build: bool) -> Result<Vec<Peer>> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let mut all = Vec::new();
-    let ours: Vec<Peer> = nexios()?.into_iter().filter(|peer| is_wanted(&peer.name)).collect();
+    let ours = nexios(compressor)?;
+    let is_known = |name: &String| {
+        name == REFERENCE || PEERS.contains(&name.as_str()) || ours.iter().any(|peer| peer.name == *name)
+    };
+    if let Some(unknown) = wanted.iter().find(|name| !is_known(name)) {
+        return Err(format!("no server is called {unknown}").into());
+    }
+    let ours: Vec<Peer> = ours.into_iter().filter(|peer| is_wanted(&peer.name)).collect();
     if !ours.is_empty() && build {
         cargo(&["build", "--release", "--package", "nexios-bench", "--bin", "server"], &root())?;
     }
     all.extend(ours);
-    if let Some(path) = uws.filter(|_| is_wanted("uWebSockets")) {
+    if let Some(path) = uws.filter(|_| is_wanted(REFERENCE)) {
         let program = Program { path: path.into(), before: vec![], after: vec![], cores: vec![SERVER_CORE] };
         all.push(Peer {
-            name: "uWebSockets".into(),
+            name: REFERENCE.into(),
             version: String::new(),
             program,
             fans_out: true,
-            deflate: Some(vec!["shared".into()]),
+            has_endpoint: false,
+            deflate: Some(vec![compressor.name().into()]),
         });
     }
     let wanted_peers: Vec<&str> = PEERS.iter().copied().filter(|name| is_wanted(name)).collect();
@@ -64,11 +109,11 @@ pub fn collect(wanted: &[String], uws: Option<&Path>, build: bool) -> Result<Vec
     for name in wanted_peers {
         all.push(peer(name)?);
     }
-    if all.is_empty() { Err(format!("no server is called {}", wanted.join(" or ")).into()) } else { Ok(all) }
+    if all.is_empty() { Err(format!("{REFERENCE} needs --uws PATH").into()) } else { Ok(all) }
 }
 
-/// Our own server: one worker, one for each core, and mounted in an axum application.
-fn nexios() -> Result<Vec<Peer>> {
+/// Our own server: one worker, its default form (one for each core), and mounted in an axum application.
+pub fn nexios(compressor: Compressor) -> Result<Vec<Peer>> {
     let path = env::current_exe()?.with_file_name("server");
     let version = format!("nexios {}", env!("CARGO_PKG_VERSION"));
     let form = |name: &str, after: &[&str], cores: &[usize]| Peer {
@@ -81,12 +126,12 @@ fn nexios() -> Result<Vec<Peer>> {
             cores: cores.to_vec(),
         },
         fans_out: true,
-        // The framework has no permessage-deflate yet; then: `--compression shared`.
-        deflate: None,
+        has_endpoint: true,
+        deflate: Some(vec!["--compression".into(), compressor.name().into()]),
     };
     Ok(vec![
         form("nexios", &["--workers", "1"], &[SERVER_CORE]),
-        form("nexios-cores", &["--workers", "2"], &[SERVER_CORE, LOAD_CORE]),
+        form("nexios-cores", &[], &[SERVER_CORE, LOAD_CORE]),
         form("nexios-in-axum", &["--mounted"], &[SERVER_CORE]),
     ])
 }
@@ -103,6 +148,7 @@ fn peer(name: &str) -> Result<Peer> {
             cores: vec![SERVER_CORE],
         },
         fans_out: !ECHO_ONLY.contains(&name),
+        has_endpoint: false,
         deflate: DEFLATING.contains(&name).then(|| vec!["deflate".into()]),
     })
 }

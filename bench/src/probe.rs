@@ -13,7 +13,7 @@ pub struct Window {
     pub warm_up: Duration,
     /// Measured.
     pub measured: Duration,
-    /// Ends the window earlier, after so many messages.
+    /// Ends the window earlier, after so many messages; an echo load sends exactly these, and hears them all.
     pub messages: Option<u64>,
     /// Count the server's system calls: slows it down many times over.
     pub trace: bool,
@@ -71,6 +71,11 @@ impl<'a> Probe<'a> {
     /// The server under load.
     pub fn server(&self) -> &Server {
         self.server
+    }
+
+    /// After how many messages the window ends.
+    pub fn limit(&self) -> Option<usize> {
+        self.window.messages.and_then(|messages| usize::try_from(messages).ok())
     }
 
     /// All connections are open and nothing was sent yet: from now on time runs and system calls count.

@@ -114,10 +114,10 @@ impl Server {
         })
     }
 
-    /// Memory in use, in bytes (`VmRSS`).
+    /// Resident memory in bytes: counted page by page, as `VmRSS` is only near it on a kernel that counts per core.
     pub fn resident(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).ok_or("no Rss")?;
         Ok(number(line, 0)? * 1024)
     }
 }

@@ -37,9 +37,23 @@ impl Results {
         for (cell, rows) in &self.cells {
             // Writing to a string does not fail.
             let _ = write!(text, "\n### {}\n\n{}", cell.title, table(rows));
+            text.push_str(&absent(cell, peers));
         }
         text
     }
+}
+
+/// Which servers have no part in a cell, by reason.
+fn absent(cell: &Cell, peers: &[Peer]) -> String {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for peer in peers {
+        if let Some(why) = peer.cannot(&cell.load) {
+            let at = position_or_insert(&mut reasons, |(known, _)| *known == why, || (why, Vec::new()));
+            reasons[at].1.push(&peer.name);
+        }
+    }
+    let texts: Vec<String> = reasons.iter().map(|(why, names)| format!("{why}: {}", names.join(", "))).collect();
+    if texts.is_empty() { String::new() } else { format!("\nNot here, as they have {}.\n", texts.join("; ")) }
 }
 
 fn position_or_insert<T>(items: &mut Vec<T>, is_it: impl Fn(&T) -> bool, new: impl FnOnce() -> T) -> usize {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::cell::{Cell, Load};
+use crate::cell::Cell;
 use crate::instructions;
 use crate::load::{self, Outcome};
 use crate::peer::{LOAD_CORE, Peer};
@@ -46,7 +46,7 @@ pub fn run(plan: Plan, cells: &[Cell], peers: &[Peer], mut progress: impl FnMut(
         for cell in cells {
             // Each round begins with another server: a slow moment does not always hit the same ones.
             let in_turn = peers.iter().cycle().skip(round - 1).take(peers.len());
-            for peer in in_turn.filter(|peer| takes_part(peer, cell)) {
+            for peer in in_turn.filter(|peer| peer.cannot(&cell.load).is_none()) {
                 let outcome = once(cell, peer, plan.mode, window).map_err(|error| error.to_string());
                 progress(format!("round {round} · {} · {}: {}", cell.name, peer.name, summary(&outcome)));
                 results.add(cell, peer, outcome);
@@ -56,15 +56,9 @@ pub fn run(plan: Plan, cells: &[Cell], peers: &[Peer], mut progress: impl FnMut(
     results
 }
 
-fn takes_part(peer: &Peer, cell: &Cell) -> bool {
-    let can_fan_out = peer.fans_out || !matches!(cell.load, Load::Fanout { .. });
-    let can_deflate = peer.deflate.is_some() || !cell.load.deflates();
-    can_fan_out && can_deflate
-}
-
 fn once(cell: &Cell, peer: &Peer, mode: Mode, window: Window) -> Result<Outcome> {
     let mut program = peer.program.clone();
-    if cell.load.deflates() {
+    if cell.load.deflate().is_some() {
         program.after.extend(peer.deflate.iter().flatten().cloned());
     }
     if mode == Mode::Instructions {

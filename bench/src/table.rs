@@ -20,9 +20,16 @@ pub fn table(rows: &[(String, Tries)]) -> String {
         // Writing to a string does not fail.
         let _ = write!(text, " {} |", column.title);
     }
-    text.push_str(if calls { " which |\n|---|" } else { "\n|---|" });
-    text.push_str(&"---:|".repeat(columns.len()));
-    text.push_str(if calls { "---|\n" } else { "\n" });
+    // Where all have failed, their sentences need a column.
+    let last = if calls {
+        " which |"
+    } else if columns.is_empty() {
+        " outcome |"
+    } else {
+        ""
+    };
+    let _ = write!(text, "{last}\n|---|{}", "---:|".repeat(columns.len()));
+    text.push_str(if last.is_empty() { "\n" } else { "---|\n" });
     for (name, tries) in rows {
         let _ = writeln!(text, "| {name} | {} |", line(&columns, calls, tries));
     }
@@ -32,7 +39,7 @@ pub fn table(rows: &[(String, Tries)]) -> String {
 fn line(columns: &[&Column], calls: bool, tries: &Tries) -> String {
     let good: Vec<&Outcome> = tries.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
     if let Some(Err(failure)) = tries.iter().find(|_| good.is_empty()) {
-        return format!("failed: {failure}");
+        return format!("failed: {}", failure.lines().next().unwrap_or_default().replace('|', "/"));
     }
     let mut figures: Vec<String> = columns.iter().map(|column| column.cell(&good)).collect();
     if calls {
@@ -58,6 +65,7 @@ const COLUMNS: &[Column] = &[
     Column { title: "system", value: |outcome| each(outcome, |flow| flow.system), digits: 2, summary: median },
     Column { title: "p50 µs", value: |outcome| latency(outcome, 0), digits: 0, summary: median },
     Column { title: "p99 µs", value: |outcome| latency(outcome, 1), digits: 0, summary: median },
+    Column { title: "bytes a frame", value: frame, digits: 0, summary: median },
     Column { title: "bytes per connection", value: bytes, digits: 0, summary: median },
     Column { title: "instructions each", value: instructions, digits: 0, summary: median },
     Column { title: "system calls each", value: calls_each, digits: 3, summary: median },
@@ -92,11 +100,15 @@ fn each(outcome: &Outcome, cpu: fn(&Measured) -> Duration) -> Option<f64> {
 
 fn latency(outcome: &Outcome, which: usize) -> Option<f64> {
     match outcome {
-        Outcome::Flow { measured, p50, p99 } if measured.calls.is_none() => {
+        Outcome::Flow { measured, p50, p99, .. } if measured.calls.is_none() => {
             [p50, p99].get(which).copied().copied().flatten().map(|latency| latency.as_secs_f64() * 1e6)
         }
         Outcome::Flow { .. } | Outcome::Memory(_) | Outcome::Instructions(_) => None,
     }
+}
+
+fn frame(outcome: &Outcome) -> Option<f64> {
+    if let Outcome::Flow { frame, .. } = outcome { *frame } else { None }
 }
 
 fn bytes(outcome: &Outcome) -> Option<f64> {
@@ -169,5 +181,6 @@ mod tests {
         ];
         let expected = "| server | bytes per connection |\n|---|---:|\n| good | 257 |\n| bad | failed: it ended |\n";
         assert_eq!(table(&rows), expected);
+        assert_eq!(table(&rows[1..]), "| server | outcome |\n|---|---|\n| bad | failed: it ended |\n");
     }
 }

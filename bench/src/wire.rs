@@ -1,6 +1,7 @@
 //! The bytes on the wire: frames built beforehand, the answers that must come back, and the opening handshake.
 
-use crate::deflate;
+use crate::cell::Deflate;
+use crate::{Result, deflate};
 
 /// The kind of a data message (RFC 6455 §5.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,17 +73,24 @@ pub fn is_compressed(opcode: Opcode, frame: &[u8]) -> bool {
     frame.first() == Some(&(FIN | RSV1 | opcode as u8))
 }
 
+/// Whether a server's frame is one whole message of this kind, as it is.
+pub fn is_plain(opcode: Opcode, frame: &[u8]) -> bool {
+    frame.first() == Some(&(FIN | opcode as u8))
+}
+
 /// The example key of RFC 6455 §1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// Its answer, from the same section.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// The opening handshake's request. Without context takeover, equal messages are equal on the wire.
-pub fn upgrade_request(path: &str, host: &str, deflate: bool) -> String {
-    let offer = if deflate {
-        "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
-    } else {
-        ""
+pub fn upgrade_request(path: &str, host: &str, deflate: Option<Deflate>) -> String {
+    let offer = match deflate {
+        None => "",
+        Some(Deflate { takeover: true, .. }) => "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+        Some(_) => {
+            "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
+        }
     };
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -90,10 +98,34 @@ pub fn upgrade_request(path: &str, host: &str, deflate: bool) -> String {
     )
 }
 
-/// Whether a response head completes the handshake (RFC 6455 §4.1) as it was asked for.
-pub fn is_upgrade(head: &[u8], deflate: bool) -> bool {
+/// What a server agreed to with its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agreed {
+    /// Plain messages.
+    Plain,
+    /// permessage-deflate, each message for itself.
+    Deflate,
+    /// permessage-deflate, and the server's messages refer to earlier ones.
+    DeflateWithTakeover,
+}
+
+/// Reads a response head (RFC 6455 §4.1, RFC 7692 §7.1); an error if it does not complete the handshake as it was
+/// asked for.
+///
+/// The other parameters need nothing here: each request is compressed for itself whatever the client may do, a window
+/// of 15 bits inflates what was compressed with a smaller one, and a limit for the client's must be offered first.
+pub fn agreed(head: &[u8], deflate: Option<Deflate>) -> Result<Agreed> {
     let head = String::from_utf8_lossy(head);
-    head.starts_with("HTTP/1.1 101") && head.contains(ACCEPT) && head.contains("permessage-deflate") == deflate
+    if !head.starts_with("HTTP/1.1 101") || !head.contains(ACCEPT) {
+        return Err(format!("no upgrade: {}", head.lines().next().unwrap_or_default()).into());
+    }
+    match (deflate.is_some(), head.contains("permessage-deflate")) {
+        (false, false) => Ok(Agreed::Plain),
+        (false, true) => Err("permessage-deflate was not asked for".into()),
+        (true, false) => Err("the server does not agree to permessage-deflate".into()),
+        (true, true) if head.contains("server_no_context_takeover") => Ok(Agreed::Deflate),
+        (true, true) => Ok(Agreed::DeflateWithTakeover),
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +148,23 @@ mod tests {
         }
         assert_eq!(extent(&[0x81]), None);
         assert_eq!(extent(&[0x81, 126, 1]), None);
+    }
+
+    #[test]
+    fn a_response_says_whether_and_how_messages_are_compressed() {
+        let offered = Some(Deflate { takeover: false, plain_answers: false });
+        let response =
+            |extensions: &str| format!("HTTP/1.1 101 Switching Protocols\r\nX: {ACCEPT}\r\n{extensions}\r\n");
+        let agreed = |extensions: &str, asked| agreed(response(extensions).as_bytes(), asked).ok();
+        let without_takeover = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
+        assert_eq!(agreed("", None), Some(Agreed::Plain));
+        assert_eq!(agreed(without_takeover, offered), Some(Agreed::Deflate));
+        assert_eq!(
+            agreed("sec-websocket-extensions: permessage-deflate\r\n", offered),
+            Some(Agreed::DeflateWithTakeover)
+        );
+        assert_eq!(agreed("", offered), None);
+        assert_eq!(agreed(without_takeover, None), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod deny;
 mod examples;
 mod features;
 mod install;
+mod instructions;
 mod interop;
 mod probe;
 mod process;
@@ -37,6 +38,8 @@ usage: cargo xtask COMMAND
                 the Autobahn cases in both roles; --bless writes conformance/expected from a run that passes
   interop       Python websockets, Node ws and Chromium against the server; the client against the first two
   browser       the chat example in Chromium
+  instructions [--bless]
+                instructions for one echo, counted by valgrind: at most 5 % more than in bench/instructions.txt
 
   bench [OPTIONS]
                 measures Nexios and its peers and prints a table (not a part of ci); --help lists the options
@@ -72,10 +75,11 @@ fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
             Step::new("features", features::run),
             Step::new("deny", deny::run),
             Step::new("examples", examples::run),
-            autobahn_step("autobahn-server", autobahn::server_role, options),
-            autobahn_step("autobahn-client", autobahn::client_role, options),
+            step_with("autobahn-server", autobahn::server_role, options),
+            step_with("autobahn-client", autobahn::client_role, options),
             Step::new("interop", interop::run),
             Step::new("browser", browser::run),
+            step_with("instructions", instructions::run, options),
         ]
     };
     let pick = |wanted: &str| {
@@ -89,7 +93,7 @@ fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
         "check-style" => pick("style"),
         "bench" => Some(vec![bench_step(options)]),
         "style" | "fmt" | "clippy" | "unit-tests" | "docs" | "features" | "deny" | "examples" | "autobahn"
-        | "interop" | "browser" => pick(command),
+        | "interop" | "browser" | "instructions" => pick(command),
         _ => None,
     }
 }
@@ -99,7 +103,7 @@ fn bench_step(options: &[String]) -> Step {
     Step::new("bench", move |workspace| cargo_checks::bench(workspace, &options))
 }
 
-fn autobahn_step(
+fn step_with(
     name: &'static str,
     role: fn(&Workspace, &[String]) -> Result<String, Problem>,
     options: &[String],

@@ -23,7 +23,7 @@ fn run() -> Result<bool> {
         println!("{}", if arguments.help { cli::USAGE.to_owned() } else { cli::names() });
         return Ok(true);
     }
-    let peers = peer::collect(&arguments.peers, arguments.uws.as_deref(), arguments.build)?;
+    let peers = peer::collect(&arguments.peers, arguments.uws.as_deref(), arguments.compressor, arguments.build)?;
     process::pin(&[peer::LOAD_CORE])?;
     let results = runner::run(arguments.plan, &arguments.cells, &peers, |line| {
         eprintln!("{line}");

@@ -1,8 +1,8 @@
 //! Our server under measurement, written as the README shows it: `server --port N [--workers N] [--mounted]
 //! [--compression off|shared|dedicated]`.
 //!
-//! `/echo` answers every message with itself; on `/fanout` every message goes unchanged to all connected, its sender
-//! included.
+//! `/echo` answers every message with itself, and so does `/endpoint`, written as an endpoint; on `/fanout` every
+//! message goes unchanged to all connected, its sender included. `--mounted`: inside of an axum application.
 
 use std::net::Ipv4Addr;
 
@@ -27,11 +27,24 @@ async fn fan_out(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
     }
 }
 
+#[derive(Default)]
+struct Echo;
+
+impl WebSocketEndpoint for Echo {
+    type Message = Message;
+
+    async fn on_receive(&mut self, websocket: &mut WebSocket, message: Message) -> nexios::Result {
+        websocket.send(message).await
+    }
+}
+
 fn main() -> nexios::Result {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
     let app = App::new()
+        .config(Config::new().compression(arguments.compression))
         .websocket_route("/echo", echo)
         .websocket_route("/fanout", fan_out)
+        .add_ws_route(Echo::as_route("/endpoint"))
         .bind(format!("127.0.0.1:{}", arguments.port));
     if arguments.mounted {
         return mounted(app, arguments.port);
@@ -57,6 +70,7 @@ struct Arguments {
     port: u16,
     workers: Option<usize>,
     mounted: bool,
+    compression: Compression,
 }
 
 impl Arguments {
@@ -68,10 +82,7 @@ impl Arguments {
                 "--port" => arguments.port = value()?.parse().map_err(Error::other)?,
                 "--workers" => arguments.workers = Some(value()?.parse().map_err(Error::other)?),
                 "--mounted" => arguments.mounted = true,
-                "--compression" => match value()?.as_str() {
-                    "off" => {}
-                    mode => return Err(Error::other(format!("no compression {mode} yet"))),
-                },
+                "--compression" => arguments.compression = value()?.parse().map_err(Error::other)?,
                 _ => return Err(Error::other(format!("unknown option {option}"))),
             }
         }

@@ -5,40 +5,31 @@ use std::iter;
 use std::net::TcpStream;
 use std::time::Instant;
 
-use super::inbox::{Inbox, Known};
+use super::inbox::{Inbox, Known, window};
 use super::{Outcome, READ_BUFFER, WAIT, Watchdog};
-use crate::connection::Target;
+use crate::cell::Echo;
+use crate::connection::{Connection, Target};
+use crate::deflate::Inflater;
 use crate::histogram::Histogram;
 use crate::poller::Poller;
 use crate::probe::{Probe, Step};
 use crate::ring::Ring;
-use crate::wire::Opcode;
-use crate::{Result, connection, payload, wire};
+use crate::{Result, connection, wire};
 
-/// The numbers of an echo load.
-#[derive(Debug)]
-pub(super) struct Shape {
-    pub(super) payload: usize,
-    pub(super) talking: usize,
-    pub(super) silent: usize,
-    pub(super) in_flight: usize,
-    pub(super) opcode: Opcode,
-    pub(super) deflate: bool,
-}
-
-pub(super) fn run(probe: &mut Probe<'_>, shape: &Shape) -> Result<Outcome> {
-    let mut script = Script::new(shape);
-    let target = Target { server: probe.server().address(), path: "/echo", deflate: shape.deflate };
-    let _silent = connection::open_many(target, shape.silent)?;
-    let sockets = connection::open_many(target, shape.talking)?;
+pub(super) fn run(probe: &mut Probe<'_>, echo: &Echo) -> Result<Outcome> {
+    let mut script = Script::new(echo, probe.limit());
+    let target = Target { server: probe.server().address(), path: "/echo", deflate: echo.deflate };
+    let _silent = connection::open_many(target, echo.silent)?;
+    let connections = connection::open_many(target, echo.talking)?;
     let mut poller = Poller::new()?;
-    for (index, socket) in sockets.iter().enumerate() {
-        poller.add(socket, index)?;
+    for (index, connection) in connections.iter().enumerate() {
+        poller.add(&connection.socket, index)?;
     }
     probe.connected()?;
-    let mut talkers: Vec<Talker> = sockets.into_iter().map(|socket| Talker::new(socket, shape.in_flight)).collect();
+    let talker = |connection| Talker::new(connection, echo.in_flight);
+    let mut talkers: Vec<Talker> = connections.into_iter().map(talker).collect();
     for (index, talker) in talkers.iter_mut().enumerate() {
-        talker.say(shape.in_flight, &script.requests)?;
+        talker.say(echo.in_flight, &script)?;
         talker.watch_writes(&poller, index)?;
     }
     talk(probe, &mut script, &mut poller, &mut talkers)
@@ -57,18 +48,18 @@ fn talk(probe: &mut Probe<'_>, script: &mut Script, poller: &mut Poller, talkers
         match probe.tick(now, messages)? {
             Step::Continue => {}
             Step::Begin => latencies.clear(),
-            Step::End(measured) => return Ok(Outcome::flow(measured, &latencies)),
+            Step::End(measured) => return Ok(Outcome::flow(measured, &latencies, script.answers.bytes_each())),
         }
         watchdog.check(now, messages)?;
         for event in &ready {
             let talker = &mut talkers[event.index];
             if event.writable {
-                talker.flush(&script.requests)?;
+                talker.flush(script)?;
             }
             if event.readable {
                 let answers = talker.hear(&mut buffer, &mut script.answers, &mut latencies)?;
                 messages += answers as u64;
-                talker.say(answers, &script.requests)?;
+                talker.say(answers, script)?;
             }
             talker.watch_writes(poller, event.index)?;
         }
@@ -79,6 +70,8 @@ fn talk(probe: &mut Probe<'_>, script: &mut Script, poller: &mut Poller, talkers
 struct Script {
     requests: Ring,
     answers: Answers,
+    /// Messages of each connection.
+    quota: usize,
 }
 
 /// Plain answers are known to the byte, wherever a read cuts them. Compressed ones are recognised frame by frame.
@@ -88,19 +81,29 @@ enum Answers {
 }
 
 impl Script {
-    fn new(shape: &Shape) -> Self {
-        let count = shape.in_flight.max(if shape.payload < 1 << 18 { 16 } else { 2 });
-        let content = if shape.deflate { payload::json } else { payload::letters };
-        let payloads: Vec<Vec<u8>> = (0..count).map(|seed| content(shape.payload, seed)).collect();
-        let requests: Vec<Vec<u8>> =
-            payloads.iter().map(|payload| wire::request(shape.opcode, payload, shape.deflate)).collect();
-        let answers = if shape.deflate {
-            Answers::Compressed(Known::new(shape.opcode, true, payloads), count)
+    fn new(echo: &Echo, limit: Option<usize>) -> Self {
+        let message = echo.message;
+        let count = echo.in_flight.max(if message.length < 1 << 18 { 16 } else { 2 });
+        let payloads: Vec<Vec<u8>> = (0..count).map(|seed| message.content.generate(message.length, seed)).collect();
+        let request = |payload: &Vec<u8>| wire::request(message.opcode, payload, echo.deflate.is_some());
+        let requests: Vec<Vec<u8>> = payloads.iter().map(request).collect();
+        let answers = if echo.deflate.is_some() {
+            Answers::Compressed(Known::new(message, echo.deflate, payloads), count)
         } else {
-            let frames = payloads.iter().map(|payload| wire::answer(shape.opcode, payload));
+            let frames = payloads.iter().map(|payload| wire::answer(message.opcode, payload));
             Answers::Plain(Ring::new(&frames.collect::<Vec<_>>()))
         };
-        Script { requests: Ring::new(&requests), answers }
+        let quota = limit.map_or(usize::MAX, |limit| limit.div_ceil(echo.talking));
+        Script { requests: Ring::new(&requests), answers, quota }
+    }
+}
+
+impl Answers {
+    fn bytes_each(&self) -> Option<f64> {
+        match self {
+            Answers::Plain(_) => None,
+            Answers::Compressed(known, _) => known.bytes_each(),
+        }
     }
 }
 
@@ -114,13 +117,15 @@ struct Talker {
     heard: usize,
     heard_bytes: usize,
     inbox: Inbox,
+    window: Option<Inflater>,
     sent_at: Vec<Instant>,
 }
 
 impl Talker {
-    fn new(socket: TcpStream, in_flight: usize) -> Self {
+    fn new(connection: Connection, in_flight: usize) -> Self {
         Talker {
-            socket,
+            window: window(connection.agreed),
+            socket: connection.socket,
             said: 0,
             written: 0,
             unwritten: 0,
@@ -132,19 +137,20 @@ impl Talker {
         }
     }
 
-    /// Sends the next `count` messages in one write, if they fit.
-    fn say(&mut self, count: usize, requests: &Ring) -> Result {
+    /// Sends the next `count` messages in one write, if they fit, but none beyond the quota.
+    fn say(&mut self, count: usize, script: &Script) -> Result {
         let now = Instant::now();
-        for _ in 0..count {
+        for _ in 0..count.min(script.quota - self.said) {
             let slot = self.said % self.sent_at.len();
             self.sent_at[slot] = now;
-            self.unwritten += requests.length(self.said);
+            self.unwritten += script.requests.length(self.said);
             self.said += 1;
         }
-        self.flush(requests)
+        self.flush(script)
     }
 
-    fn flush(&mut self, requests: &Ring) -> Result {
+    fn flush(&mut self, script: &Script) -> Result {
+        let requests = &script.requests;
         while self.unwritten > 0 {
             match self.socket.write(requests.slice(self.written, self.unwritten)) {
                 Ok(0) => return Err("the server does not take any more bytes".into()),
@@ -190,7 +196,7 @@ impl Talker {
             Answers::Compressed(known, turn) => {
                 let mut next = self.heard;
                 self.inbox.receive(bytes, |frame| {
-                    known.recognise(frame, iter::once(next % *turn))?;
+                    known.recognise(frame, self.window.as_mut(), iter::once(next % *turn))?;
                     next += 1;
                     Ok(())
                 })?;

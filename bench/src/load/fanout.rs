@@ -5,39 +5,32 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::inbox::{Inbox, Known};
+use super::inbox::{Inbox, Known, window};
 use super::{Outcome, READ_BUFFER, WAIT, Watchdog};
-use crate::connection::Target;
+use crate::cell::Fanout;
+use crate::connection::{Connection, Target};
+use crate::deflate::Inflater;
 use crate::histogram::Histogram;
 use crate::poller::Poller;
 use crate::probe::{Probe, Step};
-use crate::wire::Opcode;
-use crate::{Result, connection, payload, wire};
+use crate::{Result, connection, wire};
 
 /// Messages of one publisher that differ.
 const TURN: usize = 16;
 
-/// The numbers of a fan-out load.
-#[derive(Debug)]
-pub(super) struct Shape {
-    pub(super) payload: usize,
-    pub(super) members: usize,
-    pub(super) publishers: usize,
-    pub(super) deflate: bool,
-}
-
-pub(super) fn run(probe: &mut Probe<'_>, shape: &Shape) -> Result<Outcome> {
-    let target = Target { server: probe.server().address(), path: "/fanout", deflate: shape.deflate };
-    let mut sockets = connection::open_many(target, shape.members)?;
+pub(super) fn run(probe: &mut Probe<'_>, fan_out: &Fanout) -> Result<Outcome> {
+    let target = Target { server: probe.server().address(), path: "/fanout", deflate: fan_out.deflate };
+    let connections = connection::open_many(target, fan_out.members)?;
     let mut poller = Poller::new()?;
-    for (index, socket) in sockets.iter().enumerate() {
-        poller.add(socket, index)?;
+    for (index, connection) in connections.iter().enumerate() {
+        poller.add(&connection.socket, index)?;
     }
     // The last to be connected may not be a member yet when its handshake is through.
     thread::sleep(Duration::from_millis(100));
     probe.connected()?;
-    let mut audience = Audience::new(shape);
-    for (publisher, socket) in sockets.iter_mut().enumerate().take(shape.publishers) {
+    let mut audience = Audience::new(fan_out, &connections);
+    let mut sockets: Vec<TcpStream> = connections.into_iter().map(|connection| connection.socket).collect();
+    for (publisher, socket) in sockets.iter_mut().enumerate().take(fan_out.publishers) {
         audience.publish(publisher, socket)?;
     }
     listen(probe, &mut audience, &mut poller, &mut sockets)
@@ -60,7 +53,7 @@ fn listen(
         match probe.tick(now, audience.deliveries)? {
             Step::Continue => {}
             Step::Begin => latencies.clear(),
-            Step::End(measured) => return Ok(Outcome::flow(measured, &latencies)),
+            Step::End(measured) => return Ok(Outcome::flow(measured, &latencies, audience.known.bytes_each())),
         }
         watchdog.check(now, audience.deliveries)?;
         for event in &ready {
@@ -90,6 +83,7 @@ struct Audience {
 /// One member: bytes of an unfinished frame, and how many messages it has of each publisher.
 struct Member {
     inbox: Inbox,
+    window: Option<Inflater>,
     heard: Vec<usize>,
 }
 
@@ -102,23 +96,29 @@ struct Publisher {
 }
 
 impl Audience {
-    fn new(shape: &Shape) -> Self {
-        let content = if shape.deflate { payload::json } else { payload::letters };
-        let payloads: Vec<Vec<u8>> = (0..shape.publishers * TURN).map(|seed| content(shape.payload, seed)).collect();
+    fn new(fan_out: &Fanout, connections: &[Connection]) -> Self {
+        let message = fan_out.message;
+        let payload = |seed| message.content.generate(message.length, seed);
+        let payloads: Vec<Vec<u8>> = (0..fan_out.publishers * TURN).map(payload).collect();
+        let request = |payload: &Vec<u8>| wire::request(message.opcode, payload, fan_out.deflate.is_some());
         let publishers = payloads.chunks(TURN).map(|turn| Publisher {
-            requests: turn.iter().map(|payload| wire::request(Opcode::Text, payload, shape.deflate)).collect(),
+            requests: turn.iter().map(request).collect(),
             sent: 0,
             sent_at: Instant::now(),
             heard_by: 0,
         });
         let publishers: Vec<Publisher> = publishers.collect();
-        let member = || Member { inbox: Inbox::default(), heard: vec![0; shape.publishers] };
+        let member = |connection: &Connection| Member {
+            inbox: Inbox::default(),
+            window: window(connection.agreed),
+            heard: vec![0; fan_out.publishers],
+        };
         Audience {
-            members: std::iter::repeat_with(member).take(shape.members).collect(),
+            members: connections.iter().map(member).collect(),
             publishers,
             heard_by_all: Vec::new(),
             deliveries: 0,
-            known: Known::new(Opcode::Text, shape.deflate, payloads),
+            known: Known::new(message, fan_out.deflate, payloads),
         }
     }
 
@@ -135,11 +135,11 @@ impl Audience {
     fn hear(&mut self, member: usize, bytes: &[u8], latencies: &mut Histogram) -> Result {
         let now = Instant::now();
         let everybody = self.members.len();
-        let Member { inbox, heard } = &mut self.members[member];
+        let Member { inbox, window, heard } = &mut self.members[member];
         inbox.receive(bytes, |frame| {
             // The next message of any publisher may come now, and no other.
             let next = heard.iter().enumerate().map(|(from, heard)| from * TURN + heard % TURN);
-            let from = self.known.recognise(frame, next)? / TURN;
+            let from = self.known.recognise(frame, window.as_mut(), next)? / TURN;
             heard[from] += 1;
             let publisher = &mut self.publishers[from];
             publisher.heard_by += 1;

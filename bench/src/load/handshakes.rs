@@ -15,7 +15,7 @@ const MAX_HEAD: usize = 8192;
 
 pub(super) fn run(probe: &mut Probe<'_>, under_way: usize) -> Result<Outcome> {
     let address = probe.server().address();
-    let request = wire::upgrade_request("/echo", &address.to_string(), false);
+    let request = wire::upgrade_request("/echo", &address.to_string(), None);
     probe.connected()?;
     let mut poller = Poller::new()?;
     let mut attempts = Vec::with_capacity(under_way);
@@ -33,7 +33,7 @@ pub(super) fn run(probe: &mut Probe<'_>, under_way: usize) -> Result<Outcome> {
         match probe.tick(now, handshakes)? {
             Step::Continue => {}
             Step::Begin => latencies.clear(),
-            Step::End(measured) => return Ok(Outcome::flow(measured, &latencies)),
+            Step::End(measured) => return Ok(Outcome::flow(measured, &latencies, None)),
         }
         watchdog.check(now, handshakes)?;
         for event in &ready {
@@ -74,7 +74,7 @@ impl Attempt {
             Err(error) => return Err(error.into()),
         }
         if self.head.ends_with(b"\r\n\r\n") {
-            return if wire::is_upgrade(&self.head, false) { Ok(true) } else { Err("no upgrade".into()) };
+            return wire::agreed(&self.head, None).map(|_| true);
         }
         if self.head.len() > MAX_HEAD { Err("a response without end".into()) } else { Ok(false) }
     }

@@ -4,3 +4,4 @@ pub(crate) mod chromium;
 mod debian;
 pub(crate) mod node;
 pub(crate) mod python;
+pub(crate) mod valgrind;
