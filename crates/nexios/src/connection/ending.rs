@@ -7,6 +7,7 @@ use nexios_proto::{CloseCode, CloseFrame};
 
 use super::link::{Link, Phase, State};
 use super::signals::{CLOSE, INBOX};
+use super::tick;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
 use crate::{Error, Result};
 
@@ -19,6 +20,7 @@ pub(super) struct CloseRequest {
 impl Link {
     /// Asks the task to close; false when it was closing or over already.
     pub(crate) fn request_close(&self, frame: CloseFrame, cause: Cause) -> bool {
+        tick::catch_up();
         let mut state = self.lock();
         if state.close.is_some() || matches!(state.phase, Phase::Closing(_) | Phase::Ended(_)) {
             return false;
@@ -92,6 +94,7 @@ impl Link {
 
     /// The handler's `WebSocket` is gone: the task closes, unless the handler's own result is still to come.
     pub(crate) fn websocket_dropped(&self) {
+        tick::catch_up();
         let mut state = self.lock();
         state.dropped = true;
         state.inbox.clear();

@@ -23,6 +23,8 @@ struct Exchange {
     may_send: Cell<bool>,
     /// The handler waits for a message.
     waits: Cell<bool>,
+    /// The thread has put something off that precedes what is sent now.
+    is_put_off: Cell<bool>,
     /// For the handler, which waits for it.
     message: RefCell<Option<Message>>,
     /// What the handler sent, until the task writes it. It precedes all that is in the link's queue: nothing is put here
@@ -37,6 +39,7 @@ thread_local! {
             is_open: Cell::new(false),
             may_send: Cell::new(false),
             waits: Cell::new(false),
+            is_put_off: Cell::new(false),
             message: RefCell::new(None),
             sent: RefCell::new(Outbound::EMPTY),
         }
@@ -140,6 +143,17 @@ pub(super) fn take_sent(writing: &mut Outbound) {
     });
 }
 
+// ---- what a thread has put off
+
+#[inline]
+pub(super) fn is_put_off() -> bool {
+    EXCHANGE.with(|exchange| exchange.is_put_off.get())
+}
+
+pub(super) fn set_put_off(is_put_off: bool) {
+    EXCHANGE.with(|exchange| exchange.is_put_off.set(is_put_off));
+}
+
 // ---- the handler's side
 
 /// Whether it is this connection's handler that is being polled: its task looks around afterwards, and need not be woken.
@@ -170,7 +184,7 @@ pub(super) fn receive(id: ConnectionId, knows_more: impl FnOnce() -> bool) -> Re
 #[inline]
 pub(super) fn send(id: ConnectionId, len: usize, append: impl FnOnce(&mut Outbound)) -> bool {
     EXCHANGE.with(|exchange| {
-        if exchange.turn_of.get() != Some(id) || !exchange.may_send.get() {
+        if exchange.turn_of.get() != Some(id) || !exchange.may_send.get() || exchange.is_put_off.get() {
             return false;
         }
         let mut sent = exchange.sent.borrow_mut();

@@ -7,7 +7,8 @@
 //!            └──────────────────────────────────────────────────────┘
 //! ```
 //!
-//! `deflate.rs` compresses before `sending.rs` queues, `closing.rs` is every way to end, `keepalive.rs` and `wheel.rs` are time, `registry.rs` is the list of all.
+//! `deflate.rs` compresses before `sending.rs` queues, `closing.rs` is every way to end, `keepalive.rs` and `wheel.rs` are time, `tick.rs` puts off what is
+//! published, `registry.rs` is the list of all.
 
 mod closing;
 mod deflate;
@@ -24,6 +25,7 @@ mod registry;
 mod sending;
 mod signals;
 mod task;
+mod tick;
 mod transport;
 mod waiters;
 mod wheel;
@@ -34,4 +36,5 @@ pub(crate) use publication::Publication;
 pub(crate) use registry::Registry;
 pub(crate) use sending::{Enqueued, Form};
 pub(crate) use task::ConnectionTask;
+pub(crate) use tick::{PutOff, catch_up_on_others, put_off};
 pub(crate) use transport::Transport;

@@ -5,11 +5,11 @@ use nexios_proto::{Message, encode};
 
 use super::deflate::Coding;
 
-/// A message that was encoded once, and compressed once for each coding that its receivers have agreed on.
+/// Messages that were encoded once, and compressed once for each coding that their receivers have agreed on.
 #[derive(Debug)]
 pub(crate) struct Publication {
-    len: usize,
     plain: Bytes,
+    /// `None` when compressing is not worth it.
     compressed: Vec<(Coding, Option<Bytes>)>,
 }
 
@@ -17,12 +17,28 @@ impl Publication {
     pub(crate) fn new(message: &Message, codings: impl IntoIterator<Item = Coding>) -> Self {
         let compressed = codings.into_iter().map(|coding| (coding, compress(message, coding))).collect();
         let plain = frame(message.len(), |out| encode::message(message, None, out));
-        Self { len: message.len(), plain, compressed }
+        Self { plain, compressed }
     }
 
-    /// The bytes of the message itself.
+    /// One publication of several, in their order.
+    pub(crate) fn merged<'a>(publications: &(impl Iterator<Item = &'a Self> + Clone)) -> Self {
+        let mut codings: Vec<Coding> = Vec::new();
+        for (coding, _) in publications.clone().flat_map(|one| &one.compressed) {
+            if !codings.contains(coding) {
+                codings.push(*coding);
+            }
+        }
+        let merged = |coding| {
+            let is_worth_it = publications.clone().any(|one| one.compressed(coding).is_some());
+            is_worth_it.then(|| concat(publications.clone().map(|one| one.compressed(coding).unwrap_or(&one.plain))))
+        };
+        let compressed = codings.into_iter().map(|coding| (coding, merged(coding))).collect();
+        Self { plain: concat(publications.clone().map(|one| &one.plain)), compressed }
+    }
+
+    /// The bytes of the plain frames.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.plain.len()
     }
 
     pub(super) fn plain(&self) -> &Bytes {
@@ -33,6 +49,14 @@ impl Publication {
     pub(super) fn compressed(&self, coding: Coding) -> Option<&Bytes> {
         self.compressed.iter().find(|(of, _)| *of == coding)?.1.as_ref()
     }
+}
+
+fn concat<'a>(frames: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
+    let mut all = Vec::with_capacity(frames.clone().map(Bytes::len).sum());
+    for frame in frames {
+        all.extend_from_slice(frame);
+    }
+    all.into()
 }
 
 fn compress(message: &Message, coding: Coding) -> Option<Bytes> {

@@ -8,6 +8,7 @@ use nexios_proto::{CloseCode, CloseFrame};
 use tokio::sync::Notify;
 
 use super::link::Link;
+use super::tick;
 use crate::disconnect::Cause;
 use crate::sender::ConnectionId;
 
@@ -44,6 +45,8 @@ impl Registry {
 
     /// Asks every connection to close because the server goes down.
     pub(crate) fn close_all(&self, frame: &CloseFrame) {
+        // What was published before arrives before.
+        tick::catch_up_everywhere();
         for shard in &self.shards {
             let links: Vec<_> = lock(shard).values().cloned().collect();
             for link in links {

@@ -10,6 +10,7 @@ use super::link::{Link, Phase, State};
 use super::outbound::{COPY_MAX, Outbound};
 use super::publication::Publication;
 use super::signals::{CLOSE, OUTBOUND, ROOM};
+use super::tick;
 use crate::disconnect::WebSocketDisconnect;
 use crate::{Error, Result};
 
@@ -44,6 +45,7 @@ impl Link {
     }
 
     fn poll_enqueue(&self, cx: &mut Context<'_>, message: &mut Option<Message>, form: Form) -> Poll<Result> {
+        tick::catch_up();
         // Before it is compressed: a handler may wait here many times.
         std::task::ready!(self.poll_room(cx))?;
         let Some(taken) = message.take() else { return Poll::Ready(Ok(())) };
@@ -101,6 +103,7 @@ impl Link {
 
     /// Queues a message that comes from outside of the handler, without waiting.
     pub(crate) fn enqueue(&self, message: &Message, form: Form) -> Enqueued {
+        tick::catch_up();
         let prepared = self.prepare(message, form);
         let mut state = self.lock();
         if let Err(refusal) = self.check_room(&state, prepared.len()) {
@@ -118,7 +121,7 @@ impl Link {
     /// Queues a message that was encoded once for many. The task's waker goes to `wakers`: the caller holds a lock.
     #[inline]
     pub(crate) fn enqueue_shared(&self, publication: &Publication, wakers: &mut Vec<Waker>) -> Enqueued {
-        let compressed = self.coding(publication.len()).and_then(|coding| publication.compressed(coding));
+        let compressed = self.any_coding().and_then(|coding| publication.compressed(coding));
         let mut state = self.lock();
         let frame = match compressed {
             Some(compressed) if state.window.may_miss() => compressed,

@@ -7,18 +7,26 @@ use bytes::Bytes;
 use nexios_proto::{Message, Utf8Bytes};
 use serde::Serialize;
 
-use super::members::{Members, Membership};
+use super::members::{Members, Membership, Published};
 use super::{GroupError, GroupsInner, MAX_NAME};
 use crate::Result;
-use crate::connection::{Form, Publication};
+use crate::connection::{Form, Publication, PutOff, catch_up_on_others, put_off};
 use crate::sender::{ConnectionId, Sender, give_way};
 use crate::websocket::{JsonError, WebSocket};
 
 /// A group of connections under a name, from [`Groups::group`](super::Groups::group). Cheap to clone and to keep.
 ///
-/// A connection leaves by itself when it begins to close or is lost. All members see the messages of a group in the same
-/// order; a message is encoded once, and compressed once for all who
-/// agreed on the same parameters, whatever their number.
+/// A connection leaves by itself when it begins to close or is lost. A message is encoded once, and compressed once for all
+/// members that agreed on the same parameters, whatever their number.
+///
+/// # Order
+///
+/// All members see the messages of a group in the same order, and those of one task in the order of sending, whether it
+/// sends to groups or to single connections. What is published to a group of 16 or more in one turn of the runtime is
+/// distributed once, at the end of that turn or before anything that the same thread sends, joins or closes then: it
+/// costs a publisher the same for any number of members, and reaches each of them in one write.
+///
+/// # Backpressure
 ///
 /// Sending never waits for a member. One whose queue ([`Config::outbound_queue`](crate::Config::outbound_queue), 1 MiB)
 /// has no room is closed with 1008 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer); the others do not notice.
@@ -64,7 +72,11 @@ impl Group {
             return Ok(());
         }
         link.add_membership(Membership { group: Arc::clone(&group) })?;
+        // It has no part in what was published before.
+        let before = members.distribute();
         members.insert(Arc::clone(link));
+        drop(members);
+        before.finish();
         Ok(())
     }
 
@@ -159,12 +171,20 @@ impl Group {
         let Some(group) = self.groups.find(&self.name) else {
             return Ok(());
         };
+        let this = Arc::downgrade(&group);
+        let this: Weak<dyn PutOff> = this;
+        // What this task published to other groups comes first.
+        catch_up_on_others(&this);
         // Compressed before the lock is taken for sending: others publish meanwhile.
         let codings = if form == Form::Any { group.members().codings() } else { Vec::new() };
         let publication = Publication::new(&message, codings);
         // The lock makes one order for all members; nothing under it waits.
-        let after = group.members().enqueue(&publication, except);
-        after.finish();
+        let published = group.members().publish(publication, except);
+        match published {
+            Published::PutOff if !put_off(this) => group.catch_up(),
+            Published::PutOff | Published::Joined => {}
+            Published::Distributed(distributed) => distributed.finish(),
+        }
         give_way(message.len()).await;
         Ok(())
     }
@@ -185,8 +205,20 @@ impl GroupInner {
     }
 
     pub(super) fn remove(&self, id: ConnectionId) {
-        let link = self.members().remove(id);
+        let mut members = self.members();
+        // What was published before is for it, too.
+        let before = members.distribute();
+        let link = members.remove(id);
+        drop(members);
+        before.finish();
         drop(link);
+    }
+}
+
+impl PutOff for GroupInner {
+    fn catch_up(&self) {
+        let distributed = self.members().distribute();
+        distributed.finish();
     }
 }
 

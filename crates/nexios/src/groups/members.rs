@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::batch::Batch;
 use super::group::GroupInner;
 use crate::connection::{Coding, Enqueued, Link, Publication};
 use crate::sender::ConnectionId;
@@ -15,6 +16,7 @@ pub(super) struct Members {
     index: HashMap<ConnectionId, usize>,
     /// How members compress, and how many do so.
     codings: Vec<(Coding, usize)>,
+    batch: Batch,
 }
 
 /// A connection's place in one group. It keeps the group alive.
@@ -76,26 +78,55 @@ impl Members {
         self.list.iter()
     }
 
-    /// Queues a message for every member but one; what is left to do for them is the caller's, after its lock.
-    pub(super) fn enqueue(&self, publication: &Publication, except: Option<ConnectionId>) -> Enqueuing {
-        let mut after = Enqueuing { wakers: Vec::with_capacity(self.list.len()), slow: Vec::new() };
+    /// Takes a message for every member but one. What is left to do is the caller's, after its lock.
+    pub(super) fn publish(&mut self, publication: Publication, except: Option<ConnectionId>) -> Published {
+        let is_first = self.batch.is_empty();
+        self.batch.push(publication, except);
+        if self.batch.is_full() || !Batch::is_worth(self.list.len()) {
+            return Published::Distributed(self.distribute());
+        }
+        if is_first { Published::PutOff } else { Published::Joined }
+    }
+
+    /// Queues what was put off for every member.
+    pub(super) fn distribute(&mut self) -> Distributed {
+        let mut after = Distributed::default();
+        if self.batch.is_empty() {
+            return after;
+        }
+        let parts = std::mem::take(&mut self.batch).into_parts();
+        after.wakers.reserve(self.list.len());
         for link in &self.list {
-            if Some(link.id()) != except && link.enqueue_shared(publication, &mut after.wakers) == Enqueued::Full {
-                after.slow.push(Arc::clone(link));
+            for publication in parts.of(link.id()) {
+                if link.enqueue_shared(publication, &mut after.wakers) == Enqueued::Full {
+                    after.slow.push(Arc::clone(link));
+                    break;
+                }
             }
         }
         after
     }
 }
 
-/// What a sweep over the members leaves to do.
+/// What became of a message to a group.
 #[derive(Debug)]
-pub(super) struct Enqueuing {
+pub(super) enum Published {
+    /// It is the first that waits for the end of the tick.
+    PutOff,
+    /// It waits with others.
+    Joined,
+    Distributed(Distributed),
+}
+
+/// What a sweep over the members leaves to do.
+#[derive(Debug, Default)]
+#[must_use]
+pub(super) struct Distributed {
     wakers: Vec<Waker>,
     slow: Vec<Arc<Link>>,
 }
 
-impl Enqueuing {
+impl Distributed {
     /// Wakes the tasks that have something to write, and closes those whose peers do not read.
     pub(super) fn finish(self) {
         for waker in self.wakers {

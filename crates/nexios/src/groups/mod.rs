@@ -1,5 +1,6 @@
 //! Groups (rooms): connections that are sent to together.
 
+mod batch;
 mod group;
 mod members;
 

@@ -33,4 +33,5 @@ mod sender;
 mod serving;
 mod shutdown;
 mod threads;
+mod tick;
 mod wire;

@@ -55,7 +55,8 @@ where
     wire.send(request(path, headers)).await;
     let head = wire.head().await;
     assert_eq!(head.status, 101, "{headers:?}: {}", head.text);
-    let answers: Vec<_> = head.text.lines().filter_map(|line| line.strip_prefix("sec-websocket-extensions: ")).collect();
+    let answers: Vec<_> =
+        head.text.lines().filter_map(|line| line.strip_prefix("sec-websocket-extensions: ")).collect();
     assert!(answers.len() <= 1, "{answers:?}");
     answers.first().map(|answer| answer.trim().to_owned())
 }
