@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::disconnect::WebSocketDisconnect;
 use crate::error::HandlerPanic;
 use crate::routing::WebSocketRoute;
-use crate::websocket::{JsonError, WebSocket};
+use crate::websocket::{JsonError, MessageType, MessageTypeError, WebSocket};
 use crate::{Error, Result};
 
 /// A connection's logic as a type: connect, receive, disconnect.
@@ -86,31 +86,41 @@ pub trait WebSocketEndpoint: Sized + Send + 'static {
 
 /// What an endpoint can receive.
 pub trait FromMessage: Sized + Send {
-    /// Waits for the next message of this kind.
-    fn receive(websocket: &mut WebSocket) -> impl Future<Output = Result<Self>> + Send;
+    /// Takes a message for what it is.
+    ///
+    /// # Errors
+    ///
+    /// It is something else: the connection closes, with 1003 for a [`MessageTypeError`] and 1007 for a [`JsonError`].
+    fn from_message(message: Message) -> Result<Self>;
 }
 
 impl FromMessage for Message {
-    async fn receive(websocket: &mut WebSocket) -> Result<Self> {
-        websocket.receive().await
+    fn from_message(message: Message) -> Result<Self> {
+        Ok(message)
     }
 }
 
 impl FromMessage for Utf8Bytes {
-    async fn receive(websocket: &mut WebSocket) -> Result<Self> {
-        websocket.receive_text().await
+    fn from_message(message: Message) -> Result<Self> {
+        match message {
+            Message::Text(text) => Ok(text),
+            Message::Binary(_) => Err(MessageTypeError::expected(MessageType::Text).into()),
+        }
     }
 }
 
 impl FromMessage for Bytes {
-    async fn receive(websocket: &mut WebSocket) -> Result<Self> {
-        websocket.receive_bytes().await
+    fn from_message(message: Message) -> Result<Self> {
+        match message {
+            Message::Binary(bytes) => Ok(bytes),
+            Message::Text(_) => Err(MessageTypeError::expected(MessageType::Binary).into()),
+        }
     }
 }
 
 impl<T: DeserializeOwned + Send> FromMessage for Json<T> {
-    async fn receive(websocket: &mut WebSocket) -> Result<Self> {
-        JsonError::decode(&websocket.receive_text().await?).map(Json)
+    fn from_message(message: Message) -> Result<Self> {
+        JsonError::decode(&Utf8Bytes::from_message(message)?).map(Json)
     }
 }
 
@@ -129,7 +139,7 @@ async fn run<E: WebSocketEndpoint>(mut endpoint: E, mut websocket: WebSocket) ->
 
 async fn receive_all<E: WebSocketEndpoint>(endpoint: &mut E, websocket: &mut WebSocket) -> Result {
     loop {
-        let message = E::Message::receive(websocket).await?;
+        let message = E::Message::from_message(websocket.receive().await?)?;
         endpoint.on_receive(websocket, message).await?;
     }
 }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use nexios_proto::{CloseCode, Message, Utf8Bytes};
 use serde::de::DeserializeOwned;
 
-use super::error::{JsonError, MessageType, MessageTypeError};
+use super::error::JsonError;
 use super::{Messages, WebSocket};
-use crate::Result;
+use crate::{Error, FromMessage, Result};
 
 /// # Receiving
 ///
@@ -29,8 +29,8 @@ impl WebSocket {
     ///
     /// [`Error::Disconnect`](crate::Error::Disconnect) when the connection has ended;
     /// [`Error::State`](crate::Error::State) before `accept` or after a refusal.
-    pub async fn receive(&mut self) -> Result<Message> {
-        std::future::poll_fn(|cx| self.poll_receive(cx)).await
+    pub fn receive(&mut self) -> impl Future<Output = Result<Message>> + Send {
+        std::future::poll_fn(|cx| self.poll_receive(cx))
     }
 
     /// Waits for a text message.
@@ -44,10 +44,7 @@ impl WebSocket {
     /// As for [`receive`](Self::receive), and [`Error::MessageType`](crate::Error::MessageType) for a binary message:
     /// unless the handler receives again, the connection closes with 1003.
     pub async fn receive_text(&mut self) -> Result<Utf8Bytes> {
-        match self.receive().await? {
-            Message::Text(text) => Ok(text),
-            Message::Binary(_) => Err(self.unexpected(MessageType::Text)),
-        }
+        Utf8Bytes::from_message(self.receive().await?).map_err(|error| self.unexpected(error))
     }
 
     /// Waits for a binary message.
@@ -61,10 +58,7 @@ impl WebSocket {
     /// As for [`receive`](Self::receive), and [`Error::MessageType`](crate::Error::MessageType) for a text message:
     /// unless the handler receives again, the connection closes with 1003.
     pub async fn receive_bytes(&mut self) -> Result<Bytes> {
-        match self.receive().await? {
-            Message::Binary(bytes) => Ok(bytes),
-            Message::Text(_) => Err(self.unexpected(MessageType::Binary)),
-        }
+        Bytes::from_message(self.receive().await?).map_err(|error| self.unexpected(error))
     }
 
     /// Waits for a text message and reads it as JSON.
@@ -105,8 +99,9 @@ impl WebSocket {
         }
     }
 
-    fn unexpected(&self, expected: MessageType) -> crate::Error {
+    /// Should the handler end now, its mistake is the peer's.
+    fn unexpected(&self, error: Error) -> Error {
         self.link().received_unexpected(CloseCode::UNSUPPORTED_DATA);
-        MessageTypeError::expected(expected).into()
+        error
     }
 }

@@ -31,24 +31,24 @@ impl WebSocket {
     ///
     /// [`Error::Disconnect`](crate::Error::Disconnect) when the connection is closing or has ended;
     /// [`Error::State`](crate::Error::State) before `accept`.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result {
-        Sending { websocket: self, message: Some(message.into()), form: Form::Any }.await
+    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result> + Send {
+        Sending { websocket: self, message: Some(message.into()), form: Form::Any }
     }
 
     /// Sends a message that must not be compressed because it holds a secret: see [`Compression`](crate::Compression).
     /// Otherwise as [`send`](Self::send).
-    pub async fn send_uncompressed(&mut self, message: impl Into<Message>) -> Result {
-        Sending { websocket: self, message: Some(message.into()), form: Form::Plain }.await
+    pub fn send_uncompressed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result> + Send {
+        Sending { websocket: self, message: Some(message.into()), form: Form::Plain }
     }
 
     /// Sends a text message; see [`send`](Self::send).
-    pub async fn send_text(&mut self, text: impl Into<Utf8Bytes>) -> Result {
-        self.send(Message::Text(text.into())).await
+    pub fn send_text(&mut self, text: impl Into<Utf8Bytes>) -> impl Future<Output = Result> + Send {
+        self.send(Message::Text(text.into()))
     }
 
     /// Sends a binary message; see [`send`](Self::send).
-    pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) -> Result {
-        self.send(Message::Binary(bytes.into())).await
+    pub fn send_bytes(&mut self, bytes: impl Into<Bytes>) -> impl Future<Output = Result> + Send {
+        self.send(Message::Binary(bytes.into()))
     }
 
     /// Sends a value as JSON in a text message; see [`send`](Self::send).
@@ -61,6 +61,8 @@ impl WebSocket {
     }
 }
 
+/// A message on its way to the queue. A type of its own, because an `async fn` makes room for its arguments twice, in a
+/// handler's future that lives as long as the connection.
 struct Sending<'a> {
     websocket: &'a mut WebSocket,
     /// Until it is queued.
