@@ -46,6 +46,15 @@ thread_local! {
     };
 }
 
+impl Exchange {
+    #[inline]
+    fn clear(&self) {
+        if self.message.borrow().is_some() || !self.sent.borrow().is_empty() {
+            drop((self.message.take(), self.sent.take()));
+        }
+    }
+}
+
 /// What lies here of a connection whose handler polls another connection's task.
 #[derive(Debug)]
 pub(super) struct Outer {
@@ -74,7 +83,11 @@ pub(super) enum Received {
 #[inline]
 pub(super) fn begin_poll() -> Option<Box<Outer>> {
     EXCHANGE.with(|exchange| {
-        let turn_of = exchange.turn_of.take()?;
+        let Some(turn_of) = exchange.turn_of.take() else {
+            // Nothing lies here, unless a task has panicked: no connection is sent what was meant for another.
+            exchange.clear();
+            return None;
+        };
         Some(Box::new(Outer {
             turn_of,
             is_open: exchange.is_open.take(),
@@ -90,9 +103,7 @@ pub(super) fn begin_poll() -> Option<Box<Outer>> {
 #[inline]
 pub(super) fn end_poll(outer: Option<Box<Outer>>) {
     EXCHANGE.with(|exchange| {
-        if exchange.message.borrow().is_some() || !exchange.sent.borrow().is_empty() {
-            drop((exchange.message.take(), exchange.sent.take()));
-        }
+        exchange.clear();
         if let Some(outer) = outer {
             exchange.turn_of.set(Some(outer.turn_of));
             exchange.is_open.set(outer.is_open);

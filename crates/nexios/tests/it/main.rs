@@ -6,6 +6,7 @@
 
 mod accept;
 mod axum_mount;
+mod churn;
 mod client;
 mod closing;
 #[cfg(feature = "macros")]
