@@ -15,6 +15,7 @@ mod compression;
 mod contract;
 mod endpoint;
 mod errors;
+mod exchange;
 mod extractors;
 mod groups;
 mod handshake;
