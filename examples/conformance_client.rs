@@ -1,25 +1,25 @@
-//! Runs the cases of an Autobahn fuzzing server through the client:
-//! `cargo run --release --example conformance_client -- ws://127.0.0.1:9001` (`cargo xtask autobahn` does it all).
+//! Runs the cases of an Autobahn fuzzing server through the client, so many at the same time:
+//! `cargo run --release --example conformance_client -- ws://127.0.0.1:9001 4` (`cargo xtask autobahn` does it all).
 //!
 //! The server counts its cases at `/getCaseCount`; a case is a connection to `/runCase` on which every message is echoed
 //! until the server ends it, properly or not. `/updateReports` ends the run.
+//!
+//! `NEXIOS_COMPRESSION` is `off` (the default), `shared` or `dedicated`.
 
 use nexios::client::Connect;
 use nexios::prelude::*;
 use tokio::task::JoinSet;
 
-/// Cases at the same time: most of them wait for a second to see that nothing comes.
-const TOGETHER: usize = 4;
 /// The largest message of the cases is 16 MiB, in fragments of 64 bytes upwards.
 const LARGEST: usize = 64 << 20;
 
-async fn run_all(server: String) -> nexios::Result {
+async fn run_all(server: String, together: usize) -> nexios::Result {
     let mut counting = connect(&server, "/getCaseCount").await?;
     let cases: usize = counting.receive_json().await?;
     drop(counting);
     let mut running = JoinSet::new();
     for case in 1..=cases {
-        if running.len() == TOGETHER {
+        if running.len() == together {
             running.join_next().await;
         }
         running.spawn(run_case(server.clone(), case));
@@ -38,12 +38,18 @@ async fn run_case(server: String, case: usize) -> nexios::Result {
 }
 
 async fn connect(server: &str, path: &str) -> nexios::Result<WebSocket> {
+    let compression = std::env::var("NEXIOS_COMPRESSION").map_or(Ok(Compression::off()), |word| word.parse());
+    let compression = compression.map_err(|error| Error::other(format!("NEXIOS_COMPRESSION: {error}")))?;
     let config = Config::new().message_size(LARGEST).fragments(1 << 20).outbound_queue(LARGEST);
+    let config = config.compression(compression);
     Connect::new(format!("{server}{path}")).config(config).connect().await
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> nexios::Result {
-    let server = std::env::args().nth(1).ok_or_else(|| Error::other("usage: conformance_client ws://HOST:PORT"))?;
-    run_all(server).await
+    let usage = || Error::other("usage: conformance_client ws://HOST:PORT CASES_TOGETHER");
+    let mut arguments = std::env::args().skip(1);
+    let server = arguments.next().ok_or_else(usage)?;
+    let together = arguments.next().and_then(|number| number.parse().ok()).filter(|n| *n > 0).ok_or_else(usage)?;
+    run_all(server, together).await
 }

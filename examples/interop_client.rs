@@ -1,14 +1,17 @@
 //! Tries the client against a server with the routes of `interop_server`:
 //! `cargo run --release --example interop_client -- ws://127.0.0.1:9001` (`cargo xtask interop` does so with Python and Node).
+//!
+//! `NEXIOS_COMPRESSION` is `off` (the default), `shared` or `dedicated`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nexios::client::{Connect, ConnectError, connect};
+use nexios::client::{Connect, ConnectError};
 use nexios::prelude::*;
 use serde_json::{Value, json};
 
 const MIB: usize = 1 << 20;
+const COMPRESSION: &str = "NEXIOS_COMPRESSION";
 
 async fn text_comes_back_unchanged(server: &str) -> anyhow::Result<()> {
     let mut websocket = connect(format!("{server}/echo")).await?;
@@ -88,6 +91,35 @@ async fn a_refusal_brings_status_and_body(server: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn similar_messages_come_back_unchanged(server: &str) -> anyhow::Result<()> {
+    let mut websocket = connect(format!("{server}/echo")).await?;
+    for n in 0..200 {
+        let sent = format!(r#"{{"n":{n}}}"#).repeat(500);
+        websocket.send_text(sent.as_str()).await?;
+        anyhow::ensure!(websocket.receive_text().await? == sent, "message {n} differs");
+    }
+    Ok(())
+}
+
+async fn what_was_asked_for_is_agreed_on(server: &str) -> anyhow::Result<()> {
+    let websocket = connect(format!("{server}/echo")).await?;
+    let answer = websocket.headers().get("sec-websocket-extensions").map(|value| value.to_str()).transpose()?;
+    let alone = ["server_no_context_takeover", "client_no_context_takeover"].map(|one| answer.map(|a| a.contains(one)));
+    let expected = match std::env::var(COMPRESSION).as_deref() {
+        Ok("shared") => Some(true),
+        Ok("dedicated") => Some(false),
+        _ => None,
+    };
+    anyhow::ensure!(alone == [expected; 2], "{answer:?}");
+    Ok(())
+}
+
+async fn connect(url: String) -> nexios::Result<WebSocket> {
+    let word = std::env::var(COMPRESSION).unwrap_or_else(|_| "off".to_owned());
+    let compression = word.parse().map_err(|error| Error::other(format!("{COMPRESSION}: {error}")))?;
+    Connect::new(url).config(Config::new().compression(compression)).connect().await
+}
+
 async fn ending(websocket: &mut WebSocket) -> anyhow::Result<WebSocketDisconnect> {
     match websocket.receive().await {
         Err(Error::Disconnect(end)) => Ok(end),
@@ -130,6 +162,8 @@ async fn main() -> ExitCode {
         the_server_sends_the_code_of_the_client_back,
         the_subprotocol_of_the_server_is_known,
         a_refusal_brings_status_and_body,
+        similar_messages_come_back_unchanged,
+        what_was_asked_for_is_agreed_on,
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,5 +1,7 @@
 //! Routes to try other WebSocket clients against: `NEXIOS_PORT=9001 cargo run --release --example interop_server`
 //! (`cargo xtask interop` does so with Python, Node and a browser).
+//!
+//! `NEXIOS_COMPRESSION` is `off` (the default), `shared` or `dedicated`.
 
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -55,8 +57,14 @@ async fn reject(mut websocket: WebSocket) -> nexios::Result {
     websocket.reject((StatusCode::UNAUTHORIZED, "no token")).await
 }
 
+fn compression() -> nexios::Result<Compression> {
+    let word = std::env::var("NEXIOS_COMPRESSION").unwrap_or_else(|_| "off".to_owned());
+    word.parse().map_err(|error| Error::other(format!("NEXIOS_COMPRESSION: {error}")))
+}
+
 fn main() -> nexios::Result {
     App::new()
+        .config(Config::new().compression(compression()?))
         .websocket_route("/echo", echo)
         .websocket_route("/json", answer_json)
         .websocket_route("/close", close)

@@ -29,7 +29,7 @@ def main():
     p.add_argument("--port", type=int, required=True)
     p.add_argument("--idle-timeout", type=int, default=60, help="seconds without a connection after which this ends")
     arguments = p.parse_args()
-    chosen = cases.load(arguments.sdist, arguments.cases, arguments.exclude)
+    chosen = cases.load(arguments)
     began, factory = time.time(), Factory(chosen, arguments)
     reactor.listenTCP(arguments.port, factory, interface="127.0.0.1", backlog=1024)
     reactor.callLater(1, factory.watch)

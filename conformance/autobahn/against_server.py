@@ -22,7 +22,7 @@ def main():
     p.add_argument("--url", required=True)
     p.add_argument("--jobs", type=int, default=4, help="cases at the same time")
     arguments = p.parse_args()
-    chosen = cases.load(arguments.sdist, arguments.cases, arguments.exclude)
+    chosen = cases.load(arguments)
     began, run = time.time(), Run(chosen, arguments)
     reactor.callWhenRunning(run.start_more)
     reactor.run()

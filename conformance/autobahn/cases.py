@@ -21,12 +21,17 @@ warnings.filterwarnings("ignore", category=DeprecationWarning)
 warnings.filterwarnings("ignore", category=SyntaxWarning)
 
 
-def load(sdist, patterns="*", exclude=""):
-    """-> [(case id, case class)] in numeric order, those that match `patterns` and not `exclude` (comma separated globs)."""
-    classes = _Loader(sdist).load("cases", f"{PACKAGE}/case/__init__.py").Cases
+def load(arguments):
+    """-> [(case id, case class)] in numeric order, those that the command line chooses."""
+    classes = _Loader(arguments.sdist).load("cases", f"{PACKAGE}/case/__init__.py").Cases
     named = [(".".join(c.__name__[len("Case"):].split("_")), c) for c in classes]
-    chosen = [(i, c) for i, c in named if _matches(i, patterns) and not _matches(i, exclude)]
+    chosen = [(i, c) for i, c in named if _is_chosen(i, arguments)]
     return sorted(chosen, key=lambda pair: numeric(pair[0]))
+
+
+def _is_chosen(case_id, arguments):
+    wanted = _matches(case_id, arguments.suite) and _matches(case_id, arguments.cases)
+    return wanted and not _matches(case_id, arguments.exclude)
 
 
 def numeric(case_id):

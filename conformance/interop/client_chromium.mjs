@@ -1,11 +1,13 @@
-// Chromium as a client of the server. usage: node client_chromium.mjs PORT
+// Chromium as a client of the server. usage: node client_chromium.mjs PORT off|shared|dedicated
 // The functions given to `page.evaluate` run in the page, with the browser's own WebSocket.
 import assert from 'node:assert/strict'
 
 import { launch } from '../chromium.mjs'
+import { AGREED } from './agreed.mjs'
 import { run } from './checks.mjs'
 
 const MIB = 1024 * 1024
+const [port, setting] = process.argv.slice(2)
 
 const checks = {
   'text comes back unchanged': async (page) => {
@@ -81,6 +83,18 @@ const checks = {
       assert.match((await error).errorMessage, words)
     }
   },
+  'similar messages come back unchanged': async (page) => {
+    const texts = Array.from({ length: 200 }, (_, n) => JSON.stringify({ n, words: Array(300).fill('visitor') }))
+    assert.deepEqual(await page.evaluate((texts) => exchange('/echo', texts), texts), texts)
+  },
+  'what the server is set to is agreed on': async (page) => {
+    const extensions = await page.evaluate(async () => {
+      const socket = await connected('/echo')
+      socket.close()
+      return socket.extensions
+    })
+    assert.equal(extensions, AGREED[setting])
+  },
 }
 
 /** What the checks use in the page. */
@@ -122,7 +136,7 @@ function inPage() {
 const browser = await launch()
 const page = await browser.newPage()
 await page.addInitScript(inPage)
-await page.goto(`http://127.0.0.1:${process.argv[2]}/`)
+await page.goto(`http://127.0.0.1:${port}/`)
 const passed = await run(checks, page)
 await browser.close()
 process.exit(passed ? 0 : 1)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Python `websockets` as a client of the server. usage: client_websockets.py PORT"""
+"""Python `websockets` as a client of the server. usage: client_websockets.py PORT off|shared|dedicated"""
 import json
 import sys
 
@@ -9,6 +9,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from checks import run
 
 MIB = 1024 * 1024
+# The answer to the offer of `websockets`, which lets the server choose the client's window.
+AGREED = {
+    "off": None,
+    "shared": "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+    "dedicated": "permessage-deflate",
+}
 
 
 async def text_comes_back_unchanged(base):
@@ -102,6 +108,24 @@ async def a_route_that_is_not_there_answers_404(base):
     assert (await refused(base + "/nowhere")).status_code == 404
 
 
+async def similar_messages_come_back_unchanged(base):
+    async with connect(base + "/echo") as ws:
+        for n in range(200):
+            text = json.dumps({"n": n, "words": ["visitor"] * 300})
+            await ws.send(text)
+            assert await ws.recv() == text
+
+
+async def what_the_server_is_set_to_is_agreed_on(base):
+    async with connect(base + "/echo") as ws:
+        answer = ws.response.headers.get("Sec-WebSocket-Extensions")
+    assert answer == AGREED[sys.argv[2]], answer
+    async with connect(base + "/echo", compression=None) as ws:
+        assert "Sec-WebSocket-Extensions" not in ws.response.headers
+        await ws.send("a" * 65536)
+        assert await ws.recv() == "a" * 65536
+
+
 async def closed(ws, action=None):
     """Waits for the end; -> the code and the reason that the server sent."""
     try:
@@ -127,7 +151,8 @@ CHECKS = [
     a_ping_is_answered, json_is_read_and_answered, broken_json_closes_1007, the_server_closes_with_code_and_reason,
     the_code_of_the_client_comes_back, the_server_picks_its_subprotocol,
     a_handshake_that_is_not_accepted_answers_403, a_rejection_brings_its_response,
-    a_route_that_is_not_there_answers_404,
+    a_route_that_is_not_there_answers_404, similar_messages_come_back_unchanged,
+    what_the_server_is_set_to_is_agreed_on,
 ]
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-// Node `ws` as a client of the server. usage: node client_ws.mjs PORT
+// Node `ws` as a client of the server. usage: node client_ws.mjs PORT off|shared|dedicated
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import WebSocket from 'ws'
 
+import { AGREED } from './agreed.mjs'
 import { run } from './checks.mjs'
 
 const MIB = 1024 * 1024
+const [port, setting] = process.argv.slice(2)
 
 const checks = {
   'text comes back unchanged': async (base) => {
@@ -96,6 +98,37 @@ const checks = {
   'a route that is not there answers 404': async (base) => {
     assert.equal((await refused(`${base}/nowhere`)).status, 404)
   },
+  'similar messages come back unchanged': async (base) => {
+    const socket = await open(`${base}/echo`)
+    for (let n = 0; n < 200; n++) {
+      const text = JSON.stringify({ n, words: Array(300).fill('visitor') })
+      socket.send(text)
+      assert.equal((await message(socket)).data, text)
+    }
+    socket.close()
+  },
+  'what the server is set to is agreed on': async (base) => {
+    assert.equal(await agreed(base, {}), AGREED[setting])
+    assert.equal(await agreed(base, { perMessageDeflate: false }), '')
+    const small = await agreed(base, { perMessageDeflate: { serverMaxWindowBits: 10, clientMaxWindowBits: 9 } })
+    const windows = '; server_max_window_bits=10; client_max_window_bits=9'
+    assert.equal(small, AGREED[setting] && AGREED[setting] + windows)
+  },
+}
+
+/** The server's answer to the offer that goes with these options. A large message must go both ways with it. */
+async function agreed(base, options) {
+  const socket = new WebSocket(`${base}/echo`, options)
+  let answer
+  socket.on('upgrade', (response) => (answer = response.headers['sec-websocket-extensions'] ?? ''))
+  await once(socket, 'open')
+  const text = 'grüße '.repeat(100_000)
+  for (let n = 0; n < 3; n++) {
+    socket.send(text)
+    assert.ok((await message(socket)).data === text)
+  }
+  socket.close()
+  return answer
 }
 
 async function open(url, protocols) {
@@ -128,4 +161,4 @@ function refused(url) {
   })
 }
 
-process.exit((await run(checks, `ws://127.0.0.1:${process.argv[2]}`)) ? 0 : 1)
+process.exit((await run(checks, `ws://127.0.0.1:${port}`)) ? 0 : 1)

@@ -24,6 +24,8 @@ const refusals = {
 const sockets = new WebSocketServer({
   noServer: true,
   maxPayload: 1024 * 1024,
+  // For clients that offer it.
+  perMessageDeflate: true,
   handleProtocols: (offered) => (offered.has('v2.nexios') ? 'v2.nexios' : false),
 })
 const server = createServer((_, response) => response.end('interop'))

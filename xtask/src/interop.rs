@@ -12,28 +12,33 @@ use crate::step::{Outcome, Problem};
 use crate::workspace::Workspace;
 
 const LIMIT: Duration = Duration::from_mins(3);
+/// The settings of our end's compression; theirs compresses with whoever does.
+const COMPRESSION: [&str; 3] = ["off", "shared", "dedicated"];
 
 pub(crate) fn run(workspace: &Workspace) -> Outcome {
     workspace.build_examples(&["interop_server", "interop_client"])?;
     let python = python::environment(workspace)?;
     let node = node::packages(workspace)?;
     chromium::present()?;
-    clients(workspace, &python, &node)?;
-    servers(workspace, &python, &node)?;
-    Ok("websockets, ws, Chromium; client with websockets, ws".to_owned())
+    for compression in COMPRESSION {
+        println!("\n--- compression {compression}");
+        clients(workspace, &python, &node, compression)?;
+        servers(workspace, &python, &node, compression)?;
+    }
+    Ok("websockets, ws, Chromium; client with websockets, ws; compression off, shared, dedicated".to_owned())
 }
 
-fn clients(workspace: &Workspace, python: &Path, node: &Path) -> Result<(), Problem> {
+fn clients(workspace: &Workspace, python: &Path, node: &Path, compression: &str) -> Result<(), Problem> {
     let port = free_port()?;
     let mut command = Command::new(workspace.example_binary("interop_server"));
-    command.env("NEXIOS_PORT", port.to_string());
-    let log = workspace.work("logs/interop_server.log");
+    command.env("NEXIOS_PORT", port.to_string()).env("NEXIOS_COMPRESSION", compression);
+    let log = workspace.work(&format!("logs/interop_server-{compression}.log"));
     let server = Server::start(&mut command, port, &log)?;
     let mut failed = Vec::new();
     for (program, script) in [(python, "client_websockets.py"), (node, "client_ws.mjs"), (node, "client_chromium.mjs")]
     {
         let mut client = Command::new(program);
-        client.arg(workspace.conformance("interop").join(script)).arg(port.to_string());
+        client.arg(workspace.conformance("interop").join(script)).arg(port.to_string()).arg(compression);
         if let Err(problem) = process::run(&mut client, LIMIT) {
             failed.push(problem.to_string());
         }
@@ -42,15 +47,15 @@ fn clients(workspace: &Workspace, python: &Path, node: &Path) -> Result<(), Prob
     if failed.is_empty() { Ok(()) } else { Err(Problem::failed(failed.join("; "))) }
 }
 
-fn servers(workspace: &Workspace, python: &Path, node: &Path) -> Result<(), Problem> {
+fn servers(workspace: &Workspace, python: &Path, node: &Path, compression: &str) -> Result<(), Problem> {
     for (program, script) in [(python, "server_websockets.py"), (node, "server_ws.mjs")] {
         let port = free_port()?;
         let mut command = Command::new(program);
         command.arg(workspace.conformance("interop").join(script)).arg(port.to_string());
-        let log = workspace.work("logs").join(format!("{script}.log"));
+        let log = workspace.work("logs").join(format!("{script}-{compression}.log"));
         let server = Server::start(&mut command, port, &log)?;
         let mut client = Command::new(workspace.example_binary("interop_client"));
-        client.arg(format!("ws://127.0.0.1:{port}"));
+        client.arg(format!("ws://127.0.0.1:{port}")).env("NEXIOS_COMPRESSION", compression);
         process::run(&mut client, LIMIT)?;
         server.stop()?;
     }

@@ -34,8 +34,9 @@ usage: cargo xtask COMMAND
   deny          licences, bans and sources of the dependencies; advisories where the database can be reached
   features      the framework with each feature alone
   examples      builds every example and talks to it once
-  autobahn [--cases '1.*,2.3'] [--bless]
-                the Autobahn cases in both roles; --bless writes conformance/expected from a run that passes
+  autobahn [--cases '1.*,2.3'] [--all] [--bless]
+                the Autobahn cases in both roles, of compression those with messages up to 16 KiB or --all;
+                --bless writes conformance/expected from a run that passes
   interop       Python websockets, Node ws and Chromium against the server; the client against the first two
   browser       the chat example in Chromium
   instructions [--bless]

@@ -5,6 +5,7 @@ mod client_role;
 mod concurrency;
 mod memory;
 mod negotiation;
+mod order;
 mod payload;
 mod peer;
 mod receiving;

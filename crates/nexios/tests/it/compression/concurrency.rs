@@ -64,7 +64,7 @@ async fn check(mut peer: Peer<TcpStream>) -> usize {
         let text = String::from_utf8(received.payload).unwrap();
         let source = text.split(' ').next().unwrap();
         let n = next.entry(source.to_owned()).or_default();
-        assert!(text == message(source, *n), "{source} {n} changed: {:.40}", text);
+        assert!(text == message(source, *n), "{source} {n} changed: {text:.40}");
         *n += 1;
         compressed += usize::from(received.compressed);
     }
@@ -106,7 +106,7 @@ async fn what_many_send_at_once_arrives_whole_and_in_each_ones_order() {
         });
     }
     for check in checks {
-        let compressed = tokio::time::timeout(Duration::from_secs(60), check).await.expect("messages are missing");
+        let compressed = tokio::time::timeout(Duration::from_mins(1), check).await.expect("messages are missing");
         let compressed = compressed.unwrap();
         assert!(compressed > EACH, "{compressed} of {} came compressed", EACH * SOURCES.len());
     }

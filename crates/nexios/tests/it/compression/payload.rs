@@ -42,12 +42,13 @@ pub(super) fn deflate_alone(bytes: &[u8]) -> Vec<u8> {
     deflate(&mut compressor(), bytes)
 }
 
-/// The payload of a message of so many MiB of zeros: about a thousandth of it.
-pub(super) fn bomb(mib: usize) -> Vec<u8> {
+/// The payload of a message of a GiB of zeros: less than a MiB.
+pub(super) fn bomb() -> Vec<u8> {
     // After a full flush nothing refers back: the piece can stand any number of times.
-    let piece = flush(&mut compressor(), &vec![0; 1024 * 1024], FlushCompress::Full);
-    let mut bomb = piece.repeat(mib);
+    let piece = flush(&mut compressor(), &vec![0; 4 << 20], FlushCompress::Full);
+    let mut bomb = piece.repeat((1 << 30) / (4 << 20));
     bomb.truncate(bomb.len() - TAIL.len());
+    assert!(bomb.len() < 1 << 20, "{} bytes", bomb.len());
     bomb
 }
 
