@@ -61,6 +61,7 @@ where
 {
     /// An app whose handlers and middleware may take the state, or a part of it (`FromRef`), with axum's `State<T>`.
     pub fn with_state(state: S) -> Self {
+        let connections = Arc::<Registry>::default();
         Self {
             state,
             routes: WsRouter::new(),
@@ -69,9 +70,9 @@ where
             config: Config::default(),
             address: None,
             workers: None,
-            groups: Groups::new(),
+            groups: Groups::new(Arc::clone(&connections)),
             on_error: None,
-            handle: AppHandle::new(Arc::new(Registry::default())),
+            handle: AppHandle::new(connections),
         }
     }
 

@@ -36,5 +36,5 @@ pub(crate) use publication::Publication;
 pub(crate) use registry::Registry;
 pub(crate) use sending::{Enqueued, Form};
 pub(crate) use task::ConnectionTask;
-pub(crate) use tick::{PutOff, catch_up_on_others, put_off};
+pub(crate) use tick::{PutOff, catch_up, catch_up_on_others, put_off};
 pub(crate) use transport::Transport;

@@ -47,12 +47,18 @@ impl Registry {
     pub(crate) fn close_all(&self, frame: &CloseFrame) {
         // What was published before arrives before.
         tick::catch_up_everywhere();
-        for shard in &self.shards {
-            let links: Vec<_> = lock(shard).values().cloned().collect();
-            for link in links {
-                link.request_close(frame.clone(), Cause::Shutdown);
-            }
+        for link in self.all() {
+            link.request_close(frame.clone(), Cause::Shutdown);
         }
+    }
+
+    /// Those that there are now.
+    pub(crate) fn all(&self) -> Vec<Arc<Link>> {
+        let mut all = Vec::with_capacity(self.len());
+        for shard in &self.shards {
+            all.extend(lock(shard).values().cloned());
+        }
+        all
     }
 
     /// The Close frame of a server that goes down (RFC 6455 §7.4.1).

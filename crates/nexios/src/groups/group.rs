@@ -166,6 +166,13 @@ impl Group {
         Ok(members)
     }
 
+    /// The member with this id, to send to it alone; `None` when it is not in the group.
+    pub async fn member(&self, id: ConnectionId) -> Result<Option<Sender>> {
+        self.check_name()?;
+        let group = self.groups.find(&self.name);
+        Ok(group.and_then(|group| group.members().find(id).map(|link| Sender::new(Arc::clone(link)))))
+    }
+
     async fn publish(&self, message: Message, except: Option<ConnectionId>, form: Form) -> Result {
         self.check_name()?;
         let Some(group) = self.groups.find(&self.name) else {
@@ -189,7 +196,7 @@ impl Group {
         Ok(())
     }
 
-    fn check_name(&self) -> Result<(), GroupError> {
+    pub(super) fn check_name(&self) -> Result<(), GroupError> {
         let len = self.name.len();
         if (1..=MAX_NAME).contains(&len) { Ok(()) } else { Err(GroupError::InvalidName { len }) }
     }
@@ -200,7 +207,7 @@ impl GroupInner {
         Self { groups, name, members: Mutex::default() }
     }
 
-    fn members(&self) -> MutexGuard<'_, Members> {
+    pub(super) fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -74,6 +74,10 @@ impl Members {
         self.codings.iter().map(|(coding, _)| *coding).collect()
     }
 
+    pub(super) fn find(&self, id: ConnectionId) -> Option<&Arc<Link>> {
+        self.index.get(&id).and_then(|&at| self.list.get(at))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.list.iter()
     }
@@ -97,12 +101,8 @@ impl Members {
         let parts = std::mem::take(&mut self.batch).into_parts();
         after.wakers.reserve(self.list.len());
         for link in &self.list {
-            for publication in parts.of(link.id()) {
-                if link.enqueue_shared(publication, &mut after.wakers) == Enqueued::Full {
-                    after.slow.push(Arc::clone(link));
-                    break;
-                }
-            }
+            // One that has no room for a part is closed, and needs no more of them.
+            let _ = parts.of(link.id()).all(|publication| after.enqueue(link, publication));
         }
         after
     }
@@ -127,6 +127,21 @@ pub(super) struct Distributed {
 }
 
 impl Distributed {
+    /// Queues a message for a member; false when that has no room for it.
+    #[inline]
+    pub(super) fn enqueue(&mut self, link: &Arc<Link>, publication: &Publication) -> bool {
+        let has_room = link.enqueue_shared(publication, &mut self.wakers) != Enqueued::Full;
+        if !has_room {
+            self.slow.push(Arc::clone(link));
+        }
+        has_room
+    }
+
+    pub(super) fn append(&mut self, other: Self) {
+        self.wakers.extend(other.wakers);
+        self.slow.extend(other.slow);
+    }
+
     /// Wakes the tasks that have something to write, and closes those whose peers do not read.
     pub(super) fn finish(self) {
         for waker in self.wakers {

@@ -3,6 +3,7 @@
 mod batch;
 mod group;
 mod members;
+mod several;
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -17,6 +18,8 @@ use http::StatusCode;
 use http::request::Parts;
 pub(crate) use members::Membership;
 use nexios_proto::Limit;
+
+use crate::connection::Registry;
 
 /// Names of groups are spread over this many locks.
 const SHARDS: usize = 64;
@@ -50,6 +53,8 @@ pub struct Groups {
 pub(crate) struct GroupsInner {
     /// Clients choose the names: a hash with a random key, so that nobody can make them collide.
     hasher: RandomState,
+    /// Every connection of the app.
+    connections: Arc<Registry>,
     shards: [Mutex<Names>; SHARDS],
 }
 
@@ -74,9 +79,9 @@ pub enum GroupError {
 }
 
 impl Groups {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(connections: Arc<Registry>) -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
-        Self { inner: Arc::new(GroupsInner { hasher: RandomState::new(), shards }) }
+        Self { inner: Arc::new(GroupsInner { hasher: RandomState::new(), connections, shards }) }
     }
 
     /// The group of this name. It need not exist: it comes into being with its first member. A name that is empty or

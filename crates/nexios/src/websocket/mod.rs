@@ -68,7 +68,7 @@ impl WebSocket {
     /// A client's connection, which is open already.
     pub(crate) fn connected(link: Arc<Link>, parts: Parts, peer: Option<SocketAddr>) -> Self {
         let request = Request::sent(parts, peer);
-        Self { inner: Box::new(Inner { link, groups: Groups::new(), phase: Phase::Accepted, request }) }
+        Self { inner: Box::new(Inner { link, groups: Groups::new(Arc::default()), phase: Phase::Accepted, request }) }
     }
 
     /// The connection's number, unique in the process.

@@ -33,6 +33,7 @@ mod routing;
 mod send;
 mod sender;
 mod serving;
+mod several;
 mod shutdown;
 mod threads;
 mod tick;
