@@ -156,20 +156,22 @@ pub(super) fn take_sent(writing: &mut Outbound) {
 
 // ---- what a thread has put off
 
+// A thread that ends may drop a runtime with connections in it when its own values are gone: then nothing is put off.
+
 #[inline]
 pub(super) fn is_put_off() -> bool {
-    EXCHANGE.with(|exchange| exchange.is_put_off.get())
+    EXCHANGE.try_with(|exchange| exchange.is_put_off.get()).unwrap_or(false)
 }
 
 pub(super) fn set_put_off(is_put_off: bool) {
-    EXCHANGE.with(|exchange| exchange.is_put_off.set(is_put_off));
+    let _ = EXCHANGE.try_with(|exchange| exchange.is_put_off.set(is_put_off));
 }
 
 // ---- the handler's side
 
 /// Whether it is this connection's handler that is being polled: its task looks around afterwards, and need not be woken.
 pub(super) fn is_turn_of(id: ConnectionId) -> bool {
-    EXCHANGE.with(|exchange| exchange.turn_of.get() == Some(id))
+    EXCHANGE.try_with(|exchange| exchange.turn_of.get() == Some(id)).unwrap_or(false)
 }
 
 /// The message for the handler of this connection. `knows_more`: the link has messages.

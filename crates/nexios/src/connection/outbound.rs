@@ -224,14 +224,14 @@ thread_local! {
 
 #[inline]
 fn spare() -> Vec<u8> {
-    SPARE.with(|spare| std::mem::take(&mut *spare.borrow_mut()))
+    SPARE.try_with(|spare| std::mem::take(&mut *spare.borrow_mut())).unwrap_or_default()
 }
 
 #[inline]
 fn keep_spare(mut buffer: Vec<u8>) {
     if buffer.capacity() > 0 && buffer.capacity() <= SPARE_MAX {
         buffer.clear();
-        SPARE.with(|spare| *spare.borrow_mut() = buffer);
+        let _ = SPARE.try_with(|spare| *spare.borrow_mut() = buffer);
     }
 }
 

@@ -242,3 +242,25 @@ async fn publishers_on_many_threads_are_each_heard_in_order() {
         publisher.join().unwrap();
     }
 }
+
+#[test]
+fn a_thread_that_ends_with_a_runtime_of_its_own_takes_connections_along_quietly() {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static HELD: RefCell<Option<(tokio::runtime::Runtime, Crowd)>> = const { RefCell::new(None) };
+    }
+
+    let thread = std::thread::spawn(|| {
+        // Made before the values of Nexios, and so dropped behind them.
+        HELD.with_borrow(|held| assert!(held.is_none()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let crowd = runtime.block_on(async {
+            let crowd = Crowd::of(App::new()).await;
+            crowd.groups.group("a").send_text("never heard").await.unwrap();
+            crowd
+        });
+        HELD.set(Some((runtime, crowd)));
+    });
+    assert!(thread.join().is_ok());
+}
