@@ -208,3 +208,69 @@ pub(super) fn send(id: ConnectionId, len: usize, append: impl FnOnce(&mut Outbou
         fits
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> ConnectionId {
+        ConnectionId::new(number)
+    }
+
+    fn append(text: &'static str) -> impl FnOnce(&mut Outbound) {
+        move |sent| sent.append_with(|tail| tail.extend_from_slice(text.as_bytes()))
+    }
+
+    fn sent() -> Vec<u8> {
+        let mut writing = Outbound::default();
+        take_sent(&mut writing);
+        writing.as_single().unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_connection_that_is_polled_inside_of_anothers_turn_has_a_place_of_its_own() {
+        assert!(begin_poll().is_none());
+        begin_turn(id(1), true, true);
+        hand_over(Message::from("for the first"));
+        assert!(send(id(1), 5, append("first")));
+
+        let outer = begin_poll();
+        begin_turn(id(2), true, true);
+        assert!(matches!(receive(id(1), || false), Received::Elsewhere), "the first has no turn now");
+        assert!(!send(id(1), 5, append("wrong")));
+        assert!(send(id(2), 6, append("second")));
+        assert!(matches!(receive(id(2), || false), Received::Waiting));
+        assert!(end_turn().0, "the second waits");
+        assert_eq!(sent(), b"second");
+        end_poll(outer);
+
+        assert!(
+            matches!(receive(id(1), || false), Received::Message(message) if message.as_text() == Some("for the first"))
+        );
+        assert!(!end_turn().0, "the first does not wait");
+        assert_eq!(sent(), b"first");
+        end_poll(None);
+    }
+
+    #[test]
+    fn what_a_panic_left_is_not_sent_to_the_next_connection() {
+        begin_turn(id(3), true, true);
+        assert!(send(id(3), 6, append("secret")));
+        let _ = end_turn();
+        // Its task has panicked here, and never wrote.
+        assert!(begin_poll().is_none());
+        assert_eq!(sent(), b"");
+    }
+
+    #[test]
+    fn a_full_socket_and_an_end_that_has_begun_leave_it_to_the_link() {
+        begin_turn(id(4), true, false);
+        assert!(!send(id(4), 1, append("x")));
+        begin_turn(id(4), false, false);
+        assert!(matches!(receive(id(4), || false), Received::Elsewhere));
+        begin_turn(id(4), true, true);
+        assert!(matches!(receive(id(4), || true), Received::Elsewhere), "the inbox comes first");
+        assert!(!send(id(4), SENT_MAX + 1, append("x")));
+        let _ = end_turn();
+    }
+}
