@@ -75,8 +75,19 @@ impl Agreed {
 }
 
 impl Coding {
-    /// Compresses a message by itself: `None` when it is too short, or does not become smaller.
-    pub(crate) fn compress(self, message: &Message) -> Option<Vec<u8>> {
+    /// Each of them once.
+    pub(crate) fn distinct(all: impl Iterator<Item = Self>) -> Vec<Self> {
+        all.fold(Vec::new(), |mut found, coding| {
+            if !found.contains(&coding) {
+                found.push(coding);
+            }
+            found
+        })
+    }
+
+    /// Compresses a message by itself: `None` when it is too short, or does not become smaller. The buffer goes back by
+    /// [`keep_scratch`].
+    pub(super) fn compress(self, message: &Message) -> Option<Vec<u8>> {
         self.compress_with(&mut Compressor::new(self.level, self.window_bits), message)
     }
 
@@ -123,7 +134,8 @@ impl Link {
     #[inline]
     pub(super) fn prepare<'a>(&self, message: &'a Message, form: Form) -> Prepared<'a> {
         match self.coding(message.len()) {
-            Some(coding) if form == Form::Any => self.prepare_compressed(message, coding),
+            // Nobody compresses for a connection that takes nothing more.
+            Some(coding) if form == Form::Any && self.is_open() => self.prepare_compressed(message, coding),
             _ => Prepared { message, compressed: None, lent: None },
         }
     }
@@ -236,7 +248,7 @@ fn take_scratch() -> Vec<u8> {
     SCRATCH.take()
 }
 
-fn keep_scratch(mut buffer: Vec<u8>) {
+pub(super) fn keep_scratch(mut buffer: Vec<u8>) {
     if buffer.capacity() <= SCRATCH_MAX {
         buffer.clear();
         SCRATCH.set(buffer);

@@ -1,5 +1,6 @@
 //! Asking for the end, waiting for it, knowing it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
@@ -45,8 +46,11 @@ impl Link {
         let failure = result.err().and_then(|error| Some((error.verdict()?, error)));
         if let Some(((_, cause), error)) = &failure {
             log_failure(self, *cause, error);
-            if let Some(on_error) = self.on_error() {
-                on_error(error);
+            if let Some(on_error) = self.on_error()
+                && catch_unwind(AssertUnwindSafe(|| on_error(error))).is_err()
+            {
+                // The connection is closed all the same, with the code that its peer can make something of.
+                tracing::error!(route = self.route(), id = %self.id(), "the hook for errors panicked");
             }
         }
         let (code, cause) = failure.map_or_else(|| self.verdict_of_ok(), |(verdict, _)| verdict);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use nexios_proto::{Message, encode};
 
-use super::deflate::Coding;
+use super::deflate::{Coding, keep_scratch};
 
 /// Messages that were encoded once, and compressed once for each coding that their receivers have agreed on.
 #[derive(Debug)]
@@ -22,12 +22,7 @@ impl Publication {
 
     /// One publication of several, in their order.
     pub(crate) fn merged<'a>(publications: &(impl Iterator<Item = &'a Self> + Clone)) -> Self {
-        let mut codings: Vec<Coding> = Vec::new();
-        for (coding, _) in publications.clone().flat_map(|one| &one.compressed) {
-            if !codings.contains(coding) {
-                codings.push(*coding);
-            }
-        }
+        let codings = Coding::distinct(publications.clone().flat_map(|one| &one.compressed).map(|(coding, _)| *coding));
         let merged = |coding| {
             let is_worth_it = publications.clone().any(|one| one.compressed(coding).is_some());
             is_worth_it.then(|| concat(publications.clone().map(|one| one.compressed(coding).unwrap_or(&one.plain))))
@@ -61,7 +56,9 @@ fn concat<'a>(frames: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
 
 fn compress(message: &Message, coding: Coding) -> Option<Bytes> {
     let payload = coding.compress(message)?;
-    Some(frame(payload.len(), |out| encode::compressed(message.is_text(), &payload, None, out)))
+    let frame = frame(payload.len(), |out| encode::compressed(message.is_text(), &payload, None, out));
+    keep_scratch(payload);
+    Some(frame)
 }
 
 fn frame(payload: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Bytes {

@@ -45,7 +45,8 @@ impl Groups {
         let message = message.into();
         // What this task sent before, to these and to other groups.
         catch_up();
-        let publication = Publication::new(&message, codings(found.iter().flat_map(|group| group.members().codings())));
+        let codings = Coding::distinct(found.iter().flat_map(|group| group.members().codings()));
+        let publication = Publication::new(&message, codings);
         distribute(&found, &publication).finish();
         give_way(message.len()).await;
         Ok(())
@@ -64,7 +65,8 @@ impl Groups {
         let message = message.into();
         catch_up();
         let links = self.inner.connections.all();
-        let publication = Publication::new(&message, codings(links.iter().filter_map(|link| link.any_coding())));
+        let codings = Coding::distinct(links.iter().filter_map(|link| link.any_coding()));
+        let publication = Publication::new(&message, codings);
         let mut after = Distributed::default();
         for link in &links {
             after.enqueue(link, &publication);
@@ -73,16 +75,6 @@ impl Groups {
         give_way(message.len()).await;
         Ok(())
     }
-}
-
-/// Each of them once.
-fn codings(all: impl Iterator<Item = Coding>) -> Vec<Coding> {
-    all.fold(Vec::new(), |mut found, coding| {
-        if !found.contains(&coding) {
-            found.push(coding);
-        }
-        found
-    })
 }
 
 /// Under the locks of all groups, so that no other message comes before it in one and behind it in another.
