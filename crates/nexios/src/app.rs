@@ -8,7 +8,7 @@ use tower::{Layer, Service};
 
 use crate::config::Config;
 use crate::connection::{OnError, Registry};
-use crate::groups::Groups;
+use crate::groups::{Groups, GroupsConfig};
 use crate::handler::Handler;
 use crate::middleware::{IntoMiddleware, MiddlewareShape};
 use crate::routing::{AppContext, IntoRoute, WsRouter};
@@ -70,7 +70,7 @@ where
             config: Config::default(),
             address: None,
             workers: None,
-            groups: Groups::new(Arc::clone(&connections)),
+            groups: Groups::new(Arc::clone(&connections), GroupsConfig::default()),
             on_error: None,
             handle: AppHandle::new(connections),
         }
@@ -160,6 +160,17 @@ where
         self
     }
 
+    /// Sets what groups may hold, who may do what in them, and hooks on joins and leaves.
+    ///
+    /// # Panics
+    ///
+    /// When somebody has a handle to the groups already, by [`groups`](Self::groups): it would go on with the old
+    /// settings.
+    pub fn groups_config(mut self, config: GroupsConfig) -> Self {
+        assert!(self.groups.configure(config), "groups_config comes before the first call of groups()");
+        self
+    }
+
     /// Sees every error that a handler or middleware lets out, panics included, after it was logged. Disconnects are no
     /// errors.
     pub fn on_error(mut self, hook: impl Fn(&Error) + Send + Sync + 'static) -> Self {
@@ -180,7 +191,8 @@ where
         self
     }
 
-    /// The app's groups, for sending from outside of a connection.
+    /// The app's groups, for sending from outside of a connection. What is done with this handle is done by the app
+    /// itself: its [`GroupPolicy`](crate::GroupPolicy) is not asked.
     pub fn groups(&self) -> Groups {
         self.groups.clone()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nexios_proto::Limit;
 
 use crate::compression::Compression;
+use crate::slow_consumer::SlowConsumer;
 
 /// What one connection may hold and how long its peer may take, for an app ([`App::config`](crate::App::config)) or
 /// for one route ([`WebSocketRoute::config`](crate::WebSocketRoute::config), which then stands instead of the app's).
@@ -17,6 +18,7 @@ use crate::compression::Compression;
 /// | [`frame_size`](Self::frame_size) | unlimited (the message's limit holds) |
 /// | [`fragments`](Self::fragments) | 16,384 frames in one message |
 /// | [`outbound_queue`](Self::outbound_queue) | 1 MiB |
+/// | [`slow_consumer`](Self::slow_consumer) | close with 1008 |
 /// | [`groups_per_connection`](Self::groups_per_connection) | 1,000 |
 /// | [`compression`](Self::compression) | off |
 /// | [`ping_interval`](Self::ping_interval) | 20 s |
@@ -38,6 +40,7 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) compression: Compression,
     pub(crate) outbound_queue: usize,
+    pub(crate) slow_consumer: SlowConsumer,
     pub(crate) groups_per_connection: Limit,
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) ping_timeout: Duration,
@@ -56,6 +59,7 @@ impl Default for Config {
             limits: Limits::default(),
             compression: Compression::off(),
             outbound_queue: 1024 * 1024,
+            slow_consumer: SlowConsumer::Close,
             groups_per_connection: Limit::At(1_000),
             ping_interval: Some(Duration::from_secs(20)),
             ping_timeout: Duration::from_secs(20),
@@ -104,10 +108,16 @@ impl Config {
 
     /// The most bytes that wait for one connection's peer to read. A handler's own `send` waits once half of it is
     /// taken; what others send to the connection (a [`Sender`](crate::Sender), a [`Group`](crate::Group)) may fill it
-    /// whole, and the message that finds no room closes the connection with 1008 and the cause
-    /// [`SlowConsumer`](crate::Cause::SlowConsumer).
+    /// whole, and for the message that finds no room there is [`slow_consumer`](Self::slow_consumer).
     pub fn outbound_queue(mut self, bytes: usize) -> Self {
         self.outbound_queue = bytes;
+        self
+    }
+
+    /// What becomes of a message from others that finds no room in the queue. A group may have it otherwise for what it
+    /// sends: [`GroupConfig::slow_consumer`](crate::GroupConfig::slow_consumer).
+    pub fn slow_consumer(mut self, choice: SlowConsumer) -> Self {
+        self.slow_consumer = choice;
         self
     }
 

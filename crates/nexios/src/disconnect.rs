@@ -65,6 +65,8 @@ pub enum Cause {
     HandlerFailed,
     /// The handler was given a message that it did not expect: a wrong type, or malformed JSON.
     UnexpectedMessage,
+    /// The app's policy did not allow what the handler asked for.
+    Forbidden,
     /// The server is going down.
     Shutdown,
 }
@@ -155,6 +157,7 @@ impl Cause {
             Cause::SlowConsumer => "slow consumer",
             Cause::HandlerFailed => "handler failed",
             Cause::UnexpectedMessage => "unexpected message",
+            Cause::Forbidden => "forbidden",
             Cause::Shutdown => "shutdown",
         }
     }

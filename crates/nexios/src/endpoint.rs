@@ -120,7 +120,7 @@ impl FromMessage for Bytes {
 
 impl<T: DeserializeOwned + Send> FromMessage for Json<T> {
     fn from_message(message: Message) -> Result<Self> {
-        JsonError::decode(&Utf8Bytes::from_message(message)?).map(Json)
+        Ok(Json(JsonError::decode(&Utf8Bytes::from_message(message)?)?))
     }
 }
 

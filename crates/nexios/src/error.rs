@@ -5,6 +5,7 @@ use std::io;
 
 use nexios_proto::CloseCode;
 
+use crate::asking::RequestError;
 use crate::client::ConnectError;
 use crate::disconnect::{Cause, WebSocketDisconnect};
 use crate::groups::GroupError;
@@ -46,6 +47,9 @@ pub enum Error {
     /// A group did not take a member or a name.
     #[error("{0}")]
     Group(#[from] GroupError),
+    /// The peer gave no answer to what it was asked. What this closes with is told at [`RequestError`].
+    #[error("{0}")]
+    Request(#[from] RequestError),
     /// A client could not connect, or was refused.
     #[error("{0}")]
     Connect(#[from] ConnectError),
@@ -101,6 +105,8 @@ impl Error {
                 return None;
             } else if error.is::<MessageTypeError>() {
                 return Some((CloseCode::UNSUPPORTED_DATA, Cause::UnexpectedMessage));
+            } else if matches!(error.downcast_ref(), Some(GroupError::Forbidden { .. })) {
+                return Some((CloseCode::POLICY_VIOLATION, Cause::Forbidden));
             } else if error.downcast_ref().is_some_and(JsonError::is_received) {
                 return Some((CloseCode::INVALID_PAYLOAD, Cause::UnexpectedMessage));
             }

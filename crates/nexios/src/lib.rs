@@ -1,6 +1,7 @@
 #![doc = include_str!("docs/guide.md")]
 
 mod app;
+mod asking;
 pub mod client;
 mod compression;
 mod config;
@@ -14,10 +15,12 @@ pub mod middleware;
 pub mod routing;
 mod sender;
 mod server;
+mod slow_consumer;
 pub mod testing;
 mod websocket;
 
 pub use app::App;
+pub use asking::{Refusal, RequestError};
 #[doc(no_inline)]
 pub use axum::Json;
 #[doc(no_inline)]
@@ -27,7 +30,10 @@ pub use config::{Config, Limits};
 pub use disconnect::{Cause, EndedBy, WebSocketDisconnect};
 pub use endpoint::{FromMessage, WebSocketEndpoint};
 pub use error::{BoxError, Error, HandlerPanic, Result};
-pub use groups::{Group, GroupError, Groups};
+pub use groups::{
+    Asker, Group, GroupAction, GroupConfig, GroupError, GroupPolicy, GroupStats, Groups, GroupsConfig, GroupsStats,
+    History, HistoryPage, InvalidPosition, Join, Joined, MemberEvent, NotRecovered, Position, Present, Published,
+};
 pub use handler::Handler;
 pub use middleware::{Next, WebSocketMiddleware};
 #[cfg(feature = "macros")]
@@ -36,6 +42,7 @@ pub use nexios_proto::{CloseCode, CloseFrame, Limit, Message, ProtocolError, Utf
 pub use routing::{WebSocketRoute, WsRouter};
 pub use sender::{ConnectionId, Sender, TrySendError};
 pub use server::AppHandle;
+pub use slow_consumer::SlowConsumer;
 pub use websocket::{
     Accept, AcceptError, JsonError, MessageType, MessageTypeError, Messages, Params, StateError, WebSocket,
 };
@@ -54,9 +61,10 @@ pub mod prelude {
     #[cfg(feature = "macros")]
     pub use crate::websocket_route;
     pub use crate::{
-        Accept, App, Bytes, Cause, CloseCode, Compression, Config, EndedBy, Error, FromMessage, Group, Groups, Json,
-        Limit, Limits, Message, Next, Sender, Utf8Bytes, WebSocket, WebSocketDisconnect, WebSocketEndpoint,
-        WebSocketMiddleware, WebSocketRoute, WsRouter,
+        Accept, App, Bytes, Cause, CloseCode, Compression, Config, EndedBy, Error, FromMessage, Group, GroupConfig,
+        GroupPolicy, Groups, GroupsConfig, History, Join, Json, Limit, Limits, Message, Next, Position, Sender,
+        SlowConsumer, Utf8Bytes, WebSocket, WebSocketDisconnect, WebSocketEndpoint, WebSocketMiddleware,
+        WebSocketRoute, WsRouter,
     };
 
     /// [`nexios::Result`](crate::Result), for signatures without the crate's name.

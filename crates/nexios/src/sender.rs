@@ -8,7 +8,7 @@ use bytes::Bytes;
 use nexios_proto::{CloseCode, CloseFrame, Message, Utf8Bytes};
 use serde::Serialize;
 
-use crate::connection::{Enqueued, Form, Link};
+use crate::connection::{Enqueued, Form, Key, Link};
 use crate::disconnect::Cause;
 use crate::websocket::JsonError;
 use crate::{Error, Result, WebSocketDisconnect};
@@ -79,6 +79,10 @@ impl Sender {
         Self { link }
     }
 
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// The connection's number.
     pub fn id(&self) -> ConnectionId {
         self.link.id()
@@ -100,7 +104,8 @@ impl Sender {
     ///
     /// The queue takes [`Config::outbound_queue`](crate::Config::outbound_queue) bytes (1 MiB). A message that finds no
     /// room closes the connection with 1008 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer): a peer that
-    /// does not read costs the others nothing and the server no more than that.
+    /// does not read costs the others nothing and the server no more than that. With another
+    /// [`Config::slow_consumer`](crate::Config::slow_consumer) it is dropped, or others are for it.
     ///
     /// # Cancel safety
     ///
@@ -108,7 +113,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Disconnect`] when the connection is closing or has ended; [`Error::State`] before it is accepted.
+    /// [`Error::Disconnect`] when the connection is closing or has ended; [`Error::State`] before it is accepted;
+    /// [`Error::TrySend`] when the message was dropped.
     pub async fn send(&self, message: impl Into<Message>) -> Result {
         self.send_as(message.into(), Form::Any).await
     }
@@ -119,14 +125,39 @@ impl Sender {
         self.send_as(message.into(), Form::Plain).await
     }
 
+    /// Queues a message that is the newest state of what `key` stands for: with
+    /// [`SlowConsumer::Conflate`](crate::SlowConsumer::Conflate) it takes the place of one that still waits under the same key.
+    /// Otherwise as [`send`](Self::send).
+    pub async fn send_keyed(&self, key: impl AsRef<str>, message: impl Into<Message>) -> Result {
+        let message = message.into();
+        if self.link.may_drop() {
+            return self.send_or_drop(message, Form::Any, Some(key.as_ref().into())).await;
+        }
+        self.send_as(message, Form::Any).await
+    }
+
+    async fn send_or_drop(&self, message: Message, form: Form, key: Option<Key>) -> Result {
+        match self.link.enqueue_droppable(&message, form, key) {
+            Enqueued::NotOpen => Err(self.link.why_not_open()),
+            Enqueued::Queued | Enqueued::Piecewise => {
+                give_way(message.len()).await;
+                Ok(())
+            }
+            Enqueued::Full | Enqueued::Dropped => Err(TrySendError::Full(message).into()),
+        }
+    }
+
     async fn send_as(&self, message: Message, form: Form) -> Result {
+        if self.link.may_drop() {
+            return self.send_or_drop(message, form, None).await;
+        }
         match self.link.enqueue(&message, form) {
             Enqueued::Queued => {
                 give_way(message.len()).await;
                 Ok(())
             }
             Enqueued::NotOpen => Err(self.link.why_not_open()),
-            Enqueued::Full => {
+            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise => {
                 self.link.close_slow_consumer();
                 Err(self.link.why_not_open())
             }
@@ -161,7 +192,7 @@ impl Sender {
         let message = message.into();
         match self.link.enqueue(&message, Form::Any) {
             Enqueued::Queued => Ok(()),
-            Enqueued::Full => Err(TrySendError::Full(message)),
+            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise => Err(TrySendError::Full(message)),
             Enqueued::NotOpen => Err(TrySendError::NotOpen(message)),
         }
     }

@@ -11,7 +11,7 @@ use super::ending::CloseRequest;
 use super::exchange;
 use super::keepalive::{Check, Keepalive};
 use super::link::{Link, Phase};
-use super::signals::{HANDLER, OUTBOUND, ROOM};
+use super::signals::{BACKLOG, HANDLER, OUTBOUND, ROOM};
 use super::waiters::wake_all;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
 
@@ -83,8 +83,7 @@ impl Driver {
         self.link.begin_closing(&closing.end(None));
         // What the handler answered to earlier messages goes before.
         exchange::take_sent(&mut self.writing);
-        let mut queued = std::mem::take(&mut self.link.lock().outbound);
-        self.writing.append_all(&mut queued);
+        self.link.lock().move_queued(&mut self.writing, usize::MAX, &self.link.signals);
         let key = self.link.mask_key();
         // 1005 stands for a frame without a code, and never goes over the wire (RFC 6455 §7.4.1).
         let on_wire = (closing.sent.code() != CloseCode::NO_STATUS).then_some(&closing.sent);
@@ -199,15 +198,18 @@ impl Link {
             return;
         }
         state.phase = Phase::Ended(end.clone());
-        let (outbound, respond) = (std::mem::take(&mut state.outbound), state.respond.take());
-        self.signals.clear(OUTBOUND | ROOM);
+        let (outbound, backlog) = (std::mem::take(&mut state.outbound), state.backlog.take());
+        let respond = state.respond.take();
+        self.signals.clear(OUTBOUND | BACKLOG | ROOM);
         // A handler that waits for a message is known to the task alone.
         self.signals.set(HANDLER);
         let mut wakers = state.waiters.take_all();
         wakers.extend(state.task.clone());
+        let unanswered = state.take_pending();
         drop(state);
-        drop((outbound, respond));
+        drop((outbound, backlog, respond));
         log_end(self, end);
+        drop(unanswered);
         wake_all(wakers);
     }
 }

@@ -18,7 +18,7 @@ use super::input::{Input, READ_SIZE};
 use super::keepalive::Keepalive;
 use super::link::{Accepted, Delivered, Link};
 use super::outbound::Outbound;
-use super::signals::{CLOSE, OUTBOUND, ROOM, TIMER};
+use super::signals::{ASKED, BACKLOG, CLOSE, OUTBOUND, ROOM, TIMER};
 use super::transport::Transport;
 use super::waiters::wake_all;
 use super::wheel::Deadline;
@@ -29,6 +29,9 @@ const EVENTS_PER_TURN: u32 = 1024;
 /// After how many bytes a turn reads no more: with the last read, 2 MiB. Half of it would interleave the large messages of
 /// several connections, so that none reuses the memory of the one before (1 MiB echo: 770 µs of CPU instead of 390).
 const BYTES_PER_TURN: usize = 2 * 1024 * 1024 - READ_SIZE;
+
+/// How much of what waits message by message is written at once: what is taken can no longer be dropped.
+const BACKLOG_PIECE: usize = 16 * 1024;
 
 /// How many buffers one gathered write takes.
 const SLICES: usize = 32;
@@ -257,6 +260,9 @@ impl Driver {
 
     #[inline]
     fn deliver(&mut self, turn: &mut Turn, message: Message) -> Parsed {
+        if self.link.signals.any(ASKED) && self.link.catch_answer(&message) {
+            return Parsed::Dry;
+        }
         if !std::mem::take(&mut self.handler_waits) {
             return self.deliver_to_inbox(message, turn);
         }
@@ -372,7 +378,7 @@ impl Driver {
             self.take_outbound();
         }
         loop {
-            if self.writing.is_empty() {
+            if self.writing.is_empty() && !self.take_backlog() {
                 return self.transport.poll_flush(cx);
             }
             let result = self.write_once(cx);
@@ -409,9 +415,10 @@ impl Driver {
     /// socket is full, so that the deadline for the peer's answer begins.
     fn take_outbound(&mut self) {
         let mut state = self.link.lock();
-        self.writing.append_all(&mut state.outbound);
-        self.link.signals.clear(OUTBOUND);
         let close = self.link.take_close(&mut state);
+        // What waits message by message goes on doing so while the socket is full, unless the end comes behind it.
+        let piece = if close.is_some() { usize::MAX } else { 0 };
+        state.move_queued(&mut self.writing, piece, &self.link.signals);
         if close.is_some() || self.closing.is_some() {
             self.link.signals.clear(CLOSE);
         }
@@ -419,6 +426,20 @@ impl Driver {
         if let Some(request) = close {
             self.close_requested(*request);
         }
+    }
+
+    /// The peer keeps up again: takes the next of what waited message by message; false when there is none.
+    #[inline]
+    fn take_backlog(&mut self) -> bool {
+        self.link.signals.any(BACKLOG) && self.take_backlog_piece()
+    }
+
+    #[cold]
+    fn take_backlog_piece(&mut self) -> bool {
+        let mut state = self.link.lock();
+        state.move_queued(&mut self.writing, BACKLOG_PIECE, &self.link.signals);
+        drop(state);
+        !self.writing.is_empty()
     }
 
     /// Tells the link how much the socket did not take, so that the queue's bound counts it, and those who wait for
@@ -431,7 +452,7 @@ impl Driver {
         }
         self.reported_in_flight = rest;
         let mut state = self.link.lock();
-        state.in_flight = rest;
+        state.in_flight = u32::try_from(rest).unwrap_or(u32::MAX);
         let has_room = state.queued() <= self.link.config().send_waits_above();
         let waiters = if has_room { state.waiters.take_for_room() } else { Vec::new() };
         if has_room {

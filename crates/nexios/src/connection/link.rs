@@ -15,11 +15,13 @@ use futures_util::task::ArcWake;
 use nexios_proto::{MaskKey, Message, Role};
 use tokio::sync::oneshot;
 
+use super::asked::Asked;
+use super::backlog::Backlog;
 use super::deflate::{Agreed, Window};
 use super::ending::CloseRequest;
 use super::inbox::Inbox;
 use super::outbound::Outbound;
-use super::signals::{HANDLER, INBOX, Signals, TIMER};
+use super::signals::{BACKLOG, HANDLER, INBOX, OUTBOUND, Signals, TIMER};
 use super::transport::Transport;
 use super::waiters::Waiters;
 use crate::config::Config;
@@ -56,8 +58,10 @@ pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) inbox: Inbox,
     pub(super) outbound: Outbound,
+    /// Behind `outbound`, for a peer that does not keep up.
+    pub(super) backlog: Option<Box<Backlog>>,
     /// Bytes that the task took out of `outbound` and that the socket has not taken yet.
-    pub(super) in_flight: usize,
+    pub(super) in_flight: u32,
     pub(super) window: Window,
     /// Asked for by the application; the task sends it behind what is queued.
     pub(super) close: Option<Box<CloseRequest>>,
@@ -75,6 +79,7 @@ pub(super) struct State {
     pub(super) waiters: Waiters,
     #[expect(clippy::box_collection, reason = "many connections are in no group: 8 bytes instead of 24")]
     pub(super) memberships: Option<Box<Vec<Membership>>>,
+    pub(super) asked: Option<Box<Asked>>,
 }
 
 #[derive(Debug)]
@@ -107,6 +112,7 @@ impl Link {
                 phase: Phase::Handshake,
                 inbox: Inbox::default(),
                 outbound: Outbound::default(),
+                backlog: None,
                 in_flight: 0,
                 window: Window::Fresh,
                 close: None,
@@ -118,6 +124,7 @@ impl Link {
                 task: None,
                 waiters: Waiters::default(),
                 memberships: None,
+                asked: None,
             }),
         })
     }
@@ -144,6 +151,21 @@ impl Link {
     #[inline]
     pub(super) fn role(&self) -> Role {
         self.settings.role
+    }
+
+    /// It is a client's own, which sends masked.
+    pub(crate) fn is_client(&self) -> bool {
+        self.role() == Role::Client
+    }
+
+    /// What waits to be sent, in bytes.
+    pub(crate) fn queued(&self) -> usize {
+        self.lock().queued()
+    }
+
+    /// What the queue has room for, in bytes.
+    pub(crate) fn room(&self) -> usize {
+        self.config().outbound_queue.saturating_sub(self.queued())
     }
 
     // A panic cannot leave the state half-changed: nothing in here calls foreign code but wakers, and those after the lock.
@@ -257,7 +279,20 @@ impl ArcWake for Link {
 impl State {
     #[inline]
     pub(super) fn queued(&self) -> usize {
-        self.outbound.len() + self.in_flight
+        self.outbound.len() + self.in_flight as usize + self.backlog.as_ref().map_or(0, |backlog| backlog.len())
+    }
+
+    /// Moves what is queued behind `writing`: of what waits message by message, no more than fills it to `piece` bytes.
+    pub(super) fn move_queued(&mut self, writing: &mut Outbound, piece: usize, signals: &Signals) {
+        writing.append_all(&mut self.outbound);
+        signals.clear(OUTBOUND);
+        if let Some(backlog) = &mut self.backlog {
+            backlog.move_to(writing, piece);
+            if backlog.is_empty() {
+                self.backlog = None;
+                signals.clear(BACKLOG);
+            }
+        }
     }
 
     #[inline]
@@ -297,5 +332,15 @@ pub(super) enum Delivered {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("id", &self.id).field("route", &self.route()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_stays_small() {
+        assert!(size_of::<Link>() <= 216, "{}", size_of::<Link>());
     }
 }

@@ -7,14 +7,17 @@
 //!            └──────────────────────────────────────────────────────┘
 //! ```
 //!
-//! `deflate.rs` compresses before `sending.rs` queues, `closing.rs` is every way to end, `keepalive.rs` and `wheel.rs` are time, `tick.rs` puts off what is
+//! `deflate.rs` compresses before `sending.rs` queues, `closing.rs` is every way to end, `asked.rs` waits for answers, `keepalive.rs` and `wheel.rs` are time, `tick.rs` puts off what is
 //! published, `registry.rs` is the list of all.
 
+mod asked;
+mod backlog;
 mod closing;
 mod deflate;
 mod driver;
 mod ending;
 mod exchange;
+mod fan_out;
 mod inbox;
 mod input;
 mod keepalive;
@@ -30,7 +33,9 @@ mod transport;
 mod waiters;
 mod wheel;
 
+pub(crate) use backlog::Key;
 pub(crate) use deflate::Coding;
+pub(crate) use fan_out::{Effects, Terms};
 pub(crate) use link::{Link, OnError, Settings};
 pub(crate) use publication::Publication;
 pub(crate) use registry::Registry;

@@ -95,6 +95,13 @@ impl Outbound {
         self.tail = std::mem::take(&mut other.tail);
     }
 
+    /// All of it, in order.
+    pub(super) fn into_frames(self) -> impl Iterator<Item = Bytes> {
+        let chunks = self.chunks.map(|chunks| chunks.list).unwrap_or_default();
+        let tail = self.tail.into_bytes();
+        chunks.into_iter().chain(std::iter::once(tail)).filter(|bytes| !bytes.is_empty())
+    }
+
     fn close_tail(&mut self) {
         if !self.tail.as_slice().is_empty() {
             let tail = std::mem::take(&mut self.tail).into_bytes();

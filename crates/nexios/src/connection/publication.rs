@@ -1,14 +1,19 @@
 //! A message for many connections.
 
 use bytes::Bytes;
-use nexios_proto::{Message, encode};
+use nexios_proto::{Message, Utf8Bytes, encode};
 
+use super::backlog::Key;
 use super::deflate::{Coding, keep_scratch};
 
 /// Messages that were encoded once, and compressed once for each coding that their receivers have agreed on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Publication {
     plain: Bytes,
+    /// How many bytes of `plain` stand before the message's own, or that it holds several.
+    header: Option<u8>,
+    is_text: bool,
+    key: Option<Key>,
     /// `None` when compressing is not worth it.
     compressed: Vec<(Coding, Option<Bytes>)>,
 }
@@ -17,7 +22,13 @@ impl Publication {
     pub(crate) fn new(message: &Message, codings: impl IntoIterator<Item = Coding>) -> Self {
         let compressed = codings.into_iter().map(|coding| (coding, compress(message, coding))).collect();
         let plain = frame(message.len(), |out| encode::message(message, None, out));
-        Self { plain, compressed }
+        let header = u8::try_from(plain.len() - message.len()).ok();
+        Self { plain, header, is_text: message.is_text(), key: None, compressed }
+    }
+
+    /// The newest state of what the key stands for.
+    pub(crate) fn keyed(self, key: Option<Key>) -> Self {
+        Self { key, ..self }
     }
 
     /// One publication of several, in their order.
@@ -28,7 +39,32 @@ impl Publication {
             is_worth_it.then(|| concat(publications.clone().map(|one| one.compressed(coding).unwrap_or(&one.plain))))
         };
         let compressed = codings.into_iter().map(|coding| (coding, merged(coding))).collect();
-        Self { plain: concat(publications.clone().map(|one| &one.plain)), compressed }
+        let plain = concat(publications.clone().map(|one| &one.plain));
+        Self { plain, header: None, is_text: false, key: None, compressed }
+    }
+
+    /// Whether it holds several messages.
+    #[inline]
+    pub(super) fn is_merged(&self) -> bool {
+        self.header.is_none()
+    }
+
+    pub(super) fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+
+    /// The message, if it is one; its bytes are shared.
+    pub(crate) fn message(&self) -> Option<Message> {
+        let bytes = self.plain.slice(usize::from(self.header?)..);
+        if !self.is_text {
+            return Some(Message::Binary(bytes));
+        }
+        Utf8Bytes::try_from(bytes).ok().map(Message::Text)
+    }
+
+    /// What it holds in memory: the frames in all their forms.
+    pub(crate) fn size(&self) -> usize {
+        self.plain.len() + self.compressed.iter().filter_map(|(_, frame)| frame.as_ref()).map(Bytes::len).sum::<usize>()
     }
 
     /// The bytes of the plain frames.

@@ -8,8 +8,7 @@ use super::deflate::Prepared;
 use super::exchange;
 use super::link::{Link, Phase, State};
 use super::outbound::{COPY_MAX, Outbound};
-use super::publication::Publication;
-use super::signals::{CLOSE, OUTBOUND, ROOM};
+use super::signals::{BACKLOG, CLOSE, OUTBOUND, ROOM};
 use super::tick;
 use crate::disconnect::WebSocketDisconnect;
 use crate::{Error, Result};
@@ -20,6 +19,10 @@ pub(crate) enum Enqueued {
     Queued,
     /// No room: nothing was queued.
     Full,
+    /// No room, and nobody is to mind.
+    Dropped,
+    /// No room for a merged publication: its parts have to be queued one by one.
+    Piecewise,
     /// The connection is closing, over, or not yet accepted.
     NotOpen,
 }
@@ -41,7 +44,8 @@ impl Link {
     /// Appends to what the handler sends in its turn, if it is one, and nothing that others queued has to leave before.
     #[inline]
     fn send_in_turn(&self, len: usize, append: impl FnOnce(&mut Outbound, Option<MaskKey>)) -> bool {
-        !self.signals.any(OUTBOUND | CLOSE) && exchange::send(self.id(), len, |sent| append(sent, self.mask_key()))
+        !self.signals.any(OUTBOUND | CLOSE | BACKLOG)
+            && exchange::send(self.id(), len, |sent| append(sent, self.mask_key()))
     }
 
     fn poll_enqueue(&self, cx: &mut Context<'_>, message: &mut Option<Message>, form: Form) -> Poll<Result> {
@@ -106,7 +110,7 @@ impl Link {
         tick::catch_up();
         let prepared = self.prepare(message, form);
         let mut state = self.lock();
-        if let Err(refusal) = self.check_room(&state, prepared.len()) {
+        if let Err(refusal) = self.check_room(&state, prepared.len(), usize::MAX) {
             prepared.abandon(&mut state);
             return refusal;
         }
@@ -118,45 +122,34 @@ impl Link {
         Enqueued::Queued
     }
 
-    /// Queues a message that was encoded once for many. The task's waker goes to `wakers`: the caller holds a lock.
     #[inline]
-    pub(crate) fn enqueue_shared(&self, publication: &Publication, wakers: &mut Vec<Waker>) -> Enqueued {
-        let compressed = self.any_coding().and_then(|coding| publication.compressed(coding));
-        let mut state = self.lock();
-        let frame = match compressed {
-            Some(compressed) if state.window.may_miss() => compressed,
-            _ => publication.plain(),
-        };
-        if let Err(refusal) = self.check_room(&state, frame.len()) {
-            return refusal;
-        }
-        let first = state.outbound.is_empty();
-        state.outbound.append_shared(frame);
-        wakers.extend(self.to_wake(&state, first));
-        Enqueued::Queued
-    }
-
-    #[inline]
-    fn check_room(&self, state: &State, len: usize) -> Result<(), Enqueued> {
+    pub(super) fn check_room(&self, state: &State, len: usize, queue: usize) -> Result<(), Enqueued> {
         if !matches!(state.phase, Phase::Open) {
             return Err(Enqueued::NotOpen);
         }
         // A message that is larger than the whole queue still goes to a peer for whom nothing waits.
         let queued = state.queued();
-        if queued > 0 && queued + len > self.config().outbound_queue { Err(Enqueued::Full) } else { Ok(()) }
+        let bound = self.config().outbound_queue.min(queue);
+        if queued > 0 && queued + len > bound { Err(Enqueued::Full) } else { Ok(()) }
     }
 
     /// Appends a message; the waker is the caller's to use, after the lock.
     fn append(&self, state: &mut State, mut prepared: Prepared<'_>) -> Option<Waker> {
-        let first = state.outbound.is_empty();
         prepared.give_back(state);
+        if let Some(backlog) = &mut state.backlog {
+            let mut frame = Outbound::default();
+            prepared.append(&mut frame, self.mask_key());
+            frame.into_frames().for_each(|frame| backlog.push(frame));
+            return None;
+        }
+        let first = state.outbound.is_empty();
         prepared.append(&mut state.outbound, self.mask_key());
         self.to_wake(state, first)
     }
 
     /// Who is to be told that something was queued: `first`, behind nothing.
     #[inline]
-    fn to_wake(&self, state: &State, first: bool) -> Option<Waker> {
+    pub(super) fn to_wake(&self, state: &State, first: bool) -> Option<Waker> {
         if !first {
             return None;
         }

@@ -18,6 +18,10 @@ pub(super) const INBOX: u8 = 1 << 3;
 pub(super) const HANDLER: u8 = 1 << 4;
 /// The deadline that the task asked for has come.
 pub(super) const TIMER: u8 = 1 << 5;
+/// The peer was asked something, and its answers have to be looked for: kept until the end. Changed under the lock only.
+pub(super) const ASKED: u8 = 1 << 6;
+/// Messages wait one by one for a peer that does not keep up. Changed under the lock only.
+pub(super) const BACKLOG: u8 = 1 << 7;
 
 impl Signals {
     /// Any of these bits.

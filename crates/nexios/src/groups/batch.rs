@@ -56,12 +56,23 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// What this member is sent.
+    /// What this member is sent, in as few pieces as can be.
     pub(super) fn of(&self, member: ConnectionId) -> impl Iterator<Item = &Publication> {
         let is_for_all = !self.has_exceptions || self.publications.iter().all(|(_, except)| *except != Some(member));
         let merged = self.merged.as_ref().filter(|_| is_for_all);
         let parts = if merged.is_some() { &[][..] } else { &self.publications[..] };
-        let parts = parts.iter().filter(move |(_, except)| *except != Some(member)).map(|(publication, _)| publication);
-        merged.into_iter().chain(parts)
+        merged.into_iter().chain(without(parts, member))
     }
+
+    /// The same, message by message.
+    pub(super) fn each(&self, member: ConnectionId) -> impl Iterator<Item = &Publication> {
+        without(&self.publications, member)
+    }
+}
+
+fn without(
+    publications: &[(Publication, Option<ConnectionId>)],
+    member: ConnectionId,
+) -> impl Iterator<Item = &Publication> {
+    publications.iter().filter(move |(_, except)| *except != Some(member)).map(|(publication, _)| publication)
 }

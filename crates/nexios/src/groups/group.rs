@@ -1,18 +1,19 @@
-//! One group: join, leave, send.
+//! A group's handle: what it is, who is in it, what was said.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use nexios_proto::{Message, Utf8Bytes};
-use serde::Serialize;
+use tokio::time::Instant;
 
-use super::members::{Members, Membership, Published};
-use super::{GroupError, GroupsInner, MAX_NAME};
+use super::history::HistoryPage;
+use super::inner::GroupInner;
+use super::policy::{Asker, GroupAction, check};
+use super::position::Position;
+use super::presence::Present;
+use super::stats::GroupStats;
+use super::{GroupError, Groups, GroupsInner};
 use crate::Result;
-use crate::connection::{Form, Publication, PutOff, catch_up_on_others, put_off};
-use crate::sender::{ConnectionId, Sender, give_way};
-use crate::websocket::{JsonError, WebSocket};
+use crate::sender::{ConnectionId, Sender};
 
 /// A group of connections under a name, from [`Groups::group`](super::Groups::group). Cheap to clone and to keep.
 ///
@@ -29,24 +30,19 @@ use crate::websocket::{JsonError, WebSocket};
 /// # Backpressure
 ///
 /// Sending never waits for a member. One whose queue ([`Config::outbound_queue`](crate::Config::outbound_queue), 1 MiB)
-/// has no room is closed with 1008 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer); the others do not notice.
+/// has no room is closed with 1008 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer), or what
+/// [`GroupConfig::slow_consumer`](crate::GroupConfig::slow_consumer) says; the others do not notice.
 ///
 /// The methods are `async` and fallible because a backplane between several nodes may stand behind them. They are
 /// cancel-safe: they do their work at the first poll, or not at all.
 #[derive(Clone)]
 pub struct Group {
-    groups: Arc<GroupsInner>,
+    groups: Groups,
     name: Arc<str>,
-}
-
-pub(crate) struct GroupInner {
-    groups: Weak<GroupsInner>,
-    name: Arc<str>,
-    members: Mutex<Members>,
 }
 
 impl Group {
-    pub(super) fn new(groups: Arc<GroupsInner>, name: Arc<str>) -> Self {
+    pub(super) fn new(groups: Groups, name: Arc<str>) -> Self {
         Self { groups, name }
     }
 
@@ -55,196 +51,142 @@ impl Group {
         &self.name
     }
 
-    /// Adds a connection. Joining twice is joining once.
-    ///
-    /// # Errors
-    ///
-    /// [`GroupError`] for a bad name or one group too many; [`Error::State`](crate::Error::State) before `accept` and
-    /// [`Error::Disconnect`](crate::Error::Disconnect) after the end: nothing can be sent to such a connection.
-    pub async fn join(&self, websocket: &WebSocket) -> Result {
-        self.check_name()?;
-        let link = websocket.link();
-        let group = self.groups.find_or_create(&self.name);
-        // A group that is found here may lose its last member before the next line; this handle keeps it alive, and the
-        // members' lock decides between a join and the connection's end, which removes what the link lists.
-        let mut members = group.members();
-        if members.contains(link.id()) {
-            return Ok(());
-        }
-        link.add_membership(Membership { group: Arc::clone(&group) })?;
-        // It has no part in what was published before.
-        let before = members.distribute();
-        members.insert(Arc::clone(link));
-        drop(members);
-        before.finish();
-        Ok(())
-    }
-
-    /// Removes a connection; one that is not a member is none afterwards either.
-    pub async fn leave(&self, websocket: &WebSocket) -> Result {
-        self.check_name()?;
-        if let Some(group) = self.groups.find(&self.name) {
-            let link = websocket.link();
-            group.remove(link.id());
-            link.remove_membership(|membership| Arc::ptr_eq(&membership.group, &group));
-        }
-        Ok(())
-    }
-
-    /// Sends a message to every member.
-    pub async fn send(&self, message: impl Into<Message>) -> Result {
-        self.publish(message.into(), None, Form::Any).await
-    }
-
-    /// Sends a message that must not be compressed, because it holds a secret, to every member: see
-    /// [`Compression`](crate::Compression).
-    pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result {
-        self.publish(message.into(), None, Form::Plain).await
-    }
-
-    /// Sends a text message to every member.
-    pub async fn send_text(&self, text: impl Into<Utf8Bytes>) -> Result {
-        self.publish(Message::Text(text.into()), None, Form::Any).await
-    }
-
-    /// Sends a binary message to every member.
-    pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result {
-        self.publish(Message::Binary(bytes.into()), None, Form::Any).await
-    }
-
-    /// Sends a value as JSON to every member; it is serialised once.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Json`](crate::Error::Json) when the value cannot be written as JSON.
-    pub async fn send_json(&self, value: &(impl Serialize + ?Sized)) -> Result {
-        self.send_text(JsonError::encode(value)?).await
-    }
-
-    /// Sends a message to every member but this connection, which need not be a member.
-    pub async fn send_except(&self, except: &WebSocket, message: impl Into<Message>) -> Result {
-        self.publish(message.into(), Some(except.id()), Form::Any).await
-    }
-
-    /// Sends a text message to every member but this connection.
-    pub async fn send_text_except(&self, except: &WebSocket, text: impl Into<Utf8Bytes>) -> Result {
-        self.publish(Message::Text(text.into()), Some(except.id()), Form::Any).await
-    }
-
-    /// Sends a binary message to every member but this connection.
-    pub async fn send_bytes_except(&self, except: &WebSocket, bytes: impl Into<Bytes>) -> Result {
-        self.publish(Message::Binary(bytes.into()), Some(except.id()), Form::Any).await
-    }
-
-    /// Sends a value as JSON to every member but this connection.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Json`](crate::Error::Json) when the value cannot be written as JSON.
-    pub async fn send_json_except(&self, except: &WebSocket, value: &(impl Serialize + ?Sized)) -> Result {
-        self.send_text_except(except, JsonError::encode(value)?).await
-    }
-
     /// How many connections are in the group.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError`] for a bad name, or a policy that does not allow it.
     pub async fn len(&self) -> Result<usize> {
-        self.check_name()?;
-        Ok(self.groups.find(&self.name).map_or(0, |group| group.members().len()))
+        let group = self.look(GroupAction::SeePresence)?;
+        Ok(group.map_or(0, |group| group.members().len()))
     }
 
     /// True when nobody is in the group.
+    ///
+    /// # Errors
+    ///
+    /// As for [`len`](Self::len).
     pub async fn is_empty(&self) -> Result<bool> {
         Ok(self.len().await? == 0)
     }
 
     /// The connections in the group, in no order.
+    ///
+    /// # Errors
+    ///
+    /// As for [`len`](Self::len).
     pub async fn members(&self) -> Result<Vec<Sender>> {
-        self.check_name()?;
-        let Some(group) = self.groups.find(&self.name) else {
-            return Ok(Vec::new());
-        };
-        let members = group.members().iter().map(|link| Sender::new(Arc::clone(link))).collect();
-        Ok(members)
+        let group = self.look(GroupAction::SeePresence)?;
+        let senders =
+            |group: Arc<GroupInner>| group.members().iter().map(|link| Sender::new(Arc::clone(link))).collect();
+        Ok(group.map(senders).unwrap_or_default())
     }
 
     /// The member with this id, to send to it alone; `None` when it is not in the group.
+    ///
+    /// # Errors
+    ///
+    /// As for [`len`](Self::len).
     pub async fn member(&self, id: ConnectionId) -> Result<Option<Sender>> {
-        self.check_name()?;
-        let group = self.groups.find(&self.name);
+        let group = self.look(GroupAction::SeePresence)?;
         Ok(group.and_then(|group| group.members().find(id).map(|link| Sender::new(Arc::clone(link)))))
     }
 
-    async fn publish(&self, message: Message, except: Option<ConnectionId>, form: Form) -> Result {
-        self.check_name()?;
-        let Some(group) = self.groups.find(&self.name) else {
-            return Ok(());
-        };
-        let this = Arc::downgrade(&group);
-        let this: Weak<dyn PutOff> = this;
-        // What this task published to other groups comes first.
-        catch_up_on_others(&this);
-        // Compressed before the lock is taken for sending: others publish meanwhile.
-        let codings = if form == Form::Any { group.members().codings() } else { Vec::new() };
-        let publication = Publication::new(&message, codings);
-        // The lock makes one order for all members; nothing under it waits.
-        let published = group.members().publish(publication, except);
-        match published {
-            Published::PutOff if !put_off(this) => group.catch_up(),
-            Published::PutOff | Published::Joined => {}
-            Published::Distributed(distributed) => distributed.finish(),
-        }
-        give_way(message.len()).await;
-        Ok(())
+    /// Who is in the group: users, each with all of its connections, then the connections that joined without a user's
+    /// key ([`Join::user`](crate::Join::user)). Their number is that of people, where [`len`](Self::len) counts tabs.
+    ///
+    /// After a join with [`notices`](crate::Join::notices), whatever this does not tell yet comes as a notice.
+    ///
+    /// # Errors
+    ///
+    /// As for [`len`](Self::len).
+    pub async fn presence(&self) -> Result<Vec<Present>> {
+        let group = self.look(GroupAction::SeePresence)?;
+        Ok(group.map(|group| group.members().present()).unwrap_or_default())
     }
+
+    /// What was published: at most `limit` messages behind the position, the oldest first; or the newest, without one.
+    ///
+    /// When [`recovered`](HistoryPage::recovered) is false, messages between the position and the first of these are lost.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError`] for a bad name, a policy that does not allow it, or a group without a
+    /// [`History`](crate::History).
+    pub async fn history(&self, since: impl Into<Option<Position>>, limit: usize) -> Result<HistoryPage> {
+        self.check_name()?;
+        self.check(self.asker(), GroupAction::SeeHistory)?;
+        let since = since.into();
+        let group = self.find_or_create();
+        let mut members = group.members();
+        let freed = members.trim(&group.config, Instant::now());
+        let page = members.stream().map(|stream| stream.page(since, limit));
+        drop(members);
+        group.freed(freed);
+        Ok(page.ok_or(GroupError::NoHistory)?)
+    }
+
+    /// What the group has done and holds. It looks at every member.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError`] for a bad name.
+    pub async fn stats(&self) -> Result<GroupStats> {
+        self.check_name()?;
+        Ok(self.find().map(|group| group.stats()).unwrap_or_default())
+    }
+
+    // ---- for the other files
 
     pub(super) fn check_name(&self) -> Result<(), GroupError> {
-        let len = self.name.len();
-        if (1..=MAX_NAME).contains(&len) { Ok(()) } else { Err(GroupError::InvalidName { len }) }
-    }
-}
-
-impl GroupInner {
-    pub(super) fn new(groups: Weak<GroupsInner>, name: Arc<str>) -> Self {
-        Self { groups, name, members: Mutex::default() }
+        let (len, limit) = (self.name.len(), self.groups().config.name_len);
+        if (1..=limit).contains(&len) { Ok(()) } else { Err(GroupError::InvalidName { len, limit }) }
     }
 
-    pub(super) fn members(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Asks the app's policy.
+    pub(super) fn check(&self, asker: Option<&Asker>, action: GroupAction) -> Result<(), GroupError> {
+        check(self.groups().config.policy.as_ref(), asker, action, &self.name)
     }
 
-    pub(super) fn remove(&self, id: ConnectionId) {
-        let mut members = self.members();
-        // What was published before is for it, too.
-        let before = members.distribute();
-        let link = members.remove(id);
-        drop(members);
-        before.finish();
-        drop(link);
+    pub(super) fn has_policy(&self) -> bool {
+        self.groups().config.policy.is_some()
     }
-}
 
-impl PutOff for GroupInner {
-    fn catch_up(&self) {
-        let distributed = self.members().distribute();
-        distributed.finish();
+    /// For whom this handle acts.
+    pub(super) fn asker(&self) -> Option<&Asker> {
+        self.groups.asker()
     }
-}
 
-impl Drop for GroupInner {
-    fn drop(&mut self) {
-        if let Some(groups) = self.groups.upgrade() {
-            groups.forget(&self.name);
-        }
+    pub(super) fn groups(&self) -> &Arc<GroupsInner> {
+        self.groups.inner()
+    }
+
+    pub(super) fn find(&self) -> Option<Arc<GroupInner>> {
+        self.groups().names.find(&self.name)
+    }
+
+    pub(super) fn find_or_create(&self) -> Arc<GroupInner> {
+        let groups = self.groups();
+        groups.names.find_or_create(&self.name, || groups.create(&self.name))
+    }
+
+    /// A group that nobody is in takes a message only for its history.
+    pub(super) fn find_for_publishing(&self) -> Option<Arc<GroupInner>> {
+        self.find().or_else(|| {
+            let has_history = self.groups().config.of(&self.name).history.is_some();
+            has_history.then(|| self.find_or_create())
+        })
+    }
+
+    fn look(&self, action: GroupAction) -> Result<Option<Arc<GroupInner>>, GroupError> {
+        self.check_name()?;
+        self.check(self.asker(), action)?;
+        Ok(self.find())
     }
 }
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Group").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for GroupInner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupInner").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -1,22 +1,41 @@
-//! Who is in a group.
+//! Who is in a group, and what the group holds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
+use tokio::time::Instant;
+
 use super::batch::Batch;
-use super::group::GroupInner;
-use crate::connection::{Coding, Enqueued, Link, Publication};
+use super::config::GroupConfig;
+use super::history::{Data, Stream};
+use super::inner::{GroupInner, Leaving};
+use super::presence::{Change, Info, Present, Roster};
+use super::stats::Counts;
+use crate::connection::{Coding, Effects, Enqueued, Link, Publication, Terms};
 use crate::sender::ConnectionId;
 
-/// The members in a list, for sending in one sweep, with an index for leaving in constant time.
+/// Beyond so many members, there is an index.
+const FEW: usize = 16;
+
+/// Everything of a group that changes, under one lock: so all of it has one order.
 #[derive(Debug, Default)]
 pub(super) struct Members {
+    /// For sending in one sweep.
     list: Vec<Arc<Link>>,
-    index: HashMap<ConnectionId, usize>,
+    /// Where in the list, for leaving in constant time. Empty while there are few.
+    #[expect(clippy::box_collection, reason = "most groups are small: 8 bytes instead of 48")]
+    index: Option<Box<HashMap<ConnectionId, usize>>>,
     /// How members compress, and how many do so.
     codings: Vec<(Coding, usize)>,
     batch: Batch,
+    stream: Option<Box<Stream>>,
+    roster: Option<Box<Roster>>,
+    counts: Counts,
+    /// When the group is looked after next.
+    pub(super) deadline: Option<Instant>,
+    /// The group's name keeps it, with members or without.
+    pub(super) is_kept: bool,
 }
 
 /// A connection's place in one group. It keeps the group alive.
@@ -28,17 +47,39 @@ pub(crate) struct Membership {
 impl Membership {
     /// The connection is closing.
     pub(crate) fn end(&self, id: ConnectionId) {
-        self.group.remove(id);
+        self.group.remove(id, Leaving::Ended);
     }
 }
 
 impl Members {
+    pub(super) fn new(config: &GroupConfig) -> Self {
+        let stream = config.history.is_some().then(|| Box::new(Stream::new()));
+        Self { stream, ..Self::default() }
+    }
+
+    // ---- who
+
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }
 
+    fn place(&self, id: ConnectionId) -> Option<usize> {
+        match &self.index {
+            Some(index) => index.get(&id).copied(),
+            None => self.list.iter().position(|link| link.id() == id),
+        }
+    }
+
     pub(super) fn contains(&self, id: ConnectionId) -> bool {
-        self.index.contains_key(&id)
+        self.place(id).is_some()
+    }
+
+    pub(super) fn find(&self, id: ConnectionId) -> Option<&Arc<Link>> {
+        self.list.get(self.place(id)?)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.list.iter()
     }
 
     pub(super) fn insert(&mut self, link: Arc<Link>) {
@@ -48,15 +89,27 @@ impl Members {
                 None => self.codings.push((coding, 1)),
             }
         }
-        self.index.insert(link.id(), self.list.len());
+        let id = link.id();
         self.list.push(link);
+        if let Some(index) = &mut self.index {
+            index.insert(id, self.list.len() - 1);
+        } else if self.list.len() > FEW {
+            self.index = Some(Box::new(self.list.iter().map(|link| link.id()).zip(0..).collect()));
+        }
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Arc<Link>> {
-        let at = self.index.remove(&id)?;
+        let at = self.place(id)?;
         let link = self.list.swap_remove(at);
-        if let Some(moved) = self.list.get(at) {
-            self.index.insert(moved.id(), at);
+        if let Some(index) = &mut self.index {
+            index.remove(&id);
+            if let Some(moved) = self.list.get(at) {
+                index.insert(moved.id(), at);
+            }
+            if self.list.len() < FEW / 2 {
+                self.index = None;
+                self.list.shrink_to_fit();
+            }
         }
         if let Some(coding) = link.any_coding()
             && let Some(at) = self.codings.iter().position(|(of, _)| *of == coding)
@@ -74,43 +127,199 @@ impl Members {
         self.codings.iter().map(|(coding, _)| *coding).collect()
     }
 
-    pub(super) fn find(&self, id: ConnectionId) -> Option<&Arc<Link>> {
-        self.index.get(&id).and_then(|&at| self.list.get(at))
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.list.iter()
-    }
+    // ---- what is published
 
     /// Takes a message for every member but one. What is left to do is the caller's, after its lock.
-    pub(super) fn publish(&mut self, publication: Publication, except: Option<ConnectionId>) -> Published {
+    pub(super) fn publish(
+        &mut self,
+        publication: Publication,
+        except: Option<ConnectionId>,
+        terms: Terms,
+    ) -> Publishing {
+        self.counts.publications += 1;
         let is_first = self.batch.is_empty();
         self.batch.push(publication, except);
         if self.batch.is_full() || !Batch::is_worth(self.list.len()) {
-            return Published::Distributed(self.distribute());
+            return Publishing::Distributed(self.distribute(terms));
         }
-        if is_first { Published::PutOff } else { Published::Joined }
+        if is_first { Publishing::PutOff } else { Publishing::Joined }
     }
 
     /// Queues what was put off for every member.
-    pub(super) fn distribute(&mut self) -> Distributed {
+    pub(super) fn distribute(&mut self, terms: Terms) -> Distributed {
         let mut after = Distributed::default();
         if self.batch.is_empty() {
             return after;
         }
         let parts = std::mem::take(&mut self.batch).into_parts();
-        after.wakers.reserve(self.list.len());
+        after.effects.wakers.reserve(self.list.len());
         for link in &self.list {
-            // One that has no room for a part is closed, and needs no more of them.
-            let _ = parts.of(link.id()).all(|publication| after.enqueue(link, publication));
+            let id = link.id();
+            if after.enqueue_all(link, parts.of(id), terms) == Enqueued::Piecewise {
+                after.enqueue_all(link, parts.each(id), terms);
+            }
+        }
+        self.count(&mut after);
+        after
+    }
+
+    /// Queues one message for every member that `is_for` says.
+    pub(super) fn send_now(
+        &mut self,
+        publication: &Publication,
+        terms: Terms,
+        mut is_for: impl FnMut(ConnectionId) -> bool,
+    ) -> Distributed {
+        let mut after = Distributed::default();
+        self.counts.publications += 1;
+        for link in self.list.iter().filter(|link| is_for(link.id())) {
+            after.enqueue(link, publication, terms);
+        }
+        self.count(&mut after);
+        after
+    }
+
+    fn count(&mut self, after: &mut Distributed) {
+        self.counts.dropped += std::mem::take(&mut after.effects.dropped);
+        self.counts.slow += after.slow.len() as u64;
+    }
+
+    // ---- history
+
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        self.stream.as_deref()
+    }
+
+    pub(super) fn history_size(&self) -> usize {
+        self.stream.as_ref().map_or(0, |stream| stream.size())
+    }
+
+    /// Keeps a message, if the group has a history; returns by how many bytes that has grown.
+    pub(super) fn record(&mut self, publication: &Publication, data: Data, config: &GroupConfig) -> isize {
+        let (Some(stream), Some(bounds)) = (&mut self.stream, &config.history) else { return 0 };
+        let before = stream.size();
+        let now = Instant::now();
+        stream.push(publication.clone(), data, now);
+        stream.trim(bounds, now);
+        isize::try_from(stream.size()).unwrap_or(isize::MAX) - isize::try_from(before).unwrap_or(isize::MAX)
+    }
+
+    /// Lets go of what is too old; returns how many bytes that were.
+    pub(super) fn trim(&mut self, config: &GroupConfig, now: Instant) -> usize {
+        let before = self.history_size();
+        if let (Some(stream), Some(bounds)) = (&mut self.stream, &config.history) {
+            stream.trim(bounds, now);
+        }
+        before - self.history_size()
+    }
+
+    /// When the oldest kept message was published.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.stream.as_ref()?.oldest()
+    }
+
+    /// Lets go of the oldest message; returns how many bytes that were.
+    pub(super) fn drop_oldest(&mut self) -> usize {
+        let before = self.history_size();
+        if let Some(stream) = &mut self.stream {
+            stream.drop_oldest();
+        }
+        before - self.history_size()
+    }
+
+    // ---- presence
+
+    /// A new member tells of itself, or wants to be told of others.
+    pub(super) fn introduce(
+        &mut self,
+        link: &Arc<Link>,
+        user: Option<Arc<str>>,
+        info: Option<Info>,
+        wants_notices: bool,
+    ) -> Option<Change> {
+        if self.roster.is_none() && user.is_none() && info.is_none() && !wants_notices {
+            return None;
+        }
+        let roster = self.roster.get_or_insert_default();
+        if wants_notices {
+            roster.watch(link);
+        }
+        roster.join(link.id(), user, info)
+    }
+
+    pub(super) fn user_of(&self, id: ConnectionId) -> Option<Arc<str>> {
+        self.roster.as_ref()?.user_of(id).cloned()
+    }
+
+    pub(super) fn present(&self) -> Vec<Present> {
+        let connections = self.list.iter().map(|link| link.id());
+        match &self.roster {
+            Some(roster) => roster.list(connections),
+            None => Roster::default().list(connections),
+        }
+    }
+
+    /// A connection is no longer here.
+    pub(super) fn forget(&mut self, id: ConnectionId, gone_at: Option<Instant>) -> Option<Change> {
+        self.roster.as_mut()?.leave(id, gone_at)
+    }
+
+    pub(super) fn give_up(&mut self, now: Instant) -> Vec<Change> {
+        self.roster.as_mut().map(|roster| roster.give_up(now)).unwrap_or_default()
+    }
+
+    /// Tells those who watch, but not the one whom it is about.
+    pub(super) fn notify(
+        &mut self,
+        change: Option<Change>,
+        group: &str,
+        about: impl Into<Option<ConnectionId>>,
+    ) -> Distributed {
+        let mut after = Distributed::default();
+        let about = about.into();
+        let Some(roster) = &self.roster else { return after };
+        let mut watchers = roster.watchers().filter(|link| Some(link.id()) != about).peekable();
+        if watchers.peek().is_some()
+            && let Some(publication) = change.and_then(|change| change.publication(group))
+        {
+            for link in watchers {
+                after.enqueue(link, &publication, Terms::OF_CONNECTION);
+            }
         }
         after
+    }
+
+    // ---- upkeep
+
+    pub(super) fn is_worth_keeping(&mut self) -> bool {
+        if self.roster.as_ref().is_some_and(|roster| roster.is_empty()) {
+            self.roster = None;
+        }
+        let is_waiting = self.roster.as_ref().is_some_and(|roster| roster.next_gone().is_some());
+        is_waiting || self.stream.as_ref().is_some_and(|stream| !stream.is_empty())
+    }
+
+    /// When the group has to be looked after, if that is sooner than was known.
+    pub(super) fn new_deadline(&mut self, config: &GroupConfig) -> Option<Instant> {
+        let oldest = self.stream.as_ref().and_then(|stream| stream.oldest());
+        let too_old = oldest.zip(config.history.as_ref()).and_then(|(at, bounds)| at.checked_add(bounds.age));
+        let gone = self.roster.as_ref().and_then(|roster| roster.next_gone());
+        let next = too_old.into_iter().chain(gone).min()?;
+        if self.deadline.is_some_and(|known| known <= next) {
+            return None;
+        }
+        self.deadline = Some(next);
+        Some(next)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 }
 
 /// What became of a message to a group.
 #[derive(Debug)]
-pub(super) enum Published {
+pub(super) enum Publishing {
     /// It is the first that waits for the end of the tick.
     PutOff,
     /// It waits with others.
@@ -122,33 +331,55 @@ pub(super) enum Published {
 #[derive(Debug, Default)]
 #[must_use]
 pub(super) struct Distributed {
-    wakers: Vec<Waker>,
+    effects: Effects,
     slow: Vec<Arc<Link>>,
 }
 
 impl Distributed {
-    /// Queues a message for a member; false when that has no room for it.
+    /// Queues a message for a member.
     #[inline]
-    pub(super) fn enqueue(&mut self, link: &Arc<Link>, publication: &Publication) -> bool {
-        let has_room = link.enqueue_shared(publication, &mut self.wakers) != Enqueued::Full;
-        if !has_room {
+    pub(super) fn enqueue(&mut self, link: &Arc<Link>, publication: &Publication, terms: Terms) -> Enqueued {
+        let enqueued = link.enqueue_shared(publication, terms, &mut self.effects);
+        if enqueued == Enqueued::Full {
             self.slow.push(Arc::clone(link));
         }
-        has_room
+        enqueued
+    }
+
+    /// Queues messages for a member, as long as it takes them.
+    fn enqueue_all<'a>(
+        &mut self,
+        link: &Arc<Link>,
+        publications: impl Iterator<Item = &'a Publication>,
+        terms: Terms,
+    ) -> Enqueued {
+        for publication in publications {
+            let enqueued = self.enqueue(link, publication, terms);
+            // One that has no room is closed, and needs no more of them.
+            if !matches!(enqueued, Enqueued::Queued | Enqueued::Dropped) {
+                return enqueued;
+            }
+        }
+        Enqueued::Queued
     }
 
     pub(super) fn append(&mut self, other: Self) {
-        self.wakers.extend(other.wakers);
+        self.effects.wakers.extend(other.effects.wakers);
+        self.effects.dropped += other.effects.dropped;
         self.slow.extend(other.slow);
     }
 
     /// Wakes the tasks that have something to write, and closes those whose peers do not read.
     pub(super) fn finish(self) {
-        for waker in self.wakers {
-            waker.wake();
-        }
+        wake_all(self.effects.wakers);
         for link in self.slow {
             link.close_slow_consumer();
         }
+    }
+}
+
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
     }
 }

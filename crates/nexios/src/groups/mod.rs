@@ -1,37 +1,67 @@
-//! Groups (rooms): connections that are sent to together.
+//! Groups (rooms): connections that are sent to together, what was said there, and who is there.
+//!
+//! ```text
+//!   group.rs ─▶ names.rs ─▶ inner.rs: one group ─▶ members.rs: everything under its lock
+//!   join.rs, publish.rs, several.rs                  ├─ batch.rs     what is distributed at the end of the tick
+//!                                                    ├─ history.rs   what was published, by position.rs
+//!                                                    ├─ presence.rs  who is there
+//!                                                    └─ stats.rs     counts
+//! ```
+//!
+//! `config.rs`, `policy.rs` and `hooks.rs` are the application's side; `deadlines.rs` and `room.rs` let go of what is old.
 
 mod batch;
+mod config;
+mod deadlines;
+mod error;
 mod group;
+mod history;
+mod hooks;
+mod inner;
+mod join;
 mod members;
+mod names;
+mod policy;
+mod position;
+mod presence;
+mod publish;
+mod room;
 mod several;
+mod stats;
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{ConnectInfo, FromRequestParts};
+pub use config::{GroupConfig, GroupsConfig};
+use deadlines::Deadlines;
+pub use error::GroupError;
 pub use group::Group;
-use group::GroupInner;
+pub use history::{History, HistoryPage, NotRecovered, Published};
+pub use hooks::MemberEvent;
 use http::StatusCode;
 use http::request::Parts;
+use inner::GroupInner;
+pub use join::{Join, Joined};
 pub(crate) use members::Membership;
-use nexios_proto::Limit;
+use names::Names;
+pub use policy::{Asker, GroupAction, GroupPolicy};
+pub use position::{InvalidPosition, Position};
+pub use presence::Present;
+use stats::Past;
+pub use stats::{GroupStats, GroupsStats};
 
 use crate::connection::Registry;
-
-/// Names of groups are spread over this many locks.
-const SHARDS: usize = 64;
-
-/// The longest name of a group, in bytes.
-pub const MAX_NAME: usize = 200;
+use crate::sender::ConnectionId;
 
 /// All groups of an app, from [`App::groups`](crate::App::groups), [`WebSocket::groups`](crate::WebSocket::groups), or
 /// as an argument of a handler.
 ///
-/// A group exists while it has members and costs nothing otherwise. Its name is any text of 1 to 200 bytes and is never
-/// interpreted.
+/// A group exists while it has members, or a history, and costs nothing otherwise. Its name is any text of 1 to 200 bytes
+/// and is never interpreted. What groups may hold and who may do what is set with
+/// [`App::groups_config`](crate::App::groups_config).
 ///
 /// ```
 /// # use nexios::prelude::*;
@@ -47,92 +77,111 @@ pub const MAX_NAME: usize = 200;
 /// ```
 #[derive(Clone)]
 pub struct Groups {
+    handle: Arc<Handle>,
+}
+
+/// What a handle is, in one pointer: all connections have one.
+struct Handle {
     inner: Arc<GroupsInner>,
+    /// Whose it is, if there is a policy to ask: the app's own has none.
+    connection: Option<ConnectionId>,
+    asker: Option<Asker>,
 }
 
 pub(crate) struct GroupsInner {
-    /// Clients choose the names: a hash with a random key, so that nobody can make them collide.
-    hasher: RandomState,
+    config: GroupsConfig,
+    names: Names,
+    deadlines: Deadlines,
+    /// What the histories take, in bytes.
+    histories: AtomicUsize,
+    past: Past,
     /// Every connection of the app.
     connections: Arc<Registry>,
-    shards: [Mutex<Names>; SHARDS],
-}
-
-type Names = HashMap<Arc<str>, Weak<GroupInner>>;
-
-/// Why a group did not take a member, a name or a message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum GroupError {
-    /// A name is empty or longer than 200 bytes.
-    #[error("a group's name has 1 to {MAX_NAME} bytes, not {len}")]
-    InvalidName {
-        /// The name's length in bytes.
-        len: usize,
-    },
-    /// The connection is in as many groups as it may be.
-    #[error("the connection is in as many groups as it may be ({limit:?})")]
-    TooManyGroups {
-        /// The limit of [`Config::groups_per_connection`](crate::Config::groups_per_connection).
-        limit: Limit,
-    },
 }
 
 impl Groups {
-    pub(crate) fn new(connections: Arc<Registry>) -> Self {
-        let shards = std::array::from_fn(|_| Mutex::default());
-        Self { inner: Arc::new(GroupsInner { hasher: RandomState::new(), connections, shards }) }
+    pub(crate) fn new(connections: Arc<Registry>, config: GroupsConfig) -> Self {
+        let inner = GroupsInner {
+            config,
+            names: Names::new(),
+            deadlines: Deadlines::default(),
+            histories: AtomicUsize::new(0),
+            past: Past::default(),
+            connections,
+        };
+        Self { handle: Arc::new(Handle { inner: Arc::new(inner), connection: None, asker: None }) }
+    }
+
+    /// Other settings, unless somebody has a handle.
+    pub(crate) fn configure(&mut self, config: GroupsConfig) -> bool {
+        let unused = Arc::get_mut(&mut self.handle).and_then(|handle| Arc::get_mut(&mut handle.inner));
+        unused.map(|inner| inner.config = config).is_some()
     }
 
     /// The group of this name. It need not exist: it comes into being with its first member. A name that is empty or
-    /// longer than [`MAX_NAME`] makes the group's operations fail.
+    /// too long makes the group's operations fail.
     pub fn group(&self, name: impl AsRef<str>) -> Group {
-        Group::new(Arc::clone(&self.inner), name.as_ref().into())
+        Group::new(self.clone(), name.as_ref().into())
     }
 
-    /// How many groups have members.
+    /// How many groups there are: with members, or with a history.
     pub fn len(&self) -> usize {
-        self.inner.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.inner().names.len()
     }
 
-    /// True when no group has a member.
+    /// True when there is no group.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn inner(&self) -> &Arc<GroupsInner> {
+        &self.handle.inner
+    }
+
+    /// For whom it acts.
+    fn asker(&self) -> Option<&Asker> {
+        self.handle.asker.as_ref()
+    }
+
+    /// The handle that lies beside a connection's request.
+    pub(crate) fn of_connection(&self, connection: ConnectionId) -> Self {
+        if self.has_policy() { self.with(connection, None) } else { self.clone() }
+    }
+
+    /// A handle that acts for a connection, if there is a policy to ask.
+    pub(crate) fn acting_for(&self, asker: impl FnOnce() -> Asker) -> Self {
+        if !self.has_policy() {
+            return self.clone();
+        }
+        let asker = asker();
+        self.with(asker.connection(), Some(asker))
+    }
+
+    fn with(&self, connection: ConnectionId, asker: Option<Asker>) -> Self {
+        let inner = Arc::clone(self.inner());
+        Self { handle: Arc::new(Handle { inner, connection: Some(connection), asker }) }
+    }
+
+    fn has_policy(&self) -> bool {
+        self.inner().config.policy.is_some()
     }
 }
 
 impl GroupsInner {
-    fn shard(&self, name: &str) -> MutexGuard<'_, Names> {
-        let hash = self.hasher.hash_one(name);
-        lock(&self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)])
+    fn create(self: &Arc<Self>, name: &Arc<str>) -> Arc<GroupInner> {
+        let config = self.config.of(name);
+        Arc::new(GroupInner::new(Arc::downgrade(self), Arc::clone(name), config))
     }
 
-    /// The group, if it has members.
-    fn find(&self, name: &str) -> Option<Arc<GroupInner>> {
-        self.shard(name).get(name).and_then(Weak::upgrade)
-    }
-
-    fn find_or_create(self: &Arc<Self>, name: &Arc<str>) -> Arc<GroupInner> {
-        let mut names = self.shard(name);
-        if let Some(group) = names.get(name).and_then(Weak::upgrade) {
-            return group;
-        }
-        let group = Arc::new(GroupInner::new(Arc::downgrade(self), Arc::clone(name)));
-        names.insert(Arc::clone(name), Arc::downgrade(&group));
-        group
-    }
-
-    /// The last member of a group is gone. Another one may have made it anew meanwhile: that one stays.
-    fn forget(&self, name: &str) {
-        let mut names = self.shard(name);
-        if names.get(name).is_some_and(|group| group.strong_count() == 0) {
-            names.remove(name);
+    /// A history has grown or shrunk; returns what all take.
+    fn count_history(&self, grown: isize) -> usize {
+        let by = grown.unsigned_abs();
+        if grown < 0 {
+            self.histories.fetch_sub(by, Ordering::Relaxed).saturating_sub(by)
+        } else {
+            self.histories.fetch_add(by, Ordering::Relaxed) + by
         }
     }
-}
-
-fn lock(shard: &Mutex<Names>) -> MutexGuard<'_, Names> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Groups {
@@ -146,6 +195,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Groups {
 
     /// The groups of the app that serves the request; outside of a Nexios app there are none (500).
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, StatusCode> {
-        parts.extensions.get::<Self>().cloned().ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+        let groups = parts.extensions.get::<Self>().cloned().ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+        let Some(connection) = groups.handle.connection else { return Ok(groups) };
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        Ok(groups.acting_for(|| Asker::new(connection, peer, parts.extensions.clone())))
     }
 }

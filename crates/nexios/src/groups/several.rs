@@ -1,21 +1,23 @@
 //! One message to several groups, or to everybody.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use nexios_proto::Message;
 
-use super::Groups;
-use super::group::GroupInner;
+use super::inner::GroupInner;
 use super::members::Distributed;
+use super::policy::{GroupAction, check};
+use super::publish::Draft;
+use super::{Group, GroupError, Groups, GroupsInner};
 use crate::Result;
-use crate::connection::{Coding, Publication, catch_up};
+use crate::connection::{Coding, Publication, Terms, catch_up};
 use crate::sender::give_way;
 
 impl Groups {
     /// Sends a message to the members of several groups. Who is in more than one of them gets it once.
     ///
-    /// In each of the groups it has its place in the order that all members see.
+    /// In each of the groups it has its place in the order that all members see, and in the history.
     ///
     /// # Cancel safety
     ///
@@ -23,7 +25,7 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// [`GroupError::InvalidName`](crate::GroupError::InvalidName), and then nobody is sent anything.
+    /// As for [`Group::send`], and then nobody is sent anything.
     ///
     /// ```
     /// # use nexios::prelude::*;
@@ -37,18 +39,19 @@ impl Groups {
         message: impl Into<Message>,
     ) -> Result {
         let groups = names.into_iter().map(|name| self.group(name)).collect::<Vec<_>>();
-        groups.iter().try_for_each(super::Group::check_name)?;
-        let mut found: Vec<_> = groups.iter().filter_map(|group| self.inner.find(group.name())).collect();
+        for group in &groups {
+            group.check_name()?;
+            group.check(self.asker(), GroupAction::Publish)?;
+        }
+        let mut found: Vec<_> = groups.iter().filter_map(Group::find_for_publishing).collect();
         // Whoever holds several of these locks has taken them in one order.
         found.sort_by_key(Arc::as_ptr);
         found.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        let message = message.into();
+        let draft = Draft::new(message);
         // What this task sent before, to these and to other groups.
         catch_up();
-        let codings = Coding::distinct(found.iter().flat_map(|group| group.members().codings()));
-        let publication = Publication::new(&message, codings);
-        distribute(&found, &publication).finish();
-        give_way(message.len()).await;
+        distribute(&found, &draft, self.inner())?.finish();
+        give_way(draft.message.len()).await;
         Ok(())
     }
 
@@ -60,16 +63,17 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// None today; a backplane between several nodes may have some.
+    /// [`GroupError::Forbidden`] when the app's policy does not allow it.
     pub async fn broadcast(&self, message: impl Into<Message>) -> Result {
+        check(self.inner().config.policy.as_ref(), self.asker(), GroupAction::Broadcast, "")?;
         let message = message.into();
         catch_up();
-        let links = self.inner.connections.all();
+        let links = self.inner().connections.all();
         let codings = Coding::distinct(links.iter().filter_map(|link| link.any_coding()));
         let publication = Publication::new(&message, codings);
         let mut after = Distributed::default();
         for link in &links {
-            after.enqueue(link, &publication);
+            after.enqueue(link, &publication, Terms::OF_CONNECTION);
         }
         after.finish();
         give_way(message.len()).await;
@@ -78,17 +82,21 @@ impl Groups {
 }
 
 /// Under the locks of all groups, so that no other message comes before it in one and behind it in another.
-fn distribute(groups: &[Arc<GroupInner>], publication: &Publication) -> Distributed {
+fn distribute(groups: &[Arc<GroupInner>], draft: &Draft, all: &Arc<GroupsInner>) -> Result<Distributed, GroupError> {
+    let lock_numbering = |group: &Arc<GroupInner>| group.tells_positions();
+    let numbering: Vec<_> = groups.iter().filter(|group| lock_numbering(group)).collect();
+    let _numbering: Vec<_> =
+        numbering.iter().map(|group| group.numbering.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+    let codings = Coding::distinct(groups.iter().flat_map(|group| group.members().codings()));
+    let encoded = groups.iter().map(|group| group.encode(draft, codings.iter().copied()));
+    let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
     let mut locked: Vec<_> = groups.iter().map(|group| group.members()).collect();
     let mut after = Distributed::default();
-    for members in &mut locked {
-        after.append(members.distribute());
-    }
     let mut reached = HashSet::new();
-    for link in locked.iter().flat_map(|members| members.iter()) {
-        if reached.insert(link.id()) {
-            after.enqueue(link, publication);
-        }
+    for ((group, members), (publication, data)) in groups.iter().zip(&mut locked).zip(encoded) {
+        after.append(group.distribute(members));
+        group.record(members, &publication, data, all);
+        after.append(members.send_now(&publication, group.terms(), |member| reached.insert(member)));
     }
-    after
+    Ok(after)
 }

@@ -91,8 +91,9 @@ impl BoundRoute {
     /// `accept` can say so and what surrounds it can clean up.
     fn start(&self, mut parts: request::Parts, handshake: Handshake, respond: oneshot::Sender<Response>) {
         let link = Link::new(Arc::clone(&self.settings), Some(respond));
-        parts.extensions.insert(self.app.groups.clone());
-        let websocket = WebSocket::new(Arc::clone(&link), self.app.groups.clone(), handshake, parts);
+        let groups = self.app.groups.of_connection(link.id());
+        parts.extensions.insert(groups.clone());
+        let websocket = WebSocket::new(Arc::clone(&link), groups, handshake, parts);
         let handler = self.chain.start(websocket);
         tokio::spawn(ConnectionTask::serve(link, handler, &self.app.connections));
     }

@@ -100,6 +100,13 @@ impl Compact {
         self.rare.get().map_or(&NO_PARAMS, |rare| &rare.path)
     }
 
+    /// What layers and middleware have put beside it.
+    pub(super) fn clone_extensions(&self) -> Extensions {
+        let Some(rare) = self.rare.get() else { return Extensions::new() };
+        let kept = || rare.extensions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        rare.parts.get().map_or_else(kept, |parts| parts.extensions.clone())
+    }
+
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.head.read().peer
     }

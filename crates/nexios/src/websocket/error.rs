@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::Result;
 
@@ -89,12 +90,16 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> Result<T> {
-        serde_json::from_str(text).map_err(|error| Self { error, is_received: true }.into())
+    pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Self> {
+        serde_json::from_str(text).map_err(|error| Self { error, is_received: true })
     }
 
-    pub(crate) fn encode(value: &(impl Serialize + ?Sized)) -> Result<String> {
-        serde_json::to_string(value).map_err(|error| Self { error, is_received: false }.into())
+    pub(crate) fn encode(value: &(impl Serialize + ?Sized)) -> Result<String, Self> {
+        serde_json::to_string(value).map_err(|error| Self { error, is_received: false })
+    }
+
+    pub(crate) fn encode_raw(value: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>, Self> {
+        serde_json::value::to_raw_value(value).map_err(|error| Self { error, is_received: false })
     }
 
     /// True for a message of the peer's, false for a value of the application's that has no JSON form.

@@ -25,7 +25,7 @@ pub use params::Params;
 use request::Request;
 
 use crate::connection::Link;
-use crate::groups::Groups;
+use crate::groups::{Asker, Groups, GroupsConfig};
 use crate::sender::{ConnectionId, Sender};
 use crate::{Error, Result};
 
@@ -68,7 +68,8 @@ impl WebSocket {
     /// A client's connection, which is open already.
     pub(crate) fn connected(link: Arc<Link>, parts: Parts, peer: Option<SocketAddr>) -> Self {
         let request = Request::sent(parts, peer);
-        Self { inner: Box::new(Inner { link, groups: Groups::new(Arc::default()), phase: Phase::Accepted, request }) }
+        let groups = Groups::new(Arc::default(), GroupsConfig::default());
+        Self { inner: Box::new(Inner { link, groups, phase: Phase::Accepted, request }) }
     }
 
     /// The connection's number, unique in the process.
@@ -81,9 +82,10 @@ impl WebSocket {
         Sender::new(Arc::clone(&self.inner.link))
     }
 
-    /// The app's groups.
+    /// The app's groups. What is done with this handle is done for this connection: the app's
+    /// [`GroupPolicy`](crate::GroupPolicy) is asked.
     pub fn groups(&self) -> Groups {
-        self.inner.groups.clone()
+        self.inner.groups.acting_for(|| self.asker())
     }
 
     /// The headers of the opening handshake.
@@ -146,6 +148,11 @@ impl WebSocket {
         S: Sync,
     {
         T::from_request_parts(self.inner.request.parts_mut(), state).await
+    }
+
+    /// What a policy sees of it.
+    pub(crate) fn asker(&self) -> Asker {
+        Asker::new(self.id(), self.peer_addr(), self.inner.request.clone_extensions())
     }
 
     #[inline]

@@ -72,7 +72,7 @@ impl WebSocket {
     /// As for [`receive_text`](Self::receive_text), and [`Error::Json`](crate::Error::Json), which names line and
     /// column: a handler that lets it out closes the connection with 1007; one that goes on may answer.
     pub async fn receive_json<T: DeserializeOwned>(&mut self) -> Result<T> {
-        JsonError::decode(&self.receive_text().await?)
+        Ok(JsonError::decode(&self.receive_text().await?)?)
     }
 
     /// The messages as a stream, which ends when the peer closes normally.

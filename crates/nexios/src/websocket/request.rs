@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, RawPathParams};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::Uri;
 use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
+use http::{Extensions, Uri};
 
 use super::compact::Compact;
 use super::{Params, header_pairs};
@@ -99,6 +99,14 @@ impl Request {
         match self {
             Self::Whole(whole) => &whole.path,
             Self::Compact(compact) => compact.path(),
+        }
+    }
+
+    /// What layers and middleware have put beside it.
+    pub(super) fn clone_extensions(&self) -> Extensions {
+        match self {
+            Self::Whole(whole) => whole.parts.extensions.clone(),
+            Self::Compact(compact) => compact.clone_extensions(),
         }
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::items_after_statements, reason = "a handler stands where its test uses it")]
 
 mod accept;
+mod asking;
 mod axum_mount;
 mod churn;
 mod client;

@@ -107,7 +107,7 @@ async fn a_bad_name_among_several_sends_nothing_to_anybody() {
     let members = Members::new();
     let (mut socket, _) = members.join("a").await;
     let error = members.groups.send_to(["a", ""], "lost").await.unwrap_err();
-    assert!(matches!(error, Error::Group(GroupError::InvalidName { len: 0 })), "{error:?}");
+    assert!(matches!(error, Error::Group(GroupError::InvalidName { len: 0, .. })), "{error:?}");
     members.groups.group("a").send_text("end").await.unwrap();
     assert_eq!(heard(&mut socket, "end").await, ["end"]);
 }

@@ -1,0 +1,144 @@
+//! What is sent to many: encoded once, queued for each, dropped where that was chosen.
+
+use std::sync::MutexGuard;
+use std::task::Waker;
+
+use bytes::Bytes;
+use nexios_proto::{Message, Role};
+
+use super::backlog::{Backlog, Key, Source};
+use super::link::{Link, Phase, State};
+use super::publication::Publication;
+use super::sending::{Enqueued, Form};
+use super::signals::BACKLOG;
+use super::tick;
+use super::waiters::wake_all;
+use crate::slow_consumer::SlowConsumer;
+
+/// On what terms something is sent to many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) source: Source,
+    /// `None`: as the receiver's connection has it.
+    pub(crate) slow: Option<SlowConsumer>,
+    /// The most bytes that may wait for a receiver, if that is less than its connection's bound.
+    pub(crate) queue: usize,
+}
+
+impl Terms {
+    /// Those of each connection.
+    pub(crate) const OF_CONNECTION: Self = Self { source: 0, slow: None, queue: usize::MAX };
+}
+
+/// What sending to many leaves to do, and what it came to.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) wakers: Vec<Waker>,
+    /// Messages that were dropped, or that gave way to newer ones.
+    pub(crate) dropped: u64,
+}
+
+impl Link {
+    /// Whether a sender's message may be dropped, or drop others. A client's own may not.
+    #[inline]
+    pub(crate) fn may_drop(&self) -> bool {
+        self.config().slow_consumer != SlowConsumer::Close && self.role() == Role::Server
+    }
+
+    /// Queues a sender's message for a connection that drops what it has no room for.
+    pub(crate) fn enqueue_droppable(&self, message: &Message, form: Form, key: Option<Key>) -> Enqueued {
+        tick::catch_up();
+        let coding = if form == Form::Any { self.any_coding() } else { None };
+        let publication = Publication::new(message, coding).keyed(key);
+        let mut effects = Effects::default();
+        let enqueued = self.enqueue_shared(&publication, Terms::OF_CONNECTION, &mut effects);
+        wake_all(effects.wakers);
+        enqueued
+    }
+
+    /// Queues a message that was encoded once for many. What is left to do goes to `effects`: the caller holds a lock.
+    #[inline]
+    pub(crate) fn enqueue_shared(&self, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
+        let compressed = self.any_coding().and_then(|coding| publication.compressed(coding));
+        let mut state = self.lock();
+        let frame = match compressed {
+            Some(compressed) if state.window.may_miss() => compressed,
+            _ => publication.plain(),
+        };
+        let slow = terms.slow.unwrap_or(self.config().slow_consumer);
+        if slow != SlowConsumer::Close {
+            return self.enqueue_or_drop(state, frame, publication, Terms { slow: Some(slow), ..terms }, effects);
+        }
+        if let Err(refusal) = self.check_room(&state, frame.len(), terms.queue) {
+            return refusal;
+        }
+        self.append_frame(&mut state, frame, effects);
+        Enqueued::Queued
+    }
+
+    /// Queues a message that may be dropped, or for which others may be.
+    fn enqueue_or_drop(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        frame: &Bytes,
+        publication: &Publication,
+        terms: Terms,
+        effects: &mut Effects,
+    ) -> Enqueued {
+        if !matches!(state.phase, Phase::Open) {
+            return Enqueued::NotOpen;
+        }
+        let bound = self.config().outbound_queue.min(terms.queue);
+        let queued = state.queued();
+        let keeps_up = state.backlog.is_none() && state.in_flight == 0;
+        if keeps_up && (queued + frame.len() <= bound / 2 || (queued == 0 && !publication.is_merged())) {
+            self.append_frame(&mut state, frame, effects);
+            return Enqueued::Queued;
+        }
+        if publication.is_merged() {
+            return Enqueued::Piecewise;
+        }
+        let (source, key) = (terms.source, publication.key());
+        let cost = Backlog::cost(frame.len());
+        let backlog = state.backlog.get_or_insert_default();
+        self.signals.set(BACKLOG);
+        let mut others = queued;
+        if terms.slow == Some(SlowConsumer::Conflate)
+            && let Some(key) = key
+        {
+            let before = backlog.len();
+            effects.dropped += u64::from(backlog.drop_keyed(source, key));
+            others -= before - backlog.len();
+        }
+        while others + cost > bound && terms.slow != Some(SlowConsumer::DropNewest) {
+            let before = backlog.len();
+            if !backlog.drop_oldest(source) {
+                break;
+            }
+            effects.dropped += 1;
+            others -= before - backlog.len();
+        }
+        let has_room = others == 0 || others + cost <= bound;
+        if has_room {
+            backlog.push_droppable(frame.clone(), source, key);
+        } else {
+            effects.dropped += 1;
+        }
+        if backlog.is_empty() {
+            state.backlog = None;
+            self.signals.clear(BACKLOG);
+        }
+        if has_room { Enqueued::Queued } else { Enqueued::Dropped }
+    }
+
+    #[inline]
+    fn append_frame(&self, state: &mut State, frame: &Bytes, effects: &mut Effects) {
+        if let Some(backlog) = &mut state.backlog {
+            // Nothing overtakes what waits there; the task knows of it.
+            return backlog.push(frame.clone());
+        }
+        let first = state.outbound.is_empty();
+        state.outbound.append_shared(frame);
+        effects.wakers.extend(self.to_wake(state, first));
+    }
+}

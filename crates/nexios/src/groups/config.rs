@@ -1,0 +1,195 @@
+//! What groups may hold, and how they behave.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::history::History;
+use super::hooks::{Hook, MemberEvent};
+use super::policy::GroupPolicy;
+use crate::slow_consumer::SlowConsumer;
+
+/// Settings for all groups of an app ([`App::groups_config`](crate::App::groups_config)).
+///
+/// | setting | default |
+/// |---|---|
+/// | [`name_len`](Self::name_len) | 200 bytes |
+/// | [`histories`](Self::histories) | 64 MiB together |
+/// | [`each`](Self::each), [`by_name`](Self::by_name) | [`GroupConfig`]'s defaults |
+/// | [`policy`](Self::policy) | everything is allowed |
+///
+/// ```
+/// use std::time::Duration;
+/// use nexios::{App, GroupConfig, GroupsConfig, History, SlowConsumer};
+///
+/// let groups = GroupsConfig::new()
+///     .each(GroupConfig::new().history(History::new().messages(100).age(Duration::from_mins(10))))
+///     .by_name(|name| name.starts_with("prices/").then(|| GroupConfig::new().slow_consumer(SlowConsumer::Conflate)))
+///     .on_join(|event| println!("{} joined {}", event.connection(), event.group()));
+/// let app = App::new().groups_config(groups);
+/// # drop(app);
+/// ```
+#[derive(Clone)]
+pub struct GroupsConfig {
+    pub(super) name_len: usize,
+    pub(super) histories: usize,
+    each: Arc<GroupConfig>,
+    by_name: Option<ByName>,
+    pub(super) policy: Option<Arc<dyn GroupPolicy>>,
+    pub(super) on_join: Option<Hook>,
+    pub(super) on_leave: Option<Hook>,
+}
+
+type ByName = Arc<dyn Fn(&str) -> Option<GroupConfig> + Send + Sync>;
+
+/// Settings for one group, or for all that have none of their own.
+///
+/// | setting | default |
+/// |---|---|
+/// | [`slow_consumer`](Self::slow_consumer) | as the member's connection has it: close with 1008 |
+/// | [`member_queue`](Self::member_queue) | as the member's connection has it: 1 MiB |
+/// | [`history`](Self::history) | none |
+/// | [`grace`](Self::grace) | 5 s |
+/// | [`member_info`](Self::member_info) | 4 KiB |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    pub(super) slow_consumer: Option<SlowConsumer>,
+    pub(super) member_queue: usize,
+    pub(super) history: Option<History>,
+    pub(super) grace: Duration,
+    pub(super) member_info: usize,
+}
+
+impl Default for GroupsConfig {
+    fn default() -> Self {
+        Self {
+            name_len: 200,
+            histories: 64 * 1024 * 1024,
+            each: Arc::default(),
+            by_name: None,
+            policy: None,
+            on_join: None,
+            on_leave: None,
+        }
+    }
+}
+
+impl GroupsConfig {
+    /// The defaults of the table above.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The longest name of a group, in bytes.
+    pub fn name_len(mut self, bytes: usize) -> Self {
+        self.name_len = bytes;
+        self
+    }
+
+    /// The most memory that the histories of all groups take together, in bytes, each message with 160 more for its
+    /// place. Beyond seven eighths of it the oldest messages of all groups go, until three quarters are left.
+    pub fn histories(mut self, bytes: usize) -> Self {
+        self.histories = bytes;
+        self
+    }
+
+    /// The settings of every group for which [`by_name`](Self::by_name) has none.
+    pub fn each(mut self, config: GroupConfig) -> Self {
+        self.each = Arc::new(config);
+        self
+    }
+
+    /// Chooses the settings of a group by its name, whenever it comes into being: the same name must always get the
+    /// same. `None` stands for those of [`each`](Self::each). It is called often, and must not use the app's groups.
+    pub fn by_name(mut self, choose: impl Fn(&str) -> Option<GroupConfig> + Send + Sync + 'static) -> Self {
+        self.by_name = Some(Arc::new(choose));
+        self
+    }
+
+    /// Who may join, publish, see who is there and what was said; asked on each call.
+    pub fn policy(mut self, policy: impl GroupPolicy) -> Self {
+        self.policy = Some(Arc::new(policy));
+        self
+    }
+
+    /// Is called after a connection has joined a group.
+    ///
+    /// The calls for one connection come in their order as long as one task joins and leaves. A panic is logged and
+    /// harms nobody.
+    pub fn on_join(mut self, hook: impl Fn(&MemberEvent) + Send + Sync + 'static) -> Self {
+        self.on_join = Some(Hook::new(hook));
+        self
+    }
+
+    /// Is called after a connection has left a group, in whichever way. As [`on_join`](Self::on_join).
+    pub fn on_leave(mut self, hook: impl Fn(&MemberEvent) + Send + Sync + 'static) -> Self {
+        self.on_leave = Some(Hook::new(hook));
+        self
+    }
+
+    pub(super) fn of(&self, name: &str) -> Arc<GroupConfig> {
+        let own = self.by_name.as_ref().and_then(|by_name| by_name(name));
+        own.map_or_else(|| Arc::clone(&self.each), Arc::new)
+    }
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            slow_consumer: None,
+            member_queue: usize::MAX,
+            history: None,
+            grace: Duration::from_secs(5),
+            member_info: 4096,
+        }
+    }
+}
+
+impl GroupConfig {
+    /// The defaults of the table above.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What becomes of the group's messages for a member that does not keep up.
+    pub fn slow_consumer(mut self, choice: SlowConsumer) -> Self {
+        self.slow_consumer = Some(choice);
+        self
+    }
+
+    /// The most bytes that may wait for a member when the group sends to it, if that is less than
+    /// [`Config::outbound_queue`](crate::Config::outbound_queue).
+    pub fn member_queue(mut self, bytes: usize) -> Self {
+        self.member_queue = bytes;
+        self
+    }
+
+    /// Keeps what was published, for those who come later or come back.
+    pub fn history(mut self, history: History) -> Self {
+        self.history = Some(history);
+        self
+    }
+
+    /// How long a user whose last connection was lost still counts as present, so that a reload of a page is no leaving
+    /// and joining. It needs a key to know the user by: [`Join::user`](crate::Join::user). A call of
+    /// [`leave`](crate::Group::leave) takes effect at once.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// The most bytes that a member's key and info take: [`Join::user`](crate::Join::user),
+    /// [`Join::info`](crate::Join::info).
+    pub fn member_info(mut self, bytes: usize) -> Self {
+        self.member_info = bytes;
+        self
+    }
+}
+
+impl fmt::Debug for GroupsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("GroupsConfig");
+        debug.field("name_len", &self.name_len).field("histories", &self.histories).field("each", &self.each);
+        debug.finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,277 @@
+//! What was published to a group, for those who come later or come back.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use nexios_proto::{Message, Utf8Bytes};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::position::Position;
+use crate::connection::Publication;
+use crate::{Error, Result};
+
+/// What a kept message costs beside its bytes.
+const ENTRY: usize = 160;
+
+/// How much of what is published to a group is kept ([`GroupConfig::history`](crate::GroupConfig::history)).
+///
+/// Whichever bound is met first holds, and the oldest messages go. All histories together have a bound as well:
+/// [`GroupsConfig::histories`](crate::GroupsConfig::histories).
+///
+/// | bound | default |
+/// |---|---|
+/// | [`messages`](Self::messages) | 100 |
+/// | [`bytes`](Self::bytes) | 1 MiB |
+/// | [`age`](Self::age) | 1 h |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    messages: usize,
+    bytes: usize,
+    pub(super) age: Duration,
+    pub(super) with_positions: bool,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { messages: 100, bytes: 1024 * 1024, age: Duration::from_hours(1), with_positions: false }
+    }
+}
+
+impl History {
+    /// The defaults of the table above.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The most messages that are kept.
+    pub fn messages(mut self, messages: usize) -> Self {
+        self.messages = messages;
+        self
+    }
+
+    /// The most memory that the messages take, in bytes, each with 160 more for its place.
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// How long a message is kept.
+    pub fn age(mut self, age: Duration) -> Self {
+        self.age = age;
+        self
+    }
+
+    /// Tells members where they are, so that a client that connects again can say what it has seen. Every message then
+    /// goes out in an envelope:
+    ///
+    /// ```json
+    /// {"group":"user/7","position":"9f3c2a0de1b45c77-17","data":"the message"}
+    /// ```
+    ///
+    /// `data` is the value of [`send_json`](crate::Group::send_json), or a message's text as a JSON string; a binary
+    /// message is refused. The client keeps the last `position`, and gives it to the handler that calls
+    /// [`Group::join_since`](crate::Group::join_since) when it comes back.
+    pub fn with_positions(mut self) -> Self {
+        self.with_positions = true;
+        self
+    }
+}
+
+/// A part of a group's history, oldest first ([`Group::history`](crate::Group::history)).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HistoryPage {
+    /// The messages.
+    pub publications: Vec<Published>,
+    /// Where the stream is now.
+    pub position: Position,
+    /// Whether nothing is missing between the position that was asked for and the first message here.
+    pub recovered: bool,
+}
+
+/// A message of a group's history.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Published {
+    /// Its place.
+    pub position: Position,
+    /// What was sent, without the envelope of [`History::with_positions`].
+    pub message: Message,
+}
+
+impl Published {
+    /// The message's text as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Other`] when it is no JSON of this type.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(self.message.as_bytes()).map_err(Error::other)
+    }
+}
+
+/// Why a client that came back was not given what it has missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NotRecovered {
+    /// The group has no history.
+    NoHistory,
+    /// The position belongs to another stream: the server was restarted, or the group was gone meanwhile.
+    EpochChanged,
+    /// Some of what it missed is no longer kept.
+    Trimmed,
+    /// What it missed is more than the connection's queue has room for.
+    TooMuch,
+    /// The connection was in the group already.
+    AlreadyMember,
+}
+
+/// What is kept of a group's stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    epoch: u64,
+    /// The newest message's offset, or 0.
+    last: u64,
+    entries: VecDeque<Entry>,
+    size: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Instant,
+    publication: Publication,
+    data: Data,
+}
+
+/// Where a message's own text stands in what was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Data {
+    /// It is all of it.
+    Whole,
+    /// Behind so many bytes of the envelope, which one more byte ends.
+    Json(usize),
+    /// There, as a JSON string.
+    Text(usize),
+}
+
+impl Stream {
+    pub(super) fn new() -> Self {
+        Self { epoch: rand::random(), last: 0, entries: VecDeque::new(), size: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Behind the newest message.
+    pub(super) fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.last }
+    }
+
+    /// Of the message that comes next.
+    pub(super) fn next_position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.last + 1 }
+    }
+
+    /// Adds a message.
+    pub(super) fn push(&mut self, publication: Publication, data: Data, now: Instant) {
+        self.last += 1;
+        self.size += size(&publication);
+        self.entries.push_back(Entry { at: now, publication, data });
+    }
+
+    /// Lets go of what is beyond the bounds.
+    pub(super) fn trim(&mut self, bounds: &History, now: Instant) {
+        while let Some(oldest) = self.entries.front()
+            && (self.entries.len() > bounds.messages
+                || self.size > bounds.bytes
+                || now.saturating_duration_since(oldest.at) >= bounds.age)
+        {
+            self.drop_oldest();
+        }
+    }
+
+    /// Lets go of the oldest message; false when there is none.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        let Some(oldest) = self.entries.pop_front() else { return false };
+        self.size -= size(&oldest.publication);
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+        true
+    }
+
+    /// When the oldest message was published.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.entries.front().map(|oldest| oldest.at)
+    }
+
+    /// The messages behind a position: all of them, or the reason why there are none.
+    pub(super) fn since(&self, since: Position) -> Result<impl ExactSizeIterator<Item = &Publication>, NotRecovered> {
+        if since.epoch != self.epoch || since.offset > self.last {
+            return Err(NotRecovered::EpochChanged);
+        }
+        let missed = usize::try_from(self.last - since.offset).unwrap_or(usize::MAX);
+        let Some(skipped) = self.entries.len().checked_sub(missed) else { return Err(NotRecovered::Trimmed) };
+        Ok(self.entries.range(skipped..).map(|entry| &entry.publication))
+    }
+
+    /// The newest messages, at most so many.
+    pub(super) fn newest(&self, count: usize) -> impl ExactSizeIterator<Item = &Publication> {
+        let skipped = self.entries.len().saturating_sub(count);
+        self.entries.range(skipped..).map(|entry| &entry.publication)
+    }
+
+    /// A page behind a position, or of the newest.
+    pub(super) fn page(&self, since: Option<Position>, limit: usize) -> HistoryPage {
+        let missed = since.map(|since| self.since(since).map(|missed| missed.len()));
+        let recovered = !matches!(missed, Some(Err(_)));
+        let (skipped, count) = match missed {
+            Some(Ok(missed)) => (self.entries.len() - missed, missed.min(limit)),
+            // What is there, from the beginning.
+            Some(Err(_)) => (0, self.entries.len().min(limit)),
+            None => (self.entries.len().saturating_sub(limit), self.entries.len().min(limit)),
+        };
+        let first = self.last + 1 - self.entries.len() as u64 + skipped as u64;
+        let entries = self.entries.range(skipped..skipped + count);
+        let publications = (first..).zip(entries).filter_map(|(offset, entry)| {
+            let position = Position { epoch: self.epoch, offset };
+            Some(Published { position, message: entry.message()? })
+        });
+        HistoryPage { publications: publications.collect(), position: self.position(), recovered }
+    }
+}
+
+impl Entry {
+    fn message(&self) -> Option<Message> {
+        let sent = self.publication.message()?;
+        match self.data {
+            Data::Whole => Some(sent),
+            Data::Json(at) => Utf8Bytes::try_from(data(sent, at)).ok().map(Message::Text),
+            Data::Text(at) => serde_json::from_slice::<String>(&data(sent, at)).ok().map(Message::from),
+        }
+    }
+}
+
+fn data(sent: Message, at: usize) -> bytes::Bytes {
+    let bytes = sent.into_bytes();
+    let end = bytes.len().saturating_sub(1);
+    bytes.slice(at.min(end)..end)
+}
+
+/// What a kept message takes, in bytes.
+fn size(publication: &Publication) -> usize {
+    publication.size() + ENTRY
+}

@@ -1,0 +1,168 @@
+//! One group, as its members and its name hold it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::time::Instant;
+
+use super::GroupsInner;
+use super::config::GroupConfig;
+use super::hooks::{Hook, MemberEvent};
+use super::members::{Distributed, Members};
+use crate::connection::{Link, PutOff, Terms};
+use crate::sender::{ConnectionId, Sender};
+
+/// Its locks are taken in this order: `numbering`, `members`, then a shard of the names or a connection's. Of several
+/// groups, those at lower addresses first.
+pub(crate) struct GroupInner {
+    groups: Weak<GroupsInner>,
+    name: Arc<str>,
+    pub(super) config: Arc<GroupConfig>,
+    /// Tells its messages from those of other groups in a member's queue.
+    number: u64,
+    /// Held by who publishes messages that tell their positions, while they are encoded.
+    pub(super) numbering: Mutex<()>,
+    members: Mutex<Members>,
+}
+
+/// How a connection leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// The application said so.
+    Asked,
+    /// It closes, or was lost, and its user may be back.
+    Ended,
+}
+
+impl GroupInner {
+    pub(super) fn new(groups: Weak<GroupsInner>, name: Arc<str>, config: Arc<GroupConfig>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let members = Mutex::new(Members::new(&config));
+        Self { groups, name, config, number, numbering: Mutex::default(), members }
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(super) fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How what it sends reaches a member.
+    pub(super) fn terms(&self) -> Terms {
+        Terms { source: self.number, slow: self.config.slow_consumer, queue: self.config.member_queue }
+    }
+
+    /// Queues for every member what was put off.
+    pub(super) fn distribute(&self, members: &mut Members) -> Distributed {
+        members.distribute(self.terms())
+    }
+
+    pub(super) fn remove(self: &Arc<Self>, id: ConnectionId, leaving: Leaving) {
+        let mut members = self.members();
+        // What was published before is for it, too.
+        let mut before = self.distribute(&mut members);
+        let Some(link) = members.remove(id) else {
+            drop(members);
+            return before.finish();
+        };
+        let user = members.user_of(id);
+        let grace = self.config.grace;
+        let gone_at = (leaving == Leaving::Ended && !grace.is_zero() && user.is_some() && can_wait())
+            .then(|| Instant::now() + grace);
+        let change = members.forget(id, gone_at);
+        before.append(members.notify(change, &self.name, id));
+        self.look_after(&mut members);
+        drop(members);
+        before.finish();
+        self.tell(|groups| groups.config.on_leave.as_ref(), &link, user);
+    }
+
+    /// Calls a hook of the app, under no lock.
+    pub(super) fn tell(
+        &self,
+        hook: impl FnOnce(&GroupsInner) -> Option<&Hook>,
+        link: &Arc<Link>,
+        user: Option<Arc<str>>,
+    ) {
+        if let Some(groups) = self.groups.upgrade()
+            && let Some(hook) = hook(&groups)
+        {
+            hook.call(&MemberEvent::new(Arc::clone(&self.name), Sender::new(Arc::clone(link)), user));
+        }
+    }
+
+    /// Keeps the group while there is something to keep, and has its next deadline seen to.
+    pub(super) fn look_after(self: &Arc<Self>, members: &mut Members) {
+        let Some(groups) = self.groups.upgrade() else { return };
+        let is_worth_it = members.is_worth_keeping();
+        if is_worth_it != members.is_kept {
+            members.is_kept = is_worth_it;
+            if is_worth_it {
+                groups.names.keep(self);
+            } else {
+                // Not the last handle: the caller has one.
+                drop(groups.names.release(self));
+            }
+        }
+        if let Some(at) = members.new_deadline(&self.config) {
+            groups.deadlines.add(at, Arc::downgrade(self), &groups);
+        }
+    }
+
+    pub(super) fn deadline_has_come(self: &Arc<Self>) {
+        let mut members = self.members();
+        let now = Instant::now();
+        members.deadline = None;
+        let freed = members.trim(&self.config, now);
+        let mut after = self.distribute(&mut members);
+        for change in members.give_up(now) {
+            after.append(members.notify(Some(change), &self.name, None));
+        }
+        self.look_after(&mut members);
+        drop(members);
+        self.freed(freed);
+        after.finish();
+    }
+
+    /// Bytes of history are gone.
+    pub(super) fn freed(&self, bytes: usize) {
+        if bytes > 0
+            && let Some(groups) = self.groups.upgrade()
+        {
+            groups.histories.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Somebody can be waited for.
+fn can_wait() -> bool {
+    tokio::runtime::Handle::try_current().is_ok()
+}
+
+impl PutOff for GroupInner {
+    fn catch_up(&self) {
+        let distributed = self.distribute(&mut self.members());
+        distributed.finish();
+    }
+}
+
+impl Drop for GroupInner {
+    fn drop(&mut self) {
+        if let Some(groups) = self.groups.upgrade() {
+            let members = self.members.get_mut().unwrap_or_else(PoisonError::into_inner);
+            groups.histories.fetch_sub(members.history_size(), Ordering::Relaxed);
+            groups.past.add(members.counts());
+            groups.names.forget(&self.name);
+        }
+    }
+}
+
+impl fmt::Debug for GroupInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupInner").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,276 @@
+//! Becoming a member, and what a client that was here before has missed.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::history::{NotRecovered, Stream};
+use super::inner::{GroupInner, Leaving};
+use super::members::{Distributed, Members, Membership};
+use super::policy::GroupAction;
+use super::position::Position;
+use super::presence::Info;
+use super::{Group, GroupError};
+use crate::Result;
+use crate::connection::{Link, Publication, Terms};
+use crate::slow_consumer::SlowConsumer;
+use crate::websocket::{JsonError, WebSocket};
+
+/// How a connection joins a group ([`Group::join_with`]).
+///
+/// ```
+/// # use nexios::prelude::*;
+/// # use nexios::Join;
+/// async fn room(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+///     websocket.accept().await?;
+///     let room = groups.group("room");
+///     let since = websocket.query_params().get("since").and_then(|text| text.parse().ok());
+///     let join = Join::new().user("ann").info(&serde_json::json!({"name": "Ann"}))?.since(since).notices();
+///     let joined = room.join_with(&websocket, join).await?;
+///     if !joined.recovered {
+///         // The client begins anew: it loads what it shows from elsewhere.
+///     }
+///     websocket.send_json(&room.presence().await?).await?;
+///     loop {
+///         room.send_text(websocket.receive_text().await?).await?;
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Join {
+    user: Option<Arc<str>>,
+    info: Option<Info>,
+    replay: Replay,
+    notices: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Replay {
+    #[default]
+    Nothing,
+    Since(Position),
+    Newest(usize),
+}
+
+/// What a join came to.
+///
+/// As JSON: `{"recovered":true,"position":"9f3c2a0de1b45c77-17","replayed":3}`, and `"reason":"trimmed"` where it was not
+/// recovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Joined {
+    /// Whether the client has got everything that it has missed. Never a part: when this is false, nothing was replayed.
+    pub recovered: bool,
+    /// Where the group's stream was when the connection became a member; what is live comes behind it. `None` for a
+    /// group without a history.
+    pub position: Option<Position>,
+    /// How many messages were sent to it from the history.
+    pub replayed: usize,
+    /// Why it was not recovered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<NotRecovered>,
+}
+
+impl Join {
+    /// A member of whom nothing is known, and that is replayed nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The key that the application knows the member's user by: several connections of one user are one in
+    /// [`presence`](Group::presence), and one that comes back in time was never gone
+    /// ([`GroupConfig::grace`](crate::GroupConfig::grace)).
+    pub fn user(mut self, key: impl AsRef<str>) -> Self {
+        self.user = Some(key.as_ref().into());
+        self
+    }
+
+    /// A small value that the others see in [`presence`](Group::presence) and notices. Of a user's connections, the one
+    /// that joined last with a value decides.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`](crate::Error::Json) when it cannot be written as JSON.
+    pub fn info(mut self, value: &(impl Serialize + ?Sized)) -> Result<Self> {
+        self.info = Some(JsonError::encode_raw(value)?.into());
+        Ok(self)
+    }
+
+    /// Replays what was published behind this position, if there is one: see [`Group::join_since`].
+    pub fn since(mut self, position: impl Into<Option<Position>>) -> Self {
+        if let Some(position) = position.into() {
+            self.replay = Replay::Since(position);
+        }
+        self
+    }
+
+    /// Replays the newest messages, at most so many and no more than the connection's queue has room for: for a client
+    /// that was never here. A position stands before this, wherever it is given.
+    pub fn newest(mut self, messages: usize) -> Self {
+        if !matches!(self.replay, Replay::Since(_)) {
+            self.replay = Replay::Newest(messages);
+        }
+        self
+    }
+
+    /// Tells the client who joins and leaves, in text messages:
+    ///
+    /// ```json
+    /// {"group":"room","event":"join","user":"ann","info":{"name":"Ann"}}
+    /// ```
+    ///
+    /// `event` is `join`, `leave`, or `update` when a user's info changes; a member without a user's key has
+    /// `"connection":7` in place of `user`. Each change costs one message to everybody who asked for this: it is meant
+    /// for groups whose members can be shown in a list.
+    pub fn notices(mut self) -> Self {
+        self.notices = true;
+        self
+    }
+
+    fn check_len(&self, limit: usize) -> Result<(), GroupError> {
+        let len =
+            self.user.as_ref().map_or(0, |user| user.len()) + self.info.as_ref().map_or(0, |info| info.get().len());
+        if len > limit { Err(GroupError::InfoTooLong { len, limit }) } else { Ok(()) }
+    }
+}
+
+impl Group {
+    /// Adds a connection. Joining twice is joining once.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError`] for a bad name, one group too many, or a policy that does not allow it;
+    /// [`Error::State`](crate::Error::State) before `accept` and [`Error::Disconnect`](crate::Error::Disconnect) after the
+    /// end: nothing can be sent to such a connection.
+    pub async fn join(&self, websocket: &WebSocket) -> Result {
+        self.join_with(websocket, Join::new()).await.map(drop)
+    }
+
+    /// Adds a connection whose client was here before, up to `position`: it is sent everything that was published
+    /// since, and then goes on live, without a gap or a double. If that cannot be, nothing is replayed and
+    /// [`recovered`](Joined::recovered) is false: the position's epoch is over, or what it missed is no longer kept, or more
+    /// than the connection's queue takes. Without a position it is as [`join`](Self::join).
+    ///
+    /// The group needs a [`History`](crate::History), and its clients the positions:
+    /// [`History::with_positions`](crate::History::with_positions).
+    ///
+    /// # Errors
+    ///
+    /// As for [`join`](Self::join).
+    pub async fn join_since(&self, websocket: &WebSocket, position: impl Into<Option<Position>>) -> Result<Joined> {
+        self.join_with(websocket, Join::new().since(position)).await
+    }
+
+    /// Adds a connection as [`Join`] says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`join`](Self::join), and [`GroupError::InfoTooLong`].
+    pub async fn join_with(&self, websocket: &WebSocket, join: Join) -> Result<Joined> {
+        self.check_name()?;
+        self.check_join(websocket, &join)?;
+        let link = websocket.link();
+        let group = self.find_or_create();
+        join.check_len(group.config.member_info)?;
+        group.join(link, join)
+    }
+
+    fn check_join(&self, websocket: &WebSocket, join: &Join) -> Result<(), GroupError> {
+        if websocket.link().is_client() {
+            return Err(GroupError::ClientConnection);
+        }
+        let asker = self.has_policy().then(|| websocket.asker());
+        let asker = asker.as_ref();
+        self.check(asker, GroupAction::Join)?;
+        if join.notices {
+            self.check(asker, GroupAction::SeePresence)?;
+        }
+        match join.replay {
+            Replay::Nothing => Ok(()),
+            Replay::Since(_) | Replay::Newest(_) => self.check(asker, GroupAction::SeeHistory),
+        }
+    }
+
+    /// Removes a connection; one that is not a member is none afterwards either.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError`] for a bad name.
+    pub async fn leave(&self, websocket: &WebSocket) -> Result {
+        self.check_name()?;
+        if let Some(group) = self.find() {
+            let link = websocket.link();
+            group.remove(link.id(), Leaving::Asked);
+            link.remove_membership(|membership| Arc::ptr_eq(&membership.group, &group));
+        }
+        Ok(())
+    }
+}
+
+impl GroupInner {
+    fn join(self: &Arc<Self>, link: &Arc<Link>, join: Join) -> Result<Joined> {
+        // A group that is found may lose its last member before the next line; this handle keeps it alive, and the
+        // members' lock decides between a join and the connection's end, which removes what the link lists.
+        let mut members = self.members();
+        let freed = members.trim(&self.config, Instant::now());
+        let position = members.stream().map(Stream::position);
+        if members.contains(link.id()) {
+            let reason = Some(NotRecovered::AlreadyMember);
+            return Ok(Joined { recovered: false, position, replayed: 0, reason });
+        }
+        link.add_membership(Membership { group: Arc::clone(self) })?;
+        // It has no part in what was published before, but by the history.
+        let mut after = self.distribute(&mut members);
+        let replay = members.replay(link, join.replay);
+        members.insert(Arc::clone(link));
+        let (replayed, reason) = match replay {
+            Ok(missed) => (self.replay(&mut after, link, &missed), None),
+            Err(reason) => (0, Some(reason)),
+        };
+        let user = join.user.clone();
+        let change = members.introduce(link, join.user, join.info, join.notices);
+        after.append(members.notify(change, self.name(), link.id()));
+        self.look_after(&mut members);
+        drop(members);
+        self.freed(freed);
+        after.finish();
+        self.tell(|groups| groups.config.on_join.as_ref(), link, user);
+        Ok(Joined { recovered: reason.is_none(), position, replayed, reason })
+    }
+
+    fn replay(&self, after: &mut Distributed, link: &Arc<Link>, missed: &[Publication]) -> usize {
+        // There was room for all of it: none of it is dropped for the rest.
+        let terms = Terms { slow: Some(SlowConsumer::Close), queue: usize::MAX, ..self.terms() };
+        for publication in missed {
+            after.enqueue(link, publication, terms);
+        }
+        missed.len()
+    }
+}
+
+impl Members {
+    /// What a newcomer is sent first.
+    fn replay(&self, link: &Link, replay: Replay) -> Result<Vec<Publication>, NotRecovered> {
+        let room = link.room();
+        match (replay, self.stream()) {
+            (Replay::Nothing, _) | (Replay::Newest(_), None) => Ok(Vec::new()),
+            (Replay::Since(_), None) => Err(NotRecovered::NoHistory),
+            (Replay::Since(position), Some(stream)) => {
+                let missed: Vec<_> = stream.since(position)?.cloned().collect();
+                let size: usize = missed.iter().map(Publication::len).sum();
+                if size > room { Err(NotRecovered::TooMuch) } else { Ok(missed) }
+            }
+            (Replay::Newest(count), Some(stream)) => {
+                let newest: Vec<_> = stream.newest(count).cloned().collect();
+                let mut size = 0;
+                let fitting = newest.iter().rev().take_while(|publication| {
+                    size += publication.len();
+                    size <= room
+                });
+                let skipped = newest.len() - fitting.count();
+                Ok(newest.into_iter().skip(skipped).collect())
+            }
+        }
+    }
+}

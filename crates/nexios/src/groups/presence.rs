@@ -1,0 +1,239 @@
+//! Who is in a group, and what they tell of themselves.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use nexios_proto::Message;
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::connection::{Link, Publication};
+use crate::sender::ConnectionId;
+use crate::{Error, Result};
+
+/// Somebody in a group ([`Group::presence`](crate::Group::presence)): a user with all of its connections, or a connection
+/// that joined without a user's key.
+///
+/// As JSON: `{"user":"ann","info":{"name":"Ann"},"connections":[7,12]}`; what there is none of is left out.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Present {
+    /// The key of [`Join::user`](crate::Join::user).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<Info>,
+    /// The connections, the oldest first; none while a user that was lost is waited for
+    /// ([`GroupConfig::grace`](crate::GroupConfig::grace)).
+    #[serde(serialize_with = "numbers")]
+    pub connections: Vec<ConnectionId>,
+}
+
+impl Present {
+    /// What it joined with: [`Join::info`](crate::Join::info).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Other`] when it is no JSON of this type.
+    pub fn info<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        self.info_json().map(serde_json::from_str).transpose().map_err(Error::other)
+    }
+
+    /// The same as JSON text.
+    pub fn info_json(&self) -> Option<&str> {
+        self.info.as_ref().map(|info| info.get())
+    }
+}
+
+fn numbers<S: Serializer>(connections: &[ConnectionId], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(connections.iter().map(|connection| connection.as_u64()))
+}
+
+/// A small value that a member has brought, as JSON.
+pub(super) type Info = Arc<RawValue>;
+
+/// Those who have told something of themselves, and those who ask for notices.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    users: HashMap<Arc<str>, User>,
+    connections: HashMap<ConnectionId, Member>,
+    watchers: HashMap<ConnectionId, Arc<Link>>,
+    /// Users whose last connection was lost, some of whom may be back.
+    waiting: BTreeMap<(Instant, u64), Arc<str>>,
+    waits: u64,
+}
+
+#[derive(Debug)]
+struct User {
+    info: Option<Info>,
+    connections: Vec<ConnectionId>,
+    /// The last connection was lost: when the user counts as gone.
+    gone_at: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    user: Option<Arc<str>>,
+    info: Option<Info>,
+}
+
+/// Something that those who watch a group are told.
+#[derive(Debug, Serialize)]
+pub(super) struct Notice<'a> {
+    group: &'a str,
+    event: Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<Info>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Event {
+    Join,
+    Leave,
+    Update,
+}
+
+/// What those who watch are told of.
+#[derive(Debug)]
+pub(super) struct Change {
+    event: Event,
+    who: Who,
+    info: Option<Info>,
+}
+
+#[derive(Debug)]
+enum Who {
+    User(Arc<str>),
+    Connection(ConnectionId),
+}
+
+impl Change {
+    /// The notice as a message, if it can be written.
+    pub(super) fn publication(self, group: &str) -> Option<Publication> {
+        let (user, connection) = match self.who {
+            Who::User(user) => (Some(user), None),
+            Who::Connection(connection) => (None, Some(connection.as_u64())),
+        };
+        let notice = Notice { group, event: self.event, user, connection, info: self.info };
+        let text = serde_json::to_string(&notice).ok()?;
+        Some(Publication::new(&Message::from(text), []))
+    }
+}
+
+impl Roster {
+    /// Nobody is known, waited for or told of anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.connections.is_empty() && self.watchers.is_empty() && self.waiting.is_empty()
+    }
+
+    /// When the next one who is waited for is given up.
+    pub(super) fn next_gone(&self) -> Option<Instant> {
+        self.waiting.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    pub(super) fn watchers(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.watchers.values()
+    }
+
+    pub(super) fn watch(&mut self, link: &Arc<Link>) {
+        self.watchers.insert(link.id(), Arc::clone(link));
+    }
+
+    /// The key that a connection joined with.
+    pub(super) fn user_of(&self, connection: ConnectionId) -> Option<&Arc<str>> {
+        self.connections.get(&connection)?.user.as_ref()
+    }
+
+    /// A connection has joined.
+    pub(super) fn join(
+        &mut self,
+        connection: ConnectionId,
+        user: Option<Arc<str>>,
+        info: Option<Info>,
+    ) -> Option<Change> {
+        let Some(key) = user else {
+            if info.is_some() {
+                self.connections.insert(connection, Member { user: None, info: info.clone() });
+            }
+            return Some(Change { event: Event::Join, who: Who::Connection(connection), info });
+        };
+        self.connections.insert(connection, Member { user: Some(Arc::clone(&key)), info: None });
+        let Some(known) = self.users.get_mut(&key) else {
+            let newcomer = User { info: info.clone(), connections: vec![connection], gone_at: None };
+            self.users.insert(Arc::clone(&key), newcomer);
+            return Some(Change { event: Event::Join, who: Who::User(key), info });
+        };
+        known.connections.push(connection);
+        known.gone_at = None;
+        if info.is_none() || text(info.as_ref()) == text(known.info.as_ref()) {
+            return None;
+        }
+        known.info.clone_from(&info);
+        Some(Change { event: Event::Update, who: Who::User(key), info })
+    }
+
+    /// A connection has left; if it was a user's last one, the user is waited for until `gone_at`.
+    pub(super) fn leave(&mut self, connection: ConnectionId, gone_at: Option<Instant>) -> Option<Change> {
+        self.watchers.remove(&connection);
+        let Member { user, info } = self.connections.remove(&connection).unwrap_or_default();
+        let Some(key) = user else {
+            return Some(Change { event: Event::Leave, who: Who::Connection(connection), info });
+        };
+        let user = self.users.get_mut(&key)?;
+        user.connections.retain(|other| *other != connection);
+        if !user.connections.is_empty() {
+            return None;
+        }
+        if let Some(at) = gone_at {
+            user.gone_at = gone_at;
+            self.waiting.insert((at, self.waits), key);
+            self.waits += 1;
+            return None;
+        }
+        let info = self.users.remove(&key).and_then(|user| user.info);
+        Some(Change { event: Event::Leave, who: Who::User(key), info })
+    }
+
+    /// Those who were waited for until now.
+    pub(super) fn give_up(&mut self, now: Instant) -> Vec<Change> {
+        let mut gone = Vec::new();
+        while let Some(first) = self.waiting.first_entry()
+            && first.key().0 <= now
+        {
+            let ((at, _), key) = first.remove_entry();
+            // Or it has come back, and may even have gone again.
+            if self.users.get(&key).is_some_and(|user| user.gone_at == Some(at)) {
+                let info = self.users.remove(&key).and_then(|user| user.info);
+                gone.push(Change { event: Event::Leave, who: Who::User(key), info });
+            }
+        }
+        gone
+    }
+
+    /// Everybody, of these connections: users first, then who has none.
+    pub(super) fn list(&self, connections: impl Iterator<Item = ConnectionId>) -> Vec<Present> {
+        let users = self.users.iter().map(|(key, user)| Present {
+            user: Some(Arc::clone(key)),
+            info: user.info.clone(),
+            connections: user.connections.clone(),
+        });
+        let others = connections.filter(|connection| self.user_of(*connection).is_none());
+        let others = others.map(|connection| Present {
+            user: None,
+            info: self.connections.get(&connection).and_then(|member| member.info.clone()),
+            connections: vec![connection],
+        });
+        users.chain(others).collect()
+    }
+}
+
+fn text(info: Option<&Info>) -> Option<&str> {
+    info.map(|info| info.get())
+}

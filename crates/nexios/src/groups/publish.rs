@@ -1,0 +1,261 @@
+//! The path of a message to a group: encoded once, its place in the order given by the members' lock, distributed at the
+//! end of the tick.
+
+use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
+
+use bytes::Bytes;
+use nexios_proto::{Message, Utf8Bytes};
+use serde::Serialize;
+
+use super::history::{Data, Stream};
+use super::inner::GroupInner;
+use super::members::{Members, Publishing};
+use super::policy::GroupAction;
+use super::{Group, GroupError, GroupsInner};
+use crate::Result;
+use crate::connection::{Coding, Form, Key, Publication, PutOff, catch_up_on_others, put_off};
+use crate::sender::{ConnectionId, give_way};
+use crate::websocket::{JsonError, WebSocket};
+
+/// A message on its way to groups.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) message: Message,
+    /// The message is JSON text.
+    pub(super) is_json: bool,
+    pub(super) form: Form,
+    except: Option<ConnectionId>,
+    key: Option<Key>,
+}
+
+impl Draft {
+    pub(super) fn new(message: impl Into<Message>) -> Self {
+        Self { message: message.into(), is_json: false, form: Form::Any, except: None, key: None }
+    }
+
+    fn json(value: &(impl Serialize + ?Sized)) -> Result<Self> {
+        Ok(Self { is_json: true, ..Self::new(JsonError::encode(value)?) })
+    }
+
+    fn except(self, except: &WebSocket) -> Self {
+        Self { except: Some(except.id()), ..self }
+    }
+
+    fn keyed(self, key: &str) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+}
+
+impl Group {
+    /// Sends a message to every member.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError`] for a bad name, a policy that does not allow it, or a binary message to a group whose messages tell
+    /// their positions. A member that is gone or does not keep up is no error: it concerns nobody else.
+    pub async fn send(&self, message: impl Into<Message>) -> Result {
+        self.publish(Draft::new(message)).await
+    }
+
+    /// Sends a message that must not be compressed, because it holds a secret, to every member: see
+    /// [`Compression`](crate::Compression).
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result {
+        self.publish(Draft { form: Form::Plain, ..Draft::new(message) }).await
+    }
+
+    /// Sends a message that is the newest state of what `key` stands for, as in `"price:EURUSD"`. For a member that does not
+    /// keep up, a group with [`SlowConsumer::Conflate`](crate::SlowConsumer::Conflate) sends only the newest of each key;
+    /// otherwise the key has no meaning.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub async fn send_keyed(&self, key: impl AsRef<str>, message: impl Into<Message>) -> Result {
+        self.publish(Draft::new(message).keyed(key.as_ref())).await
+    }
+
+    /// Sends a value as JSON under a key: see [`send_keyed`](Self::send_keyed) and [`send_json`](Self::send_json).
+    ///
+    /// # Errors
+    ///
+    /// As for both.
+    pub async fn send_json_keyed(&self, key: impl AsRef<str>, value: &(impl Serialize + ?Sized)) -> Result {
+        self.publish(Draft::json(value)?.keyed(key.as_ref())).await
+    }
+
+    /// Sends a text message to every member.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub async fn send_text(&self, text: impl Into<Utf8Bytes>) -> Result {
+        self.publish(Draft::new(text.into())).await
+    }
+
+    /// Sends a binary message to every member.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result {
+        self.publish(Draft::new(bytes.into())).await
+    }
+
+    /// Sends a value as JSON to every member; it is serialised once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send), and [`Error::Json`](crate::Error::Json) when the value cannot be written as JSON.
+    pub async fn send_json(&self, value: &(impl Serialize + ?Sized)) -> Result {
+        self.publish(Draft::json(value)?).await
+    }
+
+    /// Sends a message to every member but this connection, which need not be a member.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub async fn send_except(&self, except: &WebSocket, message: impl Into<Message>) -> Result {
+        self.publish(Draft::new(message).except(except)).await
+    }
+
+    /// Sends a text message to every member but this connection.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub async fn send_text_except(&self, except: &WebSocket, text: impl Into<Utf8Bytes>) -> Result {
+        self.publish(Draft::new(text.into()).except(except)).await
+    }
+
+    /// Sends a binary message to every member but this connection.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub async fn send_bytes_except(&self, except: &WebSocket, bytes: impl Into<Bytes>) -> Result {
+        self.publish(Draft::new(bytes.into()).except(except)).await
+    }
+
+    /// Sends a value as JSON to every member but this connection.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_json`](Self::send_json).
+    pub async fn send_json_except(&self, except: &WebSocket, value: &(impl Serialize + ?Sized)) -> Result {
+        self.publish(Draft::json(value)?.except(except)).await
+    }
+
+    async fn publish(&self, draft: Draft) -> Result {
+        self.check_name()?;
+        self.check(self.asker(), GroupAction::Publish)?;
+        let len = draft.message.len();
+        if let Some(group) = self.find_for_publishing() {
+            group.publish(&draft, self.groups())?;
+        }
+        give_way(len).await;
+        Ok(())
+    }
+}
+
+impl GroupInner {
+    /// Makes a message known to all members.
+    fn publish(self: &Arc<Self>, draft: &Draft, groups: &Arc<GroupsInner>) -> Result<(), GroupError> {
+        let this: Weak<dyn PutOff> = Arc::downgrade(self) as Weak<dyn PutOff>;
+        // What this task published to other groups comes first.
+        catch_up_on_others(&this);
+        // Nobody else takes the next number while this message is encoded with it.
+        let numbering = self.tells_positions().then(|| self.numbering.lock().unwrap_or_else(PoisonError::into_inner));
+        // Compressed before the members' lock is taken for sending: others publish, join and leave meanwhile.
+        let codings = if draft.form == Form::Any { self.members().codings() } else { Vec::new() };
+        let except = draft.except;
+        let (publication, data) = self.encode(draft, codings)?;
+        let mut members = self.members();
+        self.record(&mut members, &publication, data, groups);
+        // The lock makes one order for all members; nothing under it waits.
+        let published = members.publish(publication, except, self.terms());
+        drop(members);
+        drop(numbering);
+        match published {
+            Publishing::PutOff if !put_off(this) => self.catch_up(),
+            Publishing::PutOff | Publishing::Joined => {}
+            Publishing::Distributed(distributed) => distributed.finish(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn tells_positions(&self) -> bool {
+        self.config.history.as_ref().is_some_and(|history| history.with_positions)
+    }
+
+    /// Encodes a message as this group sends it. Whoever calls this for a group that tells positions holds `numbering`.
+    pub(super) fn encode(
+        &self,
+        draft: &Draft,
+        codings: impl IntoIterator<Item = Coding>,
+    ) -> Result<(Publication, Data), GroupError> {
+        let (message, data) = if self.tells_positions() {
+            let (text, data) = self.envelop(draft)?;
+            (Cow::Owned(text.into()), data)
+        } else {
+            (Cow::Borrowed(&draft.message), Data::Whole)
+        };
+        Ok((Publication::new(&message, codings).keyed(draft.key.clone()), data))
+    }
+
+    /// A message with its position: see [`History::with_positions`](super::History::with_positions).
+    fn envelop(&self, draft: &Draft) -> Result<(String, Data), GroupError> {
+        let text = draft.message.as_text().ok_or(GroupError::NoPlaceForPosition)?;
+        let position = self.members().stream().map(Stream::next_position);
+        let position = position.as_ref().map(ToString::to_string).unwrap_or_default();
+        // A string as JSON cannot fail.
+        let string = |text: &str| serde_json::Value::from(text).to_string();
+        let mut envelope = format!("{{\"group\":{},\"position\":\"{position}\",\"data\":", string(self.name()));
+        let at = envelope.len();
+        let data = if draft.is_json {
+            envelope.push_str(text);
+            Data::Json(at)
+        } else {
+            envelope.push_str(&string(text));
+            Data::Text(at)
+        };
+        envelope.push('}');
+        Ok((envelope, data))
+    }
+
+    /// Keeps a message, if the group has a history.
+    pub(super) fn record(
+        self: &Arc<Self>,
+        members: &mut Members,
+        publication: &Publication,
+        data: Data,
+        groups: &Arc<GroupsInner>,
+    ) {
+        if self.config.history.is_none() {
+            return;
+        }
+        let grown = members.record(publication, data, &self.config);
+        let total = groups.count_history(grown);
+        if total > groups.config.histories {
+            // None of it is anybody else's to give, here.
+            let mut over = total - groups.config.histories;
+            while over > 0
+                && let freed = members.drop_oldest()
+                && freed > 0
+            {
+                groups.histories.fetch_sub(freed, Ordering::Relaxed);
+                over = over.saturating_sub(freed);
+            }
+        }
+        if total > groups.config.histories / 8 * 7 {
+            groups.deadlines.crowded(groups);
+        }
+        self.look_after(members);
+    }
+}

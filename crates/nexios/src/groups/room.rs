@@ -1,0 +1,43 @@
+//! Room for new history: the oldest messages of all groups go when the histories together take too much.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::GroupsInner;
+use super::inner::GroupInner;
+
+impl GroupsInner {
+    /// Lets a quarter of what is kept go, the oldest first: shard by shard, each of which is a fair sample of all, because
+    /// names are spread by chance. Between two of them others have their turn.
+    pub(super) async fn make_room(&self) {
+        if self.histories.load(Ordering::Relaxed) <= self.config.histories / 4 * 3 {
+            return;
+        }
+        for shard in 0..super::names::SHARDS {
+            self.thin(&self.names.of_shard(shard));
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn thin(&self, groups: &[Arc<GroupInner>]) {
+        let mut held = 0;
+        let mut oldest = BinaryHeap::new();
+        for (index, group) in groups.iter().enumerate() {
+            let members = group.members();
+            held += members.history_size();
+            oldest.extend(members.oldest().map(|at| Reverse((at, index))));
+        }
+        let mut excess = held / 4;
+        while excess > 0
+            && let Some(Reverse((_, index))) = oldest.pop()
+        {
+            let mut members = groups[index].members();
+            let freed = members.drop_oldest();
+            oldest.extend(members.oldest().map(|at| Reverse((at, index))));
+            self.histories.fetch_sub(freed, Ordering::Relaxed);
+            excess = excess.saturating_sub(freed);
+        }
+    }
+}

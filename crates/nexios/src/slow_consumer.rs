@@ -1,0 +1,32 @@
+//! What happens when a peer reads more slowly than others send to it.
+
+/// What becomes of a message that finds no room in its receiver's queue: for a connection
+/// ([`Config::slow_consumer`](crate::Config::slow_consumer)), or for what one group sends to its members
+/// ([`GroupConfig::slow_consumer`](crate::GroupConfig::slow_consumer)).
+///
+/// The queue's bound is in bytes: [`Config::outbound_queue`](crate::Config::outbound_queue), or less by
+/// [`GroupConfig::member_queue`](crate::GroupConfig::member_queue). Whatever the choice, nobody else notices: a publisher
+/// never waits, and other members have what was sent. What was dropped is counted:
+/// [`GroupStats::dropped`](crate::GroupStats::dropped).
+///
+/// A handler's own [`send`](crate::WebSocket::send) waits for room instead, and drops nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SlowConsumer {
+    /// The connection is closed with 1008 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer). The default: a
+    /// client that connects again knows that it missed something, and a group with a history gives it what that was.
+    #[default]
+    Close,
+    /// The new message is dropped: for what is worthless later, while what came first must arrive.
+    DropNewest,
+    /// The oldest messages of the same sender, the group or the connection's [`Sender`](crate::Sender), are dropped until
+    /// there is room: for a stream of which the end matters.
+    ///
+    /// What the operating system has taken, and what shares a buffer with it, is on its way and stays: half of the bound
+    /// at most.
+    DropOldest,
+    /// Conflation: of messages that wait under the same key ([`Group::send_keyed`](crate::Group::send_keyed)) only the newest is
+    /// kept, in its own place in the order. Beyond the bound, and for messages without a key, as
+    /// [`DropOldest`](Self::DropOldest).
+    Conflate,
+}
