@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use axum::Extension;
 use tokio::net::TcpListener;
 use tower::{Layer, Service};
 
@@ -128,7 +129,8 @@ where
         self
     }
 
-    /// Serves HTTP beside the WebSocket routes: pages, files, an API. May be called more than once.
+    /// Serves HTTP beside the WebSocket routes: pages, files, an API, whose handlers may take [`Groups`] to publish. May be
+    /// called more than once.
     ///
     /// # Panics
     ///
@@ -246,6 +248,7 @@ where
     }
 
     fn build(self) -> axum::Router {
+        let groups = self.groups.clone();
         let context = Arc::new(AppContext {
             groups: self.groups,
             connections: self.handle.connections(),
@@ -258,7 +261,7 @@ where
             let service = move |request| Arc::clone(&route).respond(request);
             router = router.route_service(&path, tower::service_fn(service));
         }
-        let router = router.merge(self.http);
+        let router = router.merge(self.http.layer(Extension(groups)));
         self.layers.into_iter().fold(router, |router, layer| layer(router))
     }
 

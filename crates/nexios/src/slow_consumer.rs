@@ -4,7 +4,11 @@
 /// ([`Config::slow_consumer`](crate::Config::slow_consumer)), or for what one group sends to its members
 /// ([`GroupConfig::slow_consumer`](crate::GroupConfig::slow_consumer)).
 ///
-/// The queue's bound is in bytes: [`Config::outbound_queue`](crate::Config::outbound_queue), or less by
+/// A message that may be dropped finds room when all that waits for the connection is within the bound. What must arrive
+/// (a handler's own messages, those of others with [`Close`](Self::Close), what [`DropNewest`](Self::DropNewest) has taken) has a bound of
+/// the same size for itself, so that a stream of prices does not push out an order: together at most twice the bound.
+///
+/// The bound is in bytes: [`Config::outbound_queue`](crate::Config::outbound_queue), or less by
 /// [`GroupConfig::member_queue`](crate::GroupConfig::member_queue). Whatever the choice, nobody else notices: a publisher
 /// never waits, and other members have what was sent. What was dropped is counted:
 /// [`GroupStats::dropped`](crate::GroupStats::dropped).

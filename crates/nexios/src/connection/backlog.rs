@@ -26,6 +26,8 @@ pub(super) struct Backlog {
     entries: BTreeMap<u64, Entry>,
     next: u64,
     bytes: usize,
+    /// Of these, in messages that must arrive.
+    kept: usize,
     droppable: BTreeSet<(Source, u64)>,
     keyed: HashMap<(Source, Key), u64>,
 }
@@ -43,6 +45,12 @@ impl Backlog {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.bytes
+    }
+
+    /// What those that must arrive take, in bytes.
+    #[inline]
+    pub(super) fn kept(&self) -> usize {
+        self.kept
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -71,7 +79,11 @@ impl Backlog {
     fn insert(&mut self, entry: Entry) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.bytes += Self::cost(entry.frame.len());
+        let cost = Self::cost(entry.frame.len());
+        self.bytes += cost;
+        if entry.source.is_none() {
+            self.kept += cost;
+        }
         self.entries.insert(number, entry);
         number
     }
@@ -100,12 +112,15 @@ impl Backlog {
 
     fn remove(&mut self, number: u64) -> Option<Entry> {
         let entry = self.entries.remove(&number)?;
-        self.bytes -= Self::cost(entry.frame.len());
-        if let Some(source) = entry.source {
-            self.droppable.remove(&(source, number));
-            if let Some(key) = &entry.key {
-                self.forget_key(source, key, number);
-            }
+        let cost = Self::cost(entry.frame.len());
+        self.bytes -= cost;
+        let Some(source) = entry.source else {
+            self.kept -= cost;
+            return Some(entry);
+        };
+        self.droppable.remove(&(source, number));
+        if let Some(key) = &entry.key {
+            self.forget_key(source, key, number);
         }
         Some(entry)
     }
@@ -130,7 +145,11 @@ mod tests {
     fn rest(mut backlog: Backlog) -> String {
         let mut writing = Outbound::default();
         backlog.move_to(&mut writing, usize::MAX);
-        assert_eq!((backlog.bytes, backlog.droppable.len(), backlog.keyed.len()), (0, 0, 0), "nothing is left behind");
+        assert_eq!(
+            (backlog.bytes + backlog.kept, backlog.droppable.len(), backlog.keyed.len()),
+            (0, 0, 0),
+            "nothing is left behind"
+        );
         String::from_utf8(writing.as_single().unwrap().to_vec()).unwrap()
     }
 

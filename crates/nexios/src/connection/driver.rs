@@ -453,7 +453,7 @@ impl Driver {
         self.reported_in_flight = rest;
         let mut state = self.link.lock();
         state.in_flight = u32::try_from(rest).unwrap_or(u32::MAX);
-        let has_room = state.queued() <= self.link.config().send_waits_above();
+        let has_room = state.must_arrive() <= self.link.config().send_waits_above();
         let waiters = if has_room { state.waiters.take_for_room() } else { Vec::new() };
         if has_room {
             self.link.signals.clear(ROOM);

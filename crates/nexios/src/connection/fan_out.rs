@@ -1,6 +1,5 @@
 //! What is sent to many: encoded once, queued for each, dropped where that was chosen.
 
-use std::sync::MutexGuard;
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -66,43 +65,68 @@ impl Link {
             _ => publication.plain(),
         };
         let slow = terms.slow.unwrap_or(self.config().slow_consumer);
-        if slow != SlowConsumer::Close {
-            return self.enqueue_or_drop(state, frame, publication, Terms { slow: Some(slow), ..terms }, effects);
+        let room = if slow == SlowConsumer::Close {
+            self.check_room(&state, frame.len(), terms.queue)
+        } else {
+            let terms = Terms { slow: Some(slow), ..terms };
+            self.check_room_or_drop(&mut state, frame, publication, terms, effects)
+        };
+        if let Err(enqueued) = room {
+            return enqueued;
         }
-        if let Err(refusal) = self.check_room(&state, frame.len(), terms.queue) {
-            return refusal;
+        if state.backlog.is_some() {
+            state.push_to_backlog(frame);
+            return Enqueued::Queued;
         }
-        self.append_frame(&mut state, frame, effects);
+        let first = state.outbound.is_empty();
+        state.outbound.append_shared(frame);
+        effects.wakers.extend(self.to_wake(&state, first));
         Enqueued::Queued
     }
 
-    /// Queues a message that may be dropped, or for which others may be.
-    fn enqueue_or_drop(
+    /// Whether a message that may be dropped can be queued as all others; if not, what became of it.
+    fn check_room_or_drop(
         &self,
-        mut state: MutexGuard<'_, State>,
+        state: &mut State,
         frame: &Bytes,
         publication: &Publication,
         terms: Terms,
         effects: &mut Effects,
-    ) -> Enqueued {
+    ) -> Result<(), Enqueued> {
         if !matches!(state.phase, Phase::Open) {
-            return Enqueued::NotOpen;
+            return Err(Enqueued::NotOpen);
         }
         let bound = self.config().outbound_queue.min(terms.queue);
         let queued = state.queued();
         let keeps_up = state.backlog.is_none() && state.in_flight == 0;
         if keeps_up && (queued + frame.len() <= bound / 2 || (queued == 0 && !publication.is_merged())) {
-            self.append_frame(&mut state, frame, effects);
-            return Enqueued::Queued;
+            return Ok(());
         }
         if publication.is_merged() {
-            return Enqueued::Piecewise;
+            return Err(Enqueued::Piecewise);
         }
-        let (source, key) = (terms.source, publication.key());
-        let cost = Backlog::cost(frame.len());
+        let enqueued = self.queue_or_drop(state, frame, publication.key(), terms, bound, effects);
+        if state.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
+            state.backlog = None;
+            self.signals.clear(BACKLOG);
+        }
+        Err(enqueued)
+    }
+
+    /// Queues a message behind what waits message by message, or drops it, or others for it.
+    fn queue_or_drop(
+        &self,
+        state: &mut State,
+        frame: &Bytes,
+        key: Option<&Key>,
+        terms: Terms,
+        bound: usize,
+        effects: &mut Effects,
+    ) -> Enqueued {
+        let (source, cost) = (terms.source, Backlog::cost(frame.len()));
+        let mut others = state.queued();
         let backlog = state.backlog.get_or_insert_default();
         self.signals.set(BACKLOG);
-        let mut others = queued;
         if terms.slow == Some(SlowConsumer::Conflate)
             && let Some(key) = key
         {
@@ -118,27 +142,16 @@ impl Link {
             effects.dropped += 1;
             others -= before - backlog.len();
         }
-        let has_room = others == 0 || others + cost <= bound;
-        if has_room {
-            backlog.push_droppable(frame.clone(), source, key);
-        } else {
+        if others > 0 && others + cost > bound {
             effects.dropped += 1;
+            return Enqueued::Dropped;
         }
-        if backlog.is_empty() {
-            state.backlog = None;
-            self.signals.clear(BACKLOG);
+        if terms.slow == Some(SlowConsumer::DropNewest) {
+            // What was taken arrives.
+            backlog.push(frame.clone());
+        } else {
+            backlog.push_droppable(frame.clone(), source, key);
         }
-        if has_room { Enqueued::Queued } else { Enqueued::Dropped }
-    }
-
-    #[inline]
-    fn append_frame(&self, state: &mut State, frame: &Bytes, effects: &mut Effects) {
-        if let Some(backlog) = &mut state.backlog {
-            // Nothing overtakes what waits there; the task knows of it.
-            return backlog.push(frame.clone());
-        }
-        let first = state.outbound.is_empty();
-        state.outbound.append_shared(frame);
-        effects.wakers.extend(self.to_wake(state, first));
+        Enqueued::Queued
     }
 }

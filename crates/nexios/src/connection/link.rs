@@ -165,7 +165,7 @@ impl Link {
 
     /// What the queue has room for, in bytes.
     pub(crate) fn room(&self) -> usize {
-        self.config().outbound_queue.saturating_sub(self.queued())
+        self.config().outbound_queue.saturating_sub(self.lock().must_arrive())
     }
 
     // A panic cannot leave the state half-changed: nothing in here calls foreign code but wakers, and those after the lock.
@@ -282,10 +282,30 @@ impl State {
         self.outbound.len() + self.in_flight as usize + self.backlog.as_ref().map_or(0, |backlog| backlog.len())
     }
 
+    /// Of what is queued, the bytes of messages that nothing gives way for.
+    #[inline]
+    pub(super) fn must_arrive(&self) -> usize {
+        self.outbound.len() + self.in_flight as usize + self.backlog.as_ref().map_or(0, |backlog| backlog.kept())
+    }
+
+    /// Nothing overtakes what waits there; the task knows of it.
+    #[cold]
+    pub(super) fn push_to_backlog(&mut self, frame: &Bytes) {
+        self.backlog.get_or_insert_default().push(frame.clone());
+    }
+
     /// Moves what is queued behind `writing`: of what waits message by message, no more than fills it to `piece` bytes.
+    #[inline]
     pub(super) fn move_queued(&mut self, writing: &mut Outbound, piece: usize, signals: &Signals) {
         writing.append_all(&mut self.outbound);
         signals.clear(OUTBOUND);
+        if self.backlog.is_some() {
+            self.move_backlog(writing, piece, signals);
+        }
+    }
+
+    #[cold]
+    fn move_backlog(&mut self, writing: &mut Outbound, piece: usize, signals: &Signals) {
         if let Some(backlog) = &mut self.backlog {
             backlog.move_to(writing, piece);
             if backlog.is_empty() {

@@ -97,7 +97,7 @@ impl Link {
         if let Err(error) = state.check_open() {
             return Poll::Ready(Err(error));
         }
-        if state.queued() > self.config().send_waits_above() {
+        if state.must_arrive() > self.config().send_waits_above() {
             state.waiters.wait_for_room(cx.waker());
             self.signals.set(ROOM);
             return Poll::Pending;
@@ -128,7 +128,7 @@ impl Link {
             return Err(Enqueued::NotOpen);
         }
         // A message that is larger than the whole queue still goes to a peer for whom nothing waits.
-        let queued = state.queued();
+        let queued = state.must_arrive();
         let bound = self.config().outbound_queue.min(queue);
         if queued > 0 && queued + len > bound { Err(Enqueued::Full) } else { Ok(()) }
     }

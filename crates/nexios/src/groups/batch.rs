@@ -38,33 +38,33 @@ impl Batch {
 
     /// All of it as one publication; those whom a part of it is not for take the parts.
     pub(super) fn into_parts(self) -> Parts {
-        let merged = match self.publications.len() {
-            0 | 1 => None,
-            _ => Some(Publication::merged(&self.publications.iter().map(|(publication, _)| publication))),
+        let whole = match &self.publications[..] {
+            [] => None,
+            [(single, _)] => Some(single.clone()),
+            several => Some(Publication::merged(&several.iter().map(|(publication, _)| publication))),
         };
         let has_exceptions = self.publications.iter().any(|(_, except)| except.is_some());
-        Parts { merged, publications: self.publications, has_exceptions }
+        Parts { whole, publications: self.publications, has_exceptions }
     }
 }
 
 /// A batch that is being distributed.
 #[derive(Debug)]
 pub(super) struct Parts {
-    merged: Option<Publication>,
+    whole: Option<Publication>,
     publications: Vec<(Publication, Option<ConnectionId>)>,
     has_exceptions: bool,
 }
 
 impl Parts {
-    /// What this member is sent, in as few pieces as can be.
-    pub(super) fn of(&self, member: ConnectionId) -> impl Iterator<Item = &Publication> {
+    /// All of it as one publication, if that is what this member is sent.
+    #[inline]
+    pub(super) fn whole_for(&self, member: ConnectionId) -> Option<&Publication> {
         let is_for_all = !self.has_exceptions || self.publications.iter().all(|(_, except)| *except != Some(member));
-        let merged = self.merged.as_ref().filter(|_| is_for_all);
-        let parts = if merged.is_some() { &[][..] } else { &self.publications[..] };
-        merged.into_iter().chain(without(parts, member))
+        self.whole.as_ref().filter(|_| is_for_all)
     }
 
-    /// The same, message by message.
+    /// What this member is sent, message by message.
     pub(super) fn each(&self, member: ConnectionId) -> impl Iterator<Item = &Publication> {
         without(&self.publications, member)
     }

@@ -95,7 +95,8 @@ impl Group {
     /// Who is in the group: users, each with all of its connections, then the connections that joined without a user's
     /// key ([`Join::user`](crate::Join::user)). Their number is that of people, where [`len`](Self::len) counts tabs.
     ///
-    /// After a join with [`notices`](crate::Join::notices), whatever this does not tell yet comes as a notice.
+    /// For a client that is to follow it, [`Join::notices`](crate::Join::notices) sends the list itself: in its place among the
+    /// notices.
     ///
     /// # Errors
     ///
@@ -121,6 +122,8 @@ impl Group {
         let mut members = group.members();
         let freed = members.trim(&group.config, Instant::now());
         let page = members.stream().map(|stream| stream.page(since, limit));
+        members.keep_position();
+        group.look_after(&mut members);
         drop(members);
         group.freed(freed);
         Ok(page.ok_or(GroupError::NoHistory)?)

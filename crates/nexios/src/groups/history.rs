@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// What a kept message costs beside its bytes.
 const ENTRY: usize = 160;
 
+/// What a group costs that is kept for its position alone.
+pub(super) const STREAM: usize = 512;
+
 /// How much of what is published to a group is kept ([`GroupConfig::history`](crate::GroupConfig::history)).
 ///
 /// Whichever bound is met first holds, and the oldest messages go. All histories together have a bound as well:
@@ -57,7 +60,8 @@ impl History {
         self
     }
 
-    /// How long a message is kept.
+    /// How long a message is kept; and, after the last message or member, the group's [`Position`], so that a client
+    /// that comes back in time and has missed nothing is told so.
     pub fn age(mut self, age: Duration) -> Self {
         self.age = age;
         self
@@ -137,6 +141,8 @@ pub(super) struct Stream {
     last: u64,
     entries: VecDeque<Entry>,
     size: usize,
+    /// When somebody was last told a position, or may have been.
+    used: Instant,
 }
 
 #[derive(Debug)]
@@ -159,15 +165,11 @@ pub(super) enum Data {
 
 impl Stream {
     pub(super) fn new() -> Self {
-        Self { epoch: rand::random(), last: 0, entries: VecDeque::new(), size: 0 }
+        Self { epoch: rand::random(), last: 0, entries: VecDeque::new(), size: STREAM, used: Instant::now() }
     }
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// What it takes, in bytes.
@@ -188,6 +190,7 @@ impl Stream {
     /// Adds a message.
     pub(super) fn push(&mut self, publication: Publication, data: Data, now: Instant) {
         self.last += 1;
+        self.used = now;
         self.size += size(&publication);
         self.entries.push_back(Entry { at: now, publication, data });
     }
@@ -196,26 +199,32 @@ impl Stream {
     pub(super) fn trim(&mut self, bounds: &History, now: Instant) {
         while let Some(oldest) = self.entries.front()
             && (self.entries.len() > bounds.messages
-                || self.size > bounds.bytes
+                || self.size - STREAM > bounds.bytes
                 || now.saturating_duration_since(oldest.at) >= bounds.age)
         {
             self.drop_oldest();
         }
     }
 
-    /// Lets go of the oldest message; false when there is none.
-    pub(super) fn drop_oldest(&mut self) -> bool {
-        let Some(oldest) = self.entries.pop_front() else { return false };
-        self.size -= size(&oldest.publication);
+    /// Lets go of the oldest message; returns how many bytes that was.
+    pub(super) fn drop_oldest(&mut self) -> usize {
+        let Some(oldest) = self.entries.pop_front() else { return 0 };
+        let freed = size(&oldest.publication);
+        self.size -= freed;
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
-        true
+        freed
     }
 
-    /// When the oldest message was published.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.entries.front().map(|oldest| oldest.at)
+    /// A position is of use from now on for the age that messages have.
+    pub(super) fn keep_position(&mut self, now: Instant) {
+        self.used = self.used.max(now);
+    }
+
+    /// Since when the oldest of it is kept: a message, or else the position.
+    pub(super) fn oldest(&self) -> Instant {
+        self.entries.front().map_or(self.used, |oldest| oldest.at)
     }
 
     /// The messages behind a position: all of them, or the reason why there are none.

@@ -74,6 +74,7 @@ impl GroupInner {
         let gone_at = (leaving == Leaving::Ended && !grace.is_zero() && user.is_some() && can_wait())
             .then(|| Instant::now() + grace);
         let change = members.forget(id, gone_at);
+        members.keep_position();
         before.append(members.notify(change, &self.name, id));
         self.look_after(&mut members);
         drop(members);

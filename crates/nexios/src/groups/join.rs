@@ -26,12 +26,9 @@ use crate::websocket::{JsonError, WebSocket};
 ///     websocket.accept().await?;
 ///     let room = groups.group("room");
 ///     let since = websocket.query_params().get("since").and_then(|text| text.parse().ok());
-///     let join = Join::new().user("ann").info(&serde_json::json!({"name": "Ann"}))?.since(since).notices();
+///     let join = Join::new().user("ann").info(&serde_json::json!({"name": "Ann"}))?.since(since).newest(50).notices();
 ///     let joined = room.join_with(&websocket, join).await?;
-///     if !joined.recovered {
-///         // The client begins anew: it loads what it shows from elsewhere.
-///     }
-///     websocket.send_json(&room.presence().await?).await?;
+///     websocket.send_json(&joined).await?;
 ///     loop {
 ///         room.send_text(websocket.receive_text().await?).await?;
 ///     }
@@ -45,12 +42,12 @@ pub struct Join {
     notices: bool,
 }
 
+/// What is replayed to a newcomer.
 #[derive(Clone, Copy, Debug, Default)]
-enum Replay {
-    #[default]
-    Nothing,
-    Since(Position),
-    Newest(usize),
+struct Replay {
+    since: Option<Position>,
+    /// Without a position, or when it cannot be recovered from.
+    newest: usize,
 }
 
 /// What a join came to.
@@ -60,7 +57,8 @@ enum Replay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Joined {
-    /// Whether the client has got everything that it has missed. Never a part: when this is false, nothing was replayed.
+    /// Whether the client has got everything that it has missed. Never a part: when this is false, nothing was replayed
+    /// but what [`Join::newest`] asked for, and the client begins anew.
     pub recovered: bool,
     /// Where the group's stream was when the connection became a member; what is live comes behind it. `None` for a
     /// group without a history.
@@ -99,30 +97,28 @@ impl Join {
 
     /// Replays what was published behind this position, if there is one: see [`Group::join_since`].
     pub fn since(mut self, position: impl Into<Option<Position>>) -> Self {
-        if let Some(position) = position.into() {
-            self.replay = Replay::Since(position);
-        }
+        self.replay.since = position.into();
         self
     }
 
     /// Replays the newest messages, at most so many and no more than the connection's queue has room for: for a client
-    /// that was never here. A position stands before this, wherever it is given.
+    /// that was never here, or has a position that cannot be recovered from.
     pub fn newest(mut self, messages: usize) -> Self {
-        if !matches!(self.replay, Replay::Since(_)) {
-            self.replay = Replay::Newest(messages);
-        }
+        self.replay.newest = messages;
         self
     }
 
-    /// Tells the client who joins and leaves, in text messages:
+    /// Tells the client who is there, and then who joins and leaves, in text messages:
     ///
     /// ```json
+    /// {"group":"room","event":"present","count":1,"present":[{"user":"bob","connections":[3]}]}
     /// {"group":"room","event":"join","user":"ann","info":{"name":"Ann"}}
     /// ```
     ///
-    /// `event` is `join`, `leave`, or `update` when a user's info changes; a member without a user's key has
-    /// `"connection":7` in place of `user`. Each change costs one message to everybody who asked for this: it is meant
-    /// for groups whose members can be shown in a list.
+    /// The first is sent once, with everybody there, the newcomer included, as [`Present`](crate::Present) has it; `present` is left
+    /// out if it would take more than half of the room in the connection's queue. Then `event` is `join`, `leave`, or `update` when a user's info changes; a
+    /// member without a user's key has `"connection":7` in place of `user`. Each change costs one message to everybody who
+    /// asked for this: it is meant for groups whose members can be shown in a list.
     pub fn notices(mut self) -> Self {
         self.notices = true;
         self
@@ -186,10 +182,10 @@ impl Group {
         if join.notices {
             self.check(asker, GroupAction::SeePresence)?;
         }
-        match join.replay {
-            Replay::Nothing => Ok(()),
-            Replay::Since(_) | Replay::Newest(_) => self.check(asker, GroupAction::SeeHistory),
+        if join.replay.since.is_some() || join.replay.newest > 0 {
+            self.check(asker, GroupAction::SeeHistory)?;
         }
+        Ok(())
     }
 
     /// Removes a connection; one that is not a member is none afterwards either.
@@ -224,53 +220,59 @@ impl GroupInner {
         let mut after = self.distribute(&mut members);
         let replay = members.replay(link, join.replay);
         members.insert(Arc::clone(link));
-        let (replayed, reason) = match replay {
-            Ok(missed) => (self.replay(&mut after, link, &missed), None),
-            Err(reason) => (0, Some(reason)),
-        };
+        members.keep_position();
+        let (missed, reason) = replay;
+        self.replay(&mut after, link, &missed);
         let user = join.user.clone();
         let change = members.introduce(link, join.user, join.info, join.notices);
         after.append(members.notify(change, self.name(), link.id()));
+        if join.notices {
+            members.tell_who_is_there(&mut after, self.name(), link);
+        }
         self.look_after(&mut members);
         drop(members);
         self.freed(freed);
         after.finish();
         self.tell(|groups| groups.config.on_join.as_ref(), link, user);
-        Ok(Joined { recovered: reason.is_none(), position, replayed, reason })
+        Ok(Joined { recovered: reason.is_none(), position, replayed: missed.len(), reason })
     }
 
-    fn replay(&self, after: &mut Distributed, link: &Arc<Link>, missed: &[Publication]) -> usize {
+    fn replay(&self, after: &mut Distributed, link: &Arc<Link>, missed: &[Publication]) {
         // There was room for all of it: none of it is dropped for the rest.
         let terms = Terms { slow: Some(SlowConsumer::Close), queue: usize::MAX, ..self.terms() };
         for publication in missed {
             after.enqueue(link, publication, terms);
         }
-        missed.len()
     }
 }
 
 impl Members {
-    /// What a newcomer is sent first.
-    fn replay(&self, link: &Link, replay: Replay) -> Result<Vec<Publication>, NotRecovered> {
+    /// What a newcomer is sent first, and why it is not what it has missed.
+    fn replay(&self, link: &Link, replay: Replay) -> (Vec<Publication>, Option<NotRecovered>) {
         let room = link.room();
-        match (replay, self.stream()) {
-            (Replay::Nothing, _) | (Replay::Newest(_), None) => Ok(Vec::new()),
-            (Replay::Since(_), None) => Err(NotRecovered::NoHistory),
-            (Replay::Since(position), Some(stream)) => {
-                let missed: Vec<_> = stream.since(position)?.cloned().collect();
-                let size: usize = missed.iter().map(Publication::len).sum();
-                if size > room { Err(NotRecovered::TooMuch) } else { Ok(missed) }
-            }
-            (Replay::Newest(count), Some(stream)) => {
-                let newest: Vec<_> = stream.newest(count).cloned().collect();
-                let mut size = 0;
-                let fitting = newest.iter().rev().take_while(|publication| {
-                    size += publication.len();
-                    size <= room
-                });
-                let skipped = newest.len() - fitting.count();
-                Ok(newest.into_iter().skip(skipped).collect())
-            }
+        let missed = replay.since.map(|since| self.missed(since, room));
+        match missed {
+            Some(Ok(missed)) => (missed, None),
+            Some(Err(reason)) => (self.newest(replay.newest, room), Some(reason)),
+            None => (self.newest(replay.newest, room), None),
         }
+    }
+
+    fn missed(&self, since: Position, room: usize) -> Result<Vec<Publication>, NotRecovered> {
+        let missed = self.stream().ok_or(NotRecovered::NoHistory)?.since(since)?;
+        let missed: Vec<_> = missed.cloned().collect();
+        let size: usize = missed.iter().map(Publication::len).sum();
+        if size > room { Err(NotRecovered::TooMuch) } else { Ok(missed) }
+    }
+
+    fn newest(&self, count: usize, room: usize) -> Vec<Publication> {
+        let newest: Vec<_> = self.stream().map(|stream| stream.newest(count).cloned().collect()).unwrap_or_default();
+        let mut size = 0;
+        let fitting = newest.iter().rev().take_while(|publication| {
+            size += publication.len();
+            size <= room
+        });
+        let skipped = newest.len() - fitting.count();
+        newest.into_iter().skip(skipped).collect()
     }
 }

@@ -10,7 +10,7 @@ use super::batch::Batch;
 use super::config::GroupConfig;
 use super::history::{Data, Stream};
 use super::inner::{GroupInner, Leaving};
-use super::presence::{Change, Info, Present, Roster};
+use super::presence::{self, Change, Info, Present, Roster};
 use super::stats::Counts;
 use crate::connection::{Coding, Effects, Enqueued, Link, Publication, Terms};
 use crate::sender::ConnectionId;
@@ -36,6 +36,8 @@ pub(super) struct Members {
     pub(super) deadline: Option<Instant>,
     /// The group's name keeps it, with members or without.
     pub(super) is_kept: bool,
+    /// Nothing of the history is of use any more.
+    is_expired: bool,
 }
 
 /// A connection's place in one group. It keeps the group alive.
@@ -155,7 +157,8 @@ impl Members {
         after.effects.wakers.reserve(self.list.len());
         for link in &self.list {
             let id = link.id();
-            if after.enqueue_all(link, parts.of(id), terms) == Enqueued::Piecewise {
+            let whole = parts.whole_for(id);
+            if whole.is_none_or(|whole| after.enqueue(link, whole, terms) == Enqueued::Piecewise) {
                 after.enqueue_all(link, parts.each(id), terms);
             }
         }
@@ -200,6 +203,7 @@ impl Members {
         let before = stream.size();
         let now = Instant::now();
         stream.push(publication.clone(), data, now);
+        self.is_expired = false;
         stream.trim(bounds, now);
         isize::try_from(stream.size()).unwrap_or(isize::MAX) - isize::try_from(before).unwrap_or(isize::MAX)
     }
@@ -209,22 +213,33 @@ impl Members {
         let before = self.history_size();
         if let (Some(stream), Some(bounds)) = (&mut self.stream, &config.history) {
             stream.trim(bounds, now);
+            self.is_expired = self.list.is_empty() && now.saturating_duration_since(stream.oldest()) >= bounds.age;
         }
         before - self.history_size()
     }
 
-    /// When the oldest kept message was published.
+    /// Since when the oldest of the history is kept, if it could go.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.stream.as_ref()?.oldest()
+        let stream = self.stream.as_ref()?;
+        (stream.len() > 0 || self.list.is_empty()).then(|| stream.oldest())
+    }
+
+    /// Somebody has learned a position, and may come back with it.
+    pub(super) fn keep_position(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.keep_position(Instant::now());
+            self.is_expired = false;
+        }
+    }
+
+    /// Keeps neither messages nor the position any longer.
+    pub(super) fn expire(&mut self) {
+        self.is_expired = true;
     }
 
     /// Lets go of the oldest message; returns how many bytes that were.
     pub(super) fn drop_oldest(&mut self) -> usize {
-        let before = self.history_size();
-        if let Some(stream) = &mut self.stream {
-            stream.drop_oldest();
-        }
-        before - self.history_size()
+        self.stream.as_mut().map_or(0, |stream| stream.drop_oldest())
     }
 
     // ---- presence
@@ -289,6 +304,13 @@ impl Members {
         after
     }
 
+    /// Tells a newcomer who is there; what changes from here on, it is told as well.
+    pub(super) fn tell_who_is_there(&self, after: &mut Distributed, group: &str, link: &Arc<Link>) {
+        if let Some(publication) = presence::who_is_there(group, &self.present(), link.room() / 2) {
+            after.enqueue(link, &publication, Terms::OF_CONNECTION);
+        }
+    }
+
     // ---- upkeep
 
     pub(super) fn is_worth_keeping(&mut self) -> bool {
@@ -296,13 +318,12 @@ impl Members {
             self.roster = None;
         }
         let is_waiting = self.roster.as_ref().is_some_and(|roster| roster.next_gone().is_some());
-        is_waiting || self.stream.as_ref().is_some_and(|stream| !stream.is_empty())
+        is_waiting || (self.stream.is_some() && !self.is_expired)
     }
 
     /// When the group has to be looked after, if that is sooner than was known.
     pub(super) fn new_deadline(&mut self, config: &GroupConfig) -> Option<Instant> {
-        let oldest = self.stream.as_ref().and_then(|stream| stream.oldest());
-        let too_old = oldest.zip(config.history.as_ref()).and_then(|(at, bounds)| at.checked_add(bounds.age));
+        let too_old = self.oldest().zip(config.history.as_ref()).and_then(|(at, bounds)| at.checked_add(bounds.age));
         let gone = self.roster.as_ref().and_then(|roster| roster.next_gone());
         let next = too_old.into_iter().chain(gone).min()?;
         if self.deadline.is_some_and(|known| known <= next) {
@@ -347,20 +368,13 @@ impl Distributed {
     }
 
     /// Queues messages for a member, as long as it takes them.
-    fn enqueue_all<'a>(
-        &mut self,
-        link: &Arc<Link>,
-        publications: impl Iterator<Item = &'a Publication>,
-        terms: Terms,
-    ) -> Enqueued {
+    fn enqueue_all<'a>(&mut self, link: &Arc<Link>, publications: impl Iterator<Item = &'a Publication>, terms: Terms) {
         for publication in publications {
-            let enqueued = self.enqueue(link, publication, terms);
             // One that has no room is closed, and needs no more of them.
-            if !matches!(enqueued, Enqueued::Queued | Enqueued::Dropped) {
-                return enqueued;
+            if !matches!(self.enqueue(link, publication, terms), Enqueued::Queued | Enqueued::Dropped) {
+                return;
             }
         }
-        Enqueued::Queued
     }
 
     pub(super) fn append(&mut self, other: Self) {

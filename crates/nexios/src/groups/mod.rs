@@ -39,6 +39,7 @@ pub use config::{GroupConfig, GroupsConfig};
 use deadlines::Deadlines;
 pub use error::GroupError;
 pub use group::Group;
+use history::STREAM;
 pub use history::{History, HistoryPage, NotRecovered, Published};
 pub use hooks::MemberEvent;
 use http::StatusCode;
@@ -170,6 +171,9 @@ impl Groups {
 impl GroupsInner {
     fn create(self: &Arc<Self>, name: &Arc<str>) -> Arc<GroupInner> {
         let config = self.config.of(name);
+        if config.history.is_some() {
+            self.histories.fetch_add(STREAM, Ordering::Relaxed);
+        }
         Arc::new(GroupInner::new(Arc::downgrade(self), Arc::clone(name), config))
     }
 
@@ -193,7 +197,8 @@ impl fmt::Debug for Groups {
 impl<S: Send + Sync> FromRequestParts<S> for Groups {
     type Rejection = StatusCode;
 
-    /// The groups of the app that serves the request; outside of a Nexios app there are none (500).
+    /// The groups of the app that serves the request: for the connection in a handler of a WebSocket route, for the app
+    /// itself in those of [`App::http`](crate::App::http). Outside of a Nexios app there are none (500).
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, StatusCode> {
         let groups = parts.extensions.get::<Self>().cloned().ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
         let Some(connection) = groups.handle.connection else { return Ok(groups) };

@@ -114,6 +114,26 @@ enum Who {
     Connection(ConnectionId),
 }
 
+/// What somebody who wants notices is told first.
+#[derive(Debug, Serialize)]
+struct Everybody<'a> {
+    group: &'a str,
+    event: &'static str,
+    count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    present: Option<&'a [Present]>,
+}
+
+/// The message that lists everybody, or only their number if the list would be longer than `limit`.
+pub(super) fn who_is_there(group: &str, present: &[Present], limit: usize) -> Option<Publication> {
+    let write = |list| {
+        let everybody = Everybody { group, event: "present", count: present.len(), present: list };
+        serde_json::to_string(&everybody).ok()
+    };
+    let text = write(Some(present)).filter(|text| text.len() <= limit).or_else(|| write(None))?;
+    Some(Publication::new(&Message::from(text), []))
+}
+
 impl Change {
     /// The notice as a message, if it can be written.
     pub(super) fn publication(self, group: &str) -> Option<Publication> {

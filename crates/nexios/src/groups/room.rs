@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::GroupsInner;
+use super::history::STREAM;
 use super::inner::GroupInner;
 
 impl GroupsInner {
@@ -33,8 +34,16 @@ impl GroupsInner {
         while excess > 0
             && let Some(Reverse((_, index))) = oldest.pop()
         {
-            let mut members = groups[index].members();
+            let group = &groups[index];
+            let mut members = group.members();
             let freed = members.drop_oldest();
+            if freed == 0 {
+                // Nothing is left but the position: the group goes, and takes what it cost off the count by itself.
+                members.expire();
+                group.look_after(&mut members);
+                excess = excess.saturating_sub(STREAM);
+                continue;
+            }
             oldest.extend(members.oldest().map(|at| Reverse((at, index))));
             self.histories.fetch_sub(freed, Ordering::Relaxed);
             excess = excess.saturating_sub(freed);
