@@ -26,8 +26,8 @@ pub enum SlowConsumer {
     /// The oldest messages of the same sender, the group or the connection's [`Sender`](crate::Sender), are dropped until
     /// there is room: for a stream of which the end matters.
     ///
-    /// What the operating system has taken, and what shares a buffer with it, is on its way and stays: half of the bound
-    /// at most.
+    /// What the socket has taken, and what shares a buffer with it, is on its way and stays: half of the bound at most, or
+    /// one larger message. A message that would find no room even then is dropped itself, and no other for it.
     DropOldest,
     /// Conflation: of messages that wait under the same key ([`Group::send_keyed`](crate::Group::send_keyed)) only the newest is
     /// kept, in its own place in the order. Beyond the bound, and for messages without a key, as

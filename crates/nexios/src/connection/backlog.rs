@@ -29,6 +29,8 @@ pub(super) struct Backlog {
     /// Of these, in messages that must arrive.
     kept: usize,
     droppable: BTreeSet<(Source, u64)>,
+    /// What those of each source take, in bytes.
+    of_source: HashMap<Source, usize>,
     keyed: HashMap<(Source, Key), u64>,
 }
 
@@ -81,23 +83,29 @@ impl Backlog {
         self.next += 1;
         let cost = Self::cost(entry.frame.len());
         self.bytes += cost;
-        if entry.source.is_none() {
-            self.kept += cost;
+        match entry.source {
+            Some(source) => *self.of_source.entry(source).or_default() += cost,
+            None => self.kept += cost,
         }
         self.entries.insert(number, entry);
         number
     }
 
-    /// Drops the message under this key, if one waits.
-    pub(super) fn drop_keyed(&mut self, source: Source, key: &Key) -> bool {
-        let number = self.keyed.get(&(source, Key::clone(key))).copied();
-        number.and_then(|number| self.remove(number)).is_some()
+    /// What a source's messages that may be dropped take, in bytes.
+    pub(super) fn len_of(&self, source: Source) -> usize {
+        self.of_source.get(&source).copied().unwrap_or(0)
     }
 
-    /// Drops the oldest message of this source, if one waits.
-    pub(super) fn drop_oldest(&mut self, source: Source) -> bool {
-        let oldest = self.droppable.range((source, 0)..=(source, u64::MAX)).next().copied();
-        oldest.and_then(|(_, number)| self.remove(number)).is_some()
+    /// Drops the message under this key, if one waits; returns how many bytes that was.
+    pub(super) fn drop_keyed(&mut self, source: Source, key: &Key) -> Option<usize> {
+        let number = *self.keyed.get(&(source, Key::clone(key)))?;
+        self.remove(number).map(|entry| Self::cost(entry.frame.len()))
+    }
+
+    /// Drops the oldest message of this source, if one waits; returns how many bytes that was.
+    pub(super) fn drop_oldest(&mut self, source: Source) -> Option<usize> {
+        let (_, number) = *self.droppable.range((source, 0)..=(source, u64::MAX)).next()?;
+        self.remove(number).map(|entry| Self::cost(entry.frame.len()))
     }
 
     /// Moves messages behind `writing`, until that holds `bytes`.
@@ -119,6 +127,12 @@ impl Backlog {
             return Some(entry);
         };
         self.droppable.remove(&(source, number));
+        if let Some(bytes) = self.of_source.get_mut(&source) {
+            *bytes -= cost;
+            if *bytes == 0 {
+                self.of_source.remove(&source);
+            }
+        }
         if let Some(key) = &entry.key {
             self.forget_key(source, key, number);
         }
@@ -170,8 +184,8 @@ mod tests {
         backlog.push_droppable(frame("b"), 2, None);
         backlog.push_droppable(frame("c"), 1, None);
         backlog.push_droppable(frame("d"), 1, None);
-        assert!(backlog.drop_oldest(1));
-        assert!(!backlog.drop_oldest(3));
+        assert_eq!(backlog.drop_oldest(1), Some(1 + ENTRY));
+        assert_eq!(backlog.drop_oldest(3), None);
         assert_eq!(rest(backlog), "abd");
     }
 
@@ -181,9 +195,9 @@ mod tests {
         let (x, y) = (Key::from("x"), Key::from("y"));
         backlog.push_droppable(frame("1"), 1, Some(&x));
         backlog.push_droppable(frame("2"), 1, Some(&y));
-        assert!(backlog.drop_keyed(1, &x));
+        assert_eq!(backlog.drop_keyed(1, &x), Some(1 + ENTRY));
         backlog.push_droppable(frame("3"), 1, Some(&x));
-        assert!(!backlog.drop_keyed(2, &x), "another source has keys of its own");
+        assert_eq!(backlog.drop_keyed(2, &x), None, "another source has keys of its own");
         assert_eq!(rest(backlog), "23");
     }
 

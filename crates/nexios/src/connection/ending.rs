@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use nexios_proto::{CloseCode, CloseFrame};
 
@@ -26,18 +26,21 @@ impl Link {
         if state.close.is_some() || matches!(state.phase, Phase::Closing(_) | Phase::Ended(_)) {
             return false;
         }
-        let request = CloseRequest { frame, cause };
-        if matches!(state.phase, Phase::Open) {
-            state.phase = Phase::Closing(request.expected_end());
-        }
-        state.close = Some(Box::new(request));
-        self.signals.set(CLOSE);
-        let waker = state.task.clone();
+        let waker = self.note_close(&mut state, CloseRequest { frame, cause });
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
         true
+    }
+
+    fn note_close(&self, state: &mut State, request: CloseRequest) -> Option<Waker> {
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Closing(request.expected_end());
+        }
+        state.close = Some(Box::new(request));
+        self.signals.set(CLOSE);
+        state.task.clone()
     }
 
     /// The handler has returned. A disconnect inside an error is a normal end; any other error is logged, shown to the
@@ -71,7 +74,14 @@ impl Link {
 
     /// The peer did not read what others sent to it.
     pub(crate) fn close_slow_consumer(&self) {
-        self.request_close(CloseFrame::new(CloseCode::POLICY_VIOLATION, "slow consumer"), Cause::SlowConsumer);
+        let CloseRequest { frame, cause } = CloseRequest::slow_consumer();
+        self.request_close(frame, cause);
+    }
+
+    /// The same for an open connection, under its lock: the waker is the caller's to use, after the lock.
+    #[cold]
+    pub(super) fn note_slow_consumer(&self, state: &mut State) -> Option<Waker> {
+        self.note_close(state, CloseRequest::slow_consumer())
     }
 
     /// Waits for the end of the connection.
@@ -113,6 +123,11 @@ impl Link {
 }
 
 impl CloseRequest {
+    fn slow_consumer() -> Self {
+        let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "slow consumer");
+        Self { frame, cause: Cause::SlowConsumer }
+    }
+
     pub(super) fn expected_end(&self) -> WebSocketDisconnect {
         WebSocketDisconnect::new(EndedBy::Local, self.cause, None, Some(self.frame.clone()))
     }

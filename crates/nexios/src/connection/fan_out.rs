@@ -35,6 +35,8 @@ pub(crate) struct Effects {
     pub(crate) wakers: Vec<Waker>,
     /// Messages that were dropped, or that gave way to newer ones.
     pub(crate) dropped: u64,
+    /// Connections that are being closed because they did not keep up.
+    pub(crate) closed: u64,
 }
 
 impl Link {
@@ -66,7 +68,8 @@ impl Link {
         };
         let slow = terms.slow.unwrap_or(self.config().slow_consumer);
         let room = if slow == SlowConsumer::Close {
-            self.check_room(&state, frame.len(), terms.queue)
+            let room = self.check_room(&state, frame.len(), terms.queue);
+            if room == Err(Enqueued::Full) { Err(self.full(&mut state, publication, effects)) } else { room }
         } else {
             let terms = Terms { slow: Some(slow), ..terms };
             self.check_room_or_drop(&mut state, frame, publication, terms, effects)
@@ -82,6 +85,18 @@ impl Link {
         state.outbound.append_shared(frame);
         effects.wakers.extend(self.to_wake(&state, first));
         Enqueued::Queued
+    }
+
+    /// There is no room for what must arrive.
+    #[cold]
+    fn full(&self, state: &mut State, publication: &Publication, effects: &mut Effects) -> Enqueued {
+        if publication.is_merged() {
+            // Of several messages, some may fit.
+            return Enqueued::Piecewise;
+        }
+        effects.closed += 1;
+        effects.wakers.extend(self.note_slow_consumer(state));
+        Enqueued::Full
     }
 
     /// Whether a message that may be dropped can be queued as all others; if not, what became of it.
@@ -127,24 +142,24 @@ impl Link {
         let mut others = state.queued();
         let backlog = state.backlog.get_or_insert_default();
         self.signals.set(BACKLOG);
-        if terms.slow == Some(SlowConsumer::Conflate)
-            && let Some(key) = key
-        {
-            let before = backlog.len();
-            effects.dropped += u64::from(backlog.drop_keyed(source, key));
-            others -= before - backlog.len();
-        }
-        while others + cost > bound && terms.slow != Some(SlowConsumer::DropNewest) {
-            let before = backlog.len();
-            if !backlog.drop_oldest(source) {
-                break;
-            }
-            effects.dropped += 1;
-            others -= before - backlog.len();
-        }
-        if others > 0 && others + cost > bound {
+        let may_give_way = if terms.slow == Some(SlowConsumer::DropNewest) { 0 } else { backlog.len_of(source) };
+        if others > 0 && others - may_give_way + cost > bound {
+            // Not even if all the others of its source went.
             effects.dropped += 1;
             return Enqueued::Dropped;
+        }
+        if terms.slow == Some(SlowConsumer::Conflate)
+            && let Some(key) = key
+            && let Some(freed) = backlog.drop_keyed(source, key)
+        {
+            effects.dropped += 1;
+            others -= freed;
+        }
+        while others + cost > bound
+            && let Some(freed) = backlog.drop_oldest(source)
+        {
+            effects.dropped += 1;
+            others -= freed;
         }
         if terms.slow == Some(SlowConsumer::DropNewest) {
             // What was taken arrives.

@@ -163,9 +163,11 @@ impl Link {
         self.lock().queued()
     }
 
-    /// What the queue has room for, in bytes.
-    pub(crate) fn room(&self) -> usize {
-        self.config().outbound_queue.saturating_sub(self.lock().must_arrive())
+    /// What the queue has room for, in bytes, and what each message takes besides its frame.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        let state = self.lock();
+        let each = if state.backlog.is_some() { Backlog::cost(0) } else { 0 };
+        (self.config().outbound_queue.saturating_sub(state.must_arrive()), each)
     }
 
     // A panic cannot leave the state half-changed: nothing in here calls foreign code but wakers, and those after the lock.

@@ -209,7 +209,7 @@ impl GroupInner {
         // A group that is found may lose its last member before the next line; this handle keeps it alive, and the
         // members' lock decides between a join and the connection's end, which removes what the link lists.
         let mut members = self.members();
-        let freed = members.trim(&self.config, Instant::now());
+        self.freed(members.trim(&self.config, Instant::now()));
         let position = members.stream().map(Stream::position);
         if members.contains(link.id()) {
             let reason = Some(NotRecovered::AlreadyMember);
@@ -229,9 +229,9 @@ impl GroupInner {
         if join.notices {
             members.tell_who_is_there(&mut after, self.name(), link);
         }
+        members.count(&mut after);
         self.look_after(&mut members);
         drop(members);
-        self.freed(freed);
         after.finish();
         self.tell(|groups| groups.config.on_join.as_ref(), link, user);
         Ok(Joined { recovered: reason.is_none(), position, replayed: missed.len(), reason })
@@ -258,18 +258,18 @@ impl Members {
         }
     }
 
-    fn missed(&self, since: Position, room: usize) -> Result<Vec<Publication>, NotRecovered> {
+    fn missed(&self, since: Position, (room, each): (usize, usize)) -> Result<Vec<Publication>, NotRecovered> {
         let missed = self.stream().ok_or(NotRecovered::NoHistory)?.since(since)?;
         let missed: Vec<_> = missed.cloned().collect();
-        let size: usize = missed.iter().map(Publication::len).sum();
+        let size: usize = missed.iter().map(|publication| publication.len() + each).sum();
         if size > room { Err(NotRecovered::TooMuch) } else { Ok(missed) }
     }
 
-    fn newest(&self, count: usize, room: usize) -> Vec<Publication> {
+    fn newest(&self, count: usize, (room, each): (usize, usize)) -> Vec<Publication> {
         let newest: Vec<_> = self.stream().map(|stream| stream.newest(count).cloned().collect()).unwrap_or_default();
         let mut size = 0;
         let fitting = newest.iter().rev().take_while(|publication| {
-            size += publication.len();
+            size += publication.len() + each;
             size <= room
         });
         let skipped = newest.len() - fitting.count();

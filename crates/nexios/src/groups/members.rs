@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::Waker;
 
 use tokio::time::Instant;
 
@@ -182,9 +181,10 @@ impl Members {
         after
     }
 
-    fn count(&mut self, after: &mut Distributed) {
+    /// Counts what a sweep came to.
+    pub(super) fn count(&mut self, after: &mut Distributed) {
         self.counts.dropped += std::mem::take(&mut after.effects.dropped);
-        self.counts.slow += after.slow.len() as u64;
+        self.counts.slow += std::mem::take(&mut after.effects.closed);
     }
 
     // ---- history
@@ -293,20 +293,20 @@ impl Members {
         let mut after = Distributed::default();
         let about = about.into();
         let Some(roster) = &self.roster else { return after };
-        let mut watchers = roster.watchers().filter(|link| Some(link.id()) != about).peekable();
-        if watchers.peek().is_some()
-            && let Some(publication) = change.and_then(|change| change.publication(group))
-        {
-            for link in watchers {
+        let watchers = || roster.watchers().filter(|link| Some(link.id()) != about);
+        let change = change.filter(|_| watchers().next().is_some());
+        if let Some(publication) = change.and_then(|change| change.publication(group)) {
+            for link in watchers() {
                 after.enqueue(link, &publication, Terms::OF_CONNECTION);
             }
         }
+        self.count(&mut after);
         after
     }
 
     /// Tells a newcomer who is there; what changes from here on, it is told as well.
     pub(super) fn tell_who_is_there(&self, after: &mut Distributed, group: &str, link: &Arc<Link>) {
-        if let Some(publication) = presence::who_is_there(group, &self.present(), link.room() / 2) {
+        if let Some(publication) = presence::who_is_there(group, &self.present(), link.room().0 / 2) {
             after.enqueue(link, &publication, Terms::OF_CONNECTION);
         }
     }
@@ -348,23 +348,18 @@ pub(super) enum Publishing {
     Distributed(Distributed),
 }
 
-/// What a sweep over the members leaves to do.
+/// What a sweep over the members leaves to do, under no lock.
 #[derive(Debug, Default)]
 #[must_use]
 pub(super) struct Distributed {
     effects: Effects,
-    slow: Vec<Arc<Link>>,
 }
 
 impl Distributed {
     /// Queues a message for a member.
     #[inline]
     pub(super) fn enqueue(&mut self, link: &Arc<Link>, publication: &Publication, terms: Terms) -> Enqueued {
-        let enqueued = link.enqueue_shared(publication, terms, &mut self.effects);
-        if enqueued == Enqueued::Full {
-            self.slow.push(Arc::clone(link));
-        }
-        enqueued
+        link.enqueue_shared(publication, terms, &mut self.effects)
     }
 
     /// Queues messages for a member, as long as it takes them.
@@ -377,23 +372,19 @@ impl Distributed {
         }
     }
 
+    /// What it came to, where no group counts it.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { publications: 1, dropped: self.effects.dropped, slow: self.effects.closed }
+    }
+
     pub(super) fn append(&mut self, other: Self) {
         self.effects.wakers.extend(other.effects.wakers);
-        self.effects.dropped += other.effects.dropped;
-        self.slow.extend(other.slow);
     }
 
-    /// Wakes the tasks that have something to write, and closes those whose peers do not read.
+    /// Wakes the tasks that have something to write.
     pub(super) fn finish(self) {
-        wake_all(self.effects.wakers);
-        for link in self.slow {
-            link.close_slow_consumer();
+        for waker in self.effects.wakers {
+            waker.wake();
         }
-    }
-}
-
-fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
-        waker.wake();
     }
 }

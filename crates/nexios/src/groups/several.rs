@@ -75,6 +75,7 @@ impl Groups {
         for link in &links {
             after.enqueue(link, &publication, Terms::OF_CONNECTION);
         }
+        self.inner().past.add(after.counts());
         after.finish();
         give_way(message.len()).await;
         Ok(())
@@ -83,18 +84,20 @@ impl Groups {
 
 /// Under the locks of all groups, so that no other message comes before it in one and behind it in another.
 fn distribute(groups: &[Arc<GroupInner>], draft: &Draft, all: &Arc<GroupsInner>) -> Result<Distributed, GroupError> {
-    let lock_numbering = |group: &Arc<GroupInner>| group.tells_positions();
-    let numbering: Vec<_> = groups.iter().filter(|group| lock_numbering(group)).collect();
+    let numbered = groups.iter().filter(|group| group.tells_positions());
     let _numbering: Vec<_> =
-        numbering.iter().map(|group| group.numbering.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        numbered.map(|group| group.numbering.lock().unwrap_or_else(PoisonError::into_inner)).collect();
     let codings = Coding::distinct(groups.iter().flat_map(|group| group.members().codings()));
     let encoded = groups.iter().map(|group| group.encode(draft, codings.iter().copied()));
     let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
     let mut locked: Vec<_> = groups.iter().map(|group| group.members()).collect();
+    // What was published to any of them before comes before: a member may be in all.
     let mut after = Distributed::default();
+    for (group, members) in groups.iter().zip(&mut locked) {
+        after.append(group.distribute(members));
+    }
     let mut reached = HashSet::new();
     for ((group, members), (publication, data)) in groups.iter().zip(&mut locked).zip(encoded) {
-        after.append(group.distribute(members));
         group.record(members, &publication, data, all);
         after.append(members.send_now(&publication, group.terms(), |member| reached.insert(member)));
     }
