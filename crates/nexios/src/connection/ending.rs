@@ -157,9 +157,9 @@ impl Link {
 fn log_failure(link: &Link, cause: Cause, error: &Error) {
     let (route, id, text) = (link.route(), link.id(), error.to_string());
     let error = text.escape_debug();
-    if cause == Cause::UnexpectedMessage {
-        // The peer's mistake, which it can repeat at will.
-        tracing::info!(route, %id, %error, "handler refused a message");
+    if matches!(cause, Cause::UnexpectedMessage | Cause::Forbidden) {
+        // The peer's doing, which it can repeat at will.
+        tracing::info!(route, %id, %error, "handler refused what the peer asked for");
     } else {
         tracing::error!(route, %id, %error, "handler failed");
     }

@@ -133,10 +133,10 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// [`GroupError`] for a bad name.
+    /// As for [`len`](Self::len).
     pub async fn stats(&self) -> Result<GroupStats> {
-        self.check_name()?;
-        Ok(self.find().map(|group| group.stats()).unwrap_or_default())
+        let group = self.look(GroupAction::SeePresence)?;
+        Ok(group.map(|group| group.stats()).unwrap_or_default())
     }
 
     // ---- for the other files

@@ -62,7 +62,8 @@ pub trait GroupPolicy: Send + Sync + 'static {
     }
 
     /// Whether it may see who is in the group: [`presence`](crate::Group::presence), [`members`](crate::Group::members),
-    /// [`member`](crate::Group::member), [`len`](crate::Group::len) and the notices of [`Join::notices`](crate::Join::notices).
+    /// [`member`](crate::Group::member), [`len`](crate::Group::len), [`stats`](crate::Group::stats) and the notices of
+    /// [`Join::notices`](crate::Join::notices). The totals of [`Groups`](crate::Groups) are nobody's.
     fn may_see_presence(&self, asker: &Asker, group: &str) -> bool {
         let _ = (asker, group);
         true

@@ -60,7 +60,7 @@ pub(super) struct Roster {
     users: HashMap<Arc<str>, User>,
     connections: HashMap<ConnectionId, Member>,
     watchers: HashMap<ConnectionId, Arc<Link>>,
-    /// Users whose last connection was lost, some of whom may be back.
+    /// Users whose last connection was lost, by when they count as gone.
     waiting: BTreeMap<(Instant, u64), Arc<str>>,
     waits: u64,
 }
@@ -69,8 +69,8 @@ pub(super) struct Roster {
 struct User {
     info: Option<Info>,
     connections: Vec<ConnectionId>,
-    /// The last connection was lost: when the user counts as gone.
-    gone_at: Option<Instant>,
+    /// The last connection was lost: its place among those who are waited for.
+    waiting: Option<(Instant, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -186,12 +186,14 @@ impl Roster {
         };
         self.connections.insert(connection, Member { user: Some(Arc::clone(&key)), info: None });
         let Some(known) = self.users.get_mut(&key) else {
-            let newcomer = User { info: info.clone(), connections: vec![connection], gone_at: None };
+            let newcomer = User { info: info.clone(), connections: vec![connection], waiting: None };
             self.users.insert(Arc::clone(&key), newcomer);
             return Some(Change { event: Event::Join, who: Who::User(key), info });
         };
         known.connections.push(connection);
-        known.gone_at = None;
+        if let Some(place) = known.waiting.take() {
+            self.waiting.remove(&place);
+        }
         if info.is_none() || text(info.as_ref()) == text(known.info.as_ref()) {
             return None;
         }
@@ -212,9 +214,10 @@ impl Roster {
             return None;
         }
         if let Some(at) = gone_at {
-            user.gone_at = gone_at;
-            self.waiting.insert((at, self.waits), key);
+            let place = (at, self.waits);
             self.waits += 1;
+            user.waiting = Some(place);
+            self.waiting.insert(place, key);
             return None;
         }
         let info = self.users.remove(&key).and_then(|user| user.info);
@@ -227,12 +230,9 @@ impl Roster {
         while let Some(first) = self.waiting.first_entry()
             && first.key().0 <= now
         {
-            let ((at, _), key) = first.remove_entry();
-            // Or it has come back, and may even have gone again.
-            if self.users.get(&key).is_some_and(|user| user.gone_at == Some(at)) {
-                let info = self.users.remove(&key).and_then(|user| user.info);
-                gone.push(Change { event: Event::Leave, who: Who::User(key), info });
-            }
+            let key = first.remove();
+            let info = self.users.remove(&key).and_then(|user| user.info);
+            gone.push(Change { event: Event::Leave, who: Who::User(key), info });
         }
         gone
     }
