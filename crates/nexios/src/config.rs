@@ -108,7 +108,8 @@ impl Config {
 
     /// The most bytes that wait for one connection's peer to read. A handler's own `send` waits once half of it is
     /// taken; what others send to the connection (a [`Sender`](crate::Sender), a [`Group`](crate::Group)) may fill it
-    /// whole, and for the message that finds no room there is [`slow_consumer`](Self::slow_consumer).
+    /// whole, and for the message that finds no room there is [`slow_consumer`](Self::slow_consumer). Messages that may be
+    /// dropped have as much for themselves: [`SlowConsumer`] tells.
     pub fn outbound_queue(mut self, bytes: usize) -> Self {
         self.outbound_queue = bytes;
         self

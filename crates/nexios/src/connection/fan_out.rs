@@ -68,7 +68,7 @@ impl Link {
         };
         let slow = terms.slow.unwrap_or(self.config().slow_consumer);
         let room = if slow == SlowConsumer::Close {
-            let room = self.check_room(&state, frame.len(), terms.queue);
+            let room = self.check_room(&state, frame.len(), terms.queue, publication.is_merged());
             if room == Err(Enqueued::Full) { Err(self.full(&mut state, publication, effects)) } else { room }
         } else {
             let terms = Terms { slow: Some(slow), ..terms };

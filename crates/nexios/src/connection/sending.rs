@@ -110,7 +110,7 @@ impl Link {
         tick::catch_up();
         let prepared = self.prepare(message, form);
         let mut state = self.lock();
-        if let Err(refusal) = self.check_room(&state, prepared.len(), usize::MAX) {
+        if let Err(refusal) = self.check_room(&state, prepared.len(), usize::MAX, false) {
             prepared.abandon(&mut state);
             return refusal;
         }
@@ -123,14 +123,14 @@ impl Link {
     }
 
     #[inline]
-    pub(super) fn check_room(&self, state: &State, len: usize, queue: usize) -> Result<(), Enqueued> {
+    pub(super) fn check_room(&self, state: &State, len: usize, queue: usize, is_merged: bool) -> Result<(), Enqueued> {
         if !matches!(state.phase, Phase::Open) {
             return Err(Enqueued::NotOpen);
         }
         // A message that is larger than the whole queue still goes to a peer for whom nothing waits.
         let queued = state.must_arrive();
         let bound = self.config().outbound_queue.min(queue);
-        if queued > 0 && queued + len > bound { Err(Enqueued::Full) } else { Ok(()) }
+        if queued + len > bound && (queued > 0 || is_merged) { Err(Enqueued::Full) } else { Ok(()) }
     }
 
     /// Appends a message; the waker is the caller's to use, after the lock.
