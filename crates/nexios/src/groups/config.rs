@@ -87,7 +87,8 @@ impl GroupsConfig {
     }
 
     /// The most memory that the histories of all groups take together, in bytes, each message with 160 more for its
-    /// place. Beyond seven eighths of it the oldest messages of all groups go, until three quarters are left.
+    /// place, each group with 512. Beyond seven eighths of it the oldest messages of all groups go, until three quarters are
+    /// left.
     pub fn histories(mut self, bytes: usize) -> Self {
         self.histories = bytes;
         self

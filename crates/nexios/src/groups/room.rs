@@ -10,19 +10,22 @@ use super::history::STREAM;
 use super::inner::GroupInner;
 
 impl GroupsInner {
-    /// Lets a quarter of what is kept go, the oldest first: shard by shard, each of which is a fair sample of all, because
-    /// names are spread by chance. Between two of them others have their turn.
+    /// Lets what is kept beyond three quarters of the bound go, the oldest first: shard by shard, each of which is a fair
+    /// sample of all, because names are spread by chance. Between two of them others have their turn.
     pub(super) async fn make_room(&self) {
-        if self.histories.load(Ordering::Relaxed) <= self.config.histories / 4 * 3 {
+        let kept = self.histories.load(Ordering::Relaxed);
+        let beyond = kept.saturating_sub(self.config.histories / 4 * 3);
+        if beyond == 0 {
             return;
         }
         for shard in 0..super::names::SHARDS {
-            self.thin(&self.names.of_shard(shard));
+            self.thin(&self.names.of_shard(shard), |held| held.saturating_mul(beyond) / kept);
             tokio::task::yield_now().await;
         }
     }
 
-    fn thin(&self, groups: &[Arc<GroupInner>]) {
+    /// Lets go of as much as `excess` says of what these groups hold.
+    fn thin(&self, groups: &[Arc<GroupInner>], excess: impl FnOnce(usize) -> usize) {
         let mut held = 0;
         let mut oldest = BinaryHeap::new();
         for (index, group) in groups.iter().enumerate() {
@@ -30,7 +33,7 @@ impl GroupsInner {
             held += members.history_size();
             oldest.extend(members.oldest().map(|at| Reverse((at, index))));
         }
-        let mut excess = held / 4;
+        let mut excess = excess(held);
         while excess > 0
             && let Some(Reverse((_, index))) = oldest.pop()
         {
