@@ -5,7 +5,8 @@
 //! it must be, so its own work per message stays below that of any server, and a server that cheats fails.
 //!
 //! `cell` says what is measured, `load` does it, `probe` takes the server's CPU time and memory around the measured
-//! window, `peer` builds and names the servers, `runner` goes through rounds, cells and peers, `report` prints.
+//! window, `peer` builds and names the servers, `runner` goes through rounds, cells and peers, `report` prints. `groups`
+//! stands beside all that: what groups cost, measured from the inside of one process.
 
 #![allow(clippy::cast_precision_loss, reason = "figures are printed with three digits; counts stay far below 2^52")]
 
@@ -13,6 +14,7 @@ pub mod cell;
 pub mod cli;
 pub mod connection;
 pub mod deflate;
+pub mod groups;
 pub mod histogram;
 pub mod instructions;
 pub mod load;

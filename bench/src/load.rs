@@ -4,7 +4,7 @@ mod echo;
 mod fanout;
 mod handshakes;
 mod idle;
-mod inbox;
+pub(crate) mod inbox;
 
 use std::time::{Duration, Instant};
 

@@ -116,9 +116,7 @@ impl Server {
 
     /// Resident memory in bytes: counted page by page, as `VmRSS` is only near it on a kernel that counts per core.
     pub fn resident(&self) -> Result<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).ok_or("no Rss")?;
-        Ok(number(line, 0)? * 1024)
+        resident(self.pid())
     }
 }
 
@@ -144,6 +142,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Resident memory of a process in bytes.
+pub fn resident(pid: u32) -> Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).ok_or("no Rss")?;
+    Ok(number(line, 0)? * 1024)
 }
 
 /// Binds the calling thread, and what it starts from now on, to these cores.

@@ -134,7 +134,7 @@ fn which_calls(outcome: &Outcome) -> Option<String> {
     Some(texts.join(", "))
 }
 
-fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], values[middle]) } else { values[middle] }
@@ -145,7 +145,7 @@ fn lowest(values: &mut [f64]) -> f64 {
 }
 
 /// Thousands apart: 1 234 567.
-fn grouped(value: f64, digits: usize) -> String {
+pub(crate) fn grouped(value: f64, digits: usize) -> String {
     let plain = format!("{value:.digits$}");
     let (whole, fraction) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
     let mut text = String::new();

@@ -7,7 +7,7 @@ use crate::wire::{self, Agreed};
 
 /// Frames of one connection: keeps the start of one that is not whole yet.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     partial: Vec<u8>,
 }
 
@@ -18,7 +18,7 @@ pub(super) fn window(agreed: Agreed) -> Option<Inflater> {
 
 impl Inbox {
     /// Hands over every frame that these bytes complete.
-    pub(super) fn receive(&mut self, bytes: &[u8], mut frame: impl FnMut(&[u8]) -> Result) -> Result {
+    pub(crate) fn receive(&mut self, bytes: &[u8], mut frame: impl FnMut(&[u8]) -> Result) -> Result {
         let joined;
         let mut rest = bytes;
         if !self.partial.is_empty() {
