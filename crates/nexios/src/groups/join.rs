@@ -140,7 +140,7 @@ impl Group {
     /// [`Error::State`](crate::Error::State) before `accept` and [`Error::Disconnect`](crate::Error::Disconnect) after the
     /// end: nothing can be sent to such a connection.
     pub async fn join(&self, websocket: &WebSocket) -> Result {
-        self.join_with(websocket, Join::new()).await.map(drop)
+        self.join_now(websocket, Join::new()).map(drop)
     }
 
     /// Adds a connection whose client was here before, up to `position`: it is sent everything that was published
@@ -155,7 +155,7 @@ impl Group {
     ///
     /// As for [`join`](Self::join).
     pub async fn join_since(&self, websocket: &WebSocket, position: impl Into<Option<Position>>) -> Result<Joined> {
-        self.join_with(websocket, Join::new().since(position)).await
+        self.join_now(websocket, Join::new().since(position))
     }
 
     /// Adds a connection as [`Join`] says.
@@ -164,6 +164,10 @@ impl Group {
     ///
     /// As for [`join`](Self::join), and [`GroupError::InfoTooLong`].
     pub async fn join_with(&self, websocket: &WebSocket, join: Join) -> Result<Joined> {
+        self.join_now(websocket, join)
+    }
+
+    fn join_now(&self, websocket: &WebSocket, join: Join) -> Result<Joined> {
         self.check_name()?;
         self.check_join(websocket, &join)?;
         let link = websocket.link();

@@ -56,7 +56,9 @@ impl Group {
     /// [`GroupError`] for a bad name, a policy that does not allow it, or a binary message to a group whose messages tell
     /// their positions. A member that is gone or does not keep up is no error: it concerns nobody else.
     pub async fn send(&self, message: impl Into<Message>) -> Result {
-        self.publish(Draft::new(message)).await
+        let sent = self.publish(&Draft::new(message))?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a message that must not be compressed, because it holds a secret, to every member: see
@@ -66,7 +68,9 @@ impl Group {
     ///
     /// As for [`send`](Self::send).
     pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result {
-        self.publish(Draft { form: Form::Plain, ..Draft::new(message) }).await
+        let sent = self.publish(&Draft { form: Form::Plain, ..Draft::new(message) })?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a message that is the newest state of what `key` stands for, as in `"price:EURUSD"`. For a member that does not
@@ -77,7 +81,9 @@ impl Group {
     ///
     /// As for [`send`](Self::send).
     pub async fn send_keyed(&self, key: impl AsRef<str>, message: impl Into<Message>) -> Result {
-        self.publish(Draft::new(message).keyed(key.as_ref())).await
+        let sent = self.publish(&Draft::new(message).keyed(key.as_ref()))?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a value as JSON under a key: see [`send_keyed`](Self::send_keyed) and [`send_json`](Self::send_json).
@@ -86,7 +92,9 @@ impl Group {
     ///
     /// As for both.
     pub async fn send_json_keyed(&self, key: impl AsRef<str>, value: &(impl Serialize + ?Sized)) -> Result {
-        self.publish(Draft::json(value)?.keyed(key.as_ref())).await
+        let sent = self.publish(&Draft::json(value)?.keyed(key.as_ref()))?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a text message to every member.
@@ -95,7 +103,9 @@ impl Group {
     ///
     /// As for [`send`](Self::send).
     pub async fn send_text(&self, text: impl Into<Utf8Bytes>) -> Result {
-        self.publish(Draft::new(text.into())).await
+        let sent = self.publish(&Draft::new(text.into()))?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a binary message to every member.
@@ -104,7 +114,9 @@ impl Group {
     ///
     /// As for [`send`](Self::send).
     pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result {
-        self.publish(Draft::new(bytes.into())).await
+        let sent = self.publish(&Draft::new(bytes.into()))?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a value as JSON to every member; it is serialised once.
@@ -113,7 +125,9 @@ impl Group {
     ///
     /// As for [`send`](Self::send), and [`Error::Json`](crate::Error::Json) when the value cannot be written as JSON.
     pub async fn send_json(&self, value: &(impl Serialize + ?Sized)) -> Result {
-        self.publish(Draft::json(value)?).await
+        let sent = self.publish(&Draft::json(value)?)?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a message to every member but this connection, which need not be a member.
@@ -122,7 +136,9 @@ impl Group {
     ///
     /// As for [`send`](Self::send).
     pub async fn send_except(&self, except: &WebSocket, message: impl Into<Message>) -> Result {
-        self.publish(Draft::new(message).except(except)).await
+        let sent = self.publish(&Draft::new(message).except(except))?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a text message to every member but this connection.
@@ -131,7 +147,9 @@ impl Group {
     ///
     /// As for [`send`](Self::send).
     pub async fn send_text_except(&self, except: &WebSocket, text: impl Into<Utf8Bytes>) -> Result {
-        self.publish(Draft::new(text.into()).except(except)).await
+        let sent = self.publish(&Draft::new(text.into()).except(except))?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a binary message to every member but this connection.
@@ -140,7 +158,9 @@ impl Group {
     ///
     /// As for [`send`](Self::send).
     pub async fn send_bytes_except(&self, except: &WebSocket, bytes: impl Into<Bytes>) -> Result {
-        self.publish(Draft::new(bytes.into()).except(except)).await
+        let sent = self.publish(&Draft::new(bytes.into()).except(except))?;
+        give_way(sent).await;
+        Ok(())
     }
 
     /// Sends a value as JSON to every member but this connection.
@@ -149,18 +169,19 @@ impl Group {
     ///
     /// As for [`send_json`](Self::send_json).
     pub async fn send_json_except(&self, except: &WebSocket, value: &(impl Serialize + ?Sized)) -> Result {
-        self.publish(Draft::json(value)?.except(except)).await
+        let sent = self.publish(&Draft::json(value)?.except(except))?;
+        give_way(sent).await;
+        Ok(())
     }
 
-    async fn publish(&self, draft: Draft) -> Result {
+    /// Does all of it but giving way; returns the message's length. No draft lives in the futures above.
+    fn publish(&self, draft: &Draft) -> Result<usize> {
         self.check_name()?;
         self.check(self.asker(), GroupAction::Publish)?;
-        let len = draft.message.len();
         if let Some(group) = self.find_for_publishing() {
-            group.publish(&draft, self.groups())?;
+            group.publish(draft, self.groups())?;
         }
-        give_way(len).await;
-        Ok(())
+        Ok(draft.message.len())
     }
 }
 
