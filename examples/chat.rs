@@ -1,177 +1,109 @@
 //! A chat with rooms: `cargo run --release --example chat`, then open http://127.0.0.1:8000.
 //!
-//! The page is `chat.html`, the socket is at `/chat/{room}`. Whatever a client does wrong is answered with an event of the
-//! type `error`, and the connection goes on.
+//! The page is `chat.html`, the socket is at `/chat/{room}`. A room is a group: its history is what was said last, its
+//! presence is who is here. Whatever a client does wrong is answered with an event of the type `error`, and the
+//! connection goes on.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::response::Html;
 use axum::routing::get;
+use nexios::Joined;
 use nexios::prelude::*;
 use serde::{Deserialize, Serialize};
 
-const MAX_ROOMS: usize = 1000;
-const MAX_PEOPLE: usize = 100;
+/// What somebody who joins is shown of what was said before.
+const SHOWN: usize = 50;
+const MAX_CONNECTIONS: usize = 100;
 /// The longest name of a person, of a room, and the longest message, in characters.
 const MAX_NAME: usize = 24;
 const MAX_ROOM: usize = 32;
 const MAX_TEXT: usize = 2000;
 
-/// What a client sends: `{"type": "join", "name": "Ada"}`.
+/// What a client sends: `{"type": "join", "name": "Ada"}`, and the position of the last message that it has, if it was
+/// here before.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Request {
-    Join { name: String },
+    Join { name: String, since: Option<Position> },
     Message { text: String },
     Leave,
 }
 
-/// What a client receives. Times are milliseconds since 1970.
+/// What a client is answered. The group tells it the rest: messages with their positions, who is here, joins and leaves.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Event<'a> {
-    Welcome { name: &'a str, people: People },
-    Joined { name: &'a str, time: u64, people: People },
-    Left { name: &'a str, time: u64, people: People },
-    Message { name: &'a str, text: &'a str, time: u64 },
+enum Answer<'a> {
+    Welcome { name: &'a str, joined: Joined },
     Error { message: String },
 }
 
-/// Who is in a room. Of two lists that overtook each other on their way, the one with the higher revision holds.
-#[derive(Clone, Serialize)]
-struct People {
-    revision: u64,
-    names: Vec<String>,
+/// What was said, and when, in milliseconds since 1970.
+#[derive(Serialize)]
+struct Said<'a> {
+    name: &'a str,
+    text: &'a str,
+    time: u64,
 }
 
-async fn chat(mut websocket: WebSocket, Path(room): Path<String>, State(rooms): State<Rooms>) -> nexios::Result {
+async fn chat(mut websocket: WebSocket, Path(room): Path<String>) -> nexios::Result {
     websocket.accept().await?;
-    let room = room.trim().to_owned();
-    let mut guest = Guest { group: websocket.groups().group(&room), room, rooms, seat: None };
-    let result = guest.serve_all(&mut websocket).await;
-    guest.leave(&websocket).await?;
-    result
+    let mut guest = Guest { room: websocket.groups().group(room.trim()), name: None };
+    loop {
+        match guest.serve(&mut websocket).await {
+            Ok(()) => {}
+            // It has left the room by that: at once for a group, a few seconds later for the people in it.
+            Err(error) if error.disconnect().is_some() => return Err(error),
+            Err(error) => websocket.send_json(&Answer::Error { message: error.to_string() }).await?,
+        }
+    }
 }
 
-/// The person at the other end, who has joined or not.
+/// The person at the other end, who has a name once it has joined.
 struct Guest {
-    room: String,
-    rooms: Rooms,
-    group: Group,
-    seat: Option<Seat>,
+    room: Group,
+    name: Option<String>,
 }
 
 impl Guest {
-    async fn serve_all(&mut self, websocket: &mut WebSocket) -> nexios::Result {
-        loop {
-            match self.serve(websocket).await {
-                Ok(()) => {}
-                Err(error) if error.disconnect().is_some() => return Err(error),
-                Err(error) => websocket.send_json(&Event::Error { message: error.to_string() }).await?,
-            }
-        }
-    }
-
     async fn serve(&mut self, websocket: &mut WebSocket) -> nexios::Result {
         match websocket.receive_json().await? {
-            Request::Join { name } => self.join(websocket, &name).await,
+            Request::Join { name, since } => self.join(websocket, &name, since).await,
             Request::Message { text } => self.say(&text).await,
             Request::Leave => self.leave(websocket).await,
         }
     }
 
-    async fn join(&mut self, websocket: &mut WebSocket, name: &str) -> nexios::Result {
-        if let Some(seat) = &self.seat {
-            return Err(Error::other(format!("you are here already, as {}", seat.name)));
+    /// One name is one person, in as many tabs as it likes: there are no passwords here, so nobody could say which of
+    /// two is the right one.
+    async fn join(&mut self, websocket: &mut WebSocket, name: &str, since: Option<Position>) -> nexios::Result {
+        if let Some(name) = &self.name {
+            return Err(Error::other(format!("you are here already, as {name}")));
         }
         let name = trimmed("name", name, MAX_NAME)?;
         if name.contains(char::is_control) {
             return Err(Error::other("a name is one line without control characters"));
         }
-        let seat = self.rooms.enter(trimmed("room's name", &self.room, MAX_ROOM)?, name)?;
-        self.group.join(websocket).await?;
-        self.seat = Some(seat);
-        // Read after joining the group: whoever comes from now on is either in this list or announced.
-        let people = self.rooms.people(&self.room);
-        websocket.send_json(&Event::Welcome { name, people: people.clone() }).await?;
-        self.group.send_json_except(websocket, &Event::Joined { name, time: now(), people }).await
+        trimmed("room's name", self.room.name(), MAX_ROOM)?;
+        // Of those who come in the same moment one more may get in.
+        if self.room.len().await? >= MAX_CONNECTIONS {
+            return Err(Error::other("this room is full"));
+        }
+        let join = Join::new().user(name).since(since).newest(SHOWN).notices();
+        let joined = self.room.join_with(websocket, join).await?;
+        self.name = Some(name.to_owned());
+        websocket.send_json(&Answer::Welcome { name, joined }).await
     }
 
     async fn say(&self, text: &str) -> nexios::Result {
-        let seat = self.seat.as_ref().ok_or_else(|| Error::other("join the room first"))?;
+        let name = self.name.as_ref().ok_or_else(|| Error::other("join the room first"))?;
         let text = trimmed("message", text, MAX_TEXT)?;
-        self.group.send_json(&Event::Message { name: &seat.name, text, time: now() }).await
+        self.room.send_json(&Said { name, text, time: now() }).await
     }
 
     async fn leave(&mut self, websocket: &WebSocket) -> nexios::Result {
-        let Some(seat) = self.seat.take() else { return Ok(()) };
-        let name = seat.name.clone();
-        drop(seat);
-        self.group.leave(websocket).await?;
-        let people = self.rooms.people(&self.room);
-        self.group.send_json(&Event::Left { name: &name, time: now(), people }).await
-    }
-}
-
-/// The app's state.
-#[derive(Clone, Default)]
-struct Rooms(Arc<Mutex<Names>>);
-
-#[derive(Default)]
-struct Names {
-    /// The people of each room that is not empty, in the order of their coming.
-    of_room: HashMap<String, Vec<String>>,
-    revision: u64,
-}
-
-/// A name that is taken in a room, until this value is dropped.
-struct Seat {
-    rooms: Rooms,
-    room: String,
-    name: String,
-}
-
-impl Rooms {
-    fn enter(&self, room: &str, name: &str) -> nexios::Result<Seat> {
-        let mut names = self.lock();
-        let is_new = !names.of_room.contains_key(room);
-        if is_new && names.of_room.len() >= MAX_ROOMS {
-            return Err(Error::other("there are too many rooms, try one that exists"));
-        }
-        let people = names.of_room.entry(room.to_owned()).or_default();
-        if people.len() >= MAX_PEOPLE {
-            return Err(Error::other("this room is full"));
-        }
-        if people.iter().any(|other| other.to_lowercase() == name.to_lowercase()) {
-            return Err(Error::other(format!("the name {name} is taken in this room")));
-        }
-        people.push(name.to_owned());
-        Ok(Seat { rooms: self.clone(), room: room.to_owned(), name: name.to_owned() })
-    }
-
-    fn people(&self, room: &str) -> People {
-        let mut names = self.lock();
-        names.revision += 1;
-        People { revision: names.revision, names: names.of_room.get(room).cloned().unwrap_or_default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Names> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Seat {
-    /// However the handler ends, the name is free again.
-    fn drop(&mut self) {
-        let rooms = &mut self.rooms.lock().of_room;
-        if let Some(people) = rooms.get_mut(&self.room) {
-            people.retain(|name| *name != self.name);
-            if people.is_empty() {
-                rooms.remove(&self.room);
-            }
-        }
+        self.name = None;
+        self.room.leave(websocket).await
     }
 }
 
@@ -192,5 +124,7 @@ fn now() -> u64 {
 
 fn main() -> nexios::Result {
     let page = axum::Router::new().route("/", get(|| async { Html(include_str!("chat.html")) }));
-    App::with_state(Rooms::default()).websocket_route("/chat/{room}", chat).http(page).run()
+    let history = History::new().messages(SHOWN).age(Duration::from_hours(24)).with_positions();
+    let rooms = GroupsConfig::new().each(GroupConfig::new().history(history));
+    App::new().groups_config(rooms).websocket_route("/chat/{room}", chat).http(page).run()
 }

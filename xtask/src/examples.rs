@@ -34,7 +34,7 @@ use Smoke::{Elsewhere, Ends, Serves};
 const EXAMPLES: &[(&str, Smoke)] = &[
     ("auth", Serves(&[WebSocket("/ws/guarded", 401), WebSocket("/ws/guarded?token=secret-token", 101)])),
     ("broadcast", Serves(&[WebSocket("/ws/broadcast", 101), WebSocket("/ws/group", 101)])),
-    ("chat", Serves(&[Http("/", 200), WebSocket("/chat/lounge?name=Ada", 101)])),
+    ("chat", Serves(&[Http("/", 200), WebSocket("/chat/lounge", 101)])),
     ("class_based", Serves(&[WebSocket("/chat", 101)])),
     ("conformance_client", Elsewhere),
     ("echo", Serves(&[WebSocket("/ws", 101), Http("/ws", 426), Http("/", 404)])),
@@ -43,6 +43,15 @@ const EXAMPLES: &[(&str, Smoke)] = &[
     ("interop_client", Elsewhere),
     ("interop_server", Serves(&[WebSocket("/refuse", 403)])),
     ("json", Serves(&[WebSocket("/ws/json", 101)])),
+    (
+        "notifications",
+        Serves(&[
+            Http("/", 200),
+            Http("/notify", 405),
+            WebSocket("/notifications?user=ann", 101),
+            WebSocket("/notifications", 401),
+        ]),
+    ),
     ("router_and_middleware", Serves(&[WebSocket("/chat", 101), WebSocket("/secured/chat", 403)])),
     ("testing", Ends),
     ("with_axum", Serves(&[Http("/", 200), WebSocket("/live/echo/Ada", 101)])),

@@ -1,0 +1,60 @@
+// Opens pages in Chromium, notes what they complain of, waits for what they show, and takes pictures.
+import assert from 'node:assert/strict'
+import { mkdirSync } from 'node:fs'
+
+import { launch } from '../chromium.mjs'
+
+export const DESKTOP = { width: 1100, height: 720 }
+export const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }
+
+export class Pages {
+  /** What any page logged as an error. */
+  errors = []
+
+  static async launch(screenshots) {
+    mkdirSync(screenshots, { recursive: true })
+    const pages = new Pages()
+    pages.screenshots = screenshots
+    pages.browser = await launch()
+    return pages
+  }
+
+  /** A page in a browser context (cookies, storage) of its own. */
+  async open(who, url, options) {
+    return this.openIn(await this.browser.newContext({ viewport: DESKTOP, ...options }), who, url)
+  }
+
+  async openIn(context, who, url) {
+    const page = await context.newPage()
+    page.setDefaultTimeout(10_000)
+    page.on('pageerror', (error) => this.errors.push(`${who}: ${error}`))
+    page.on('console', (line) => line.type() === 'error' && this.errors.push(`${who}: ${line.text()}`))
+    await page.goto(url)
+    return page
+  }
+
+  async picture(page, name) {
+    // Animations of what has just arrived have ended by then.
+    await page.waitForTimeout(400)
+    await page.screenshot({ path: `${this.screenshots}/${name}.png` })
+  }
+
+  close() {
+    return this.browser.close()
+  }
+}
+
+export async function until(what, holds) {
+  // Longer than the grace of those who were lost.
+  const deadline = Date.now() + 12_000
+  while (Date.now() < deadline) {
+    if (await holds()) return
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  assert.fail(`not within 12 s: ${typeof what === 'string' ? what : what()}`)
+}
+
+export async function fitsItsWindow(page) {
+  const overhang = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
+  assert.ok(overhang <= 0, `the page is ${overhang} px wider than the window`)
+}
