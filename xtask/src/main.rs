@@ -11,6 +11,7 @@ mod features;
 mod install;
 mod instructions;
 mod interop;
+mod model;
 mod probe;
 mod process;
 mod server;
@@ -33,6 +34,7 @@ usage: cargo xtask COMMAND
   fmt  clippy  unit-tests  docs
   deny          licences, bans and sources of the dependencies; advisories where the database can be reached
   features      the framework with each feature alone
+  model         the races of groups, in thousands of schedules
   examples      builds every example and talks to it once
   autobahn [--cases '1.*,2.3'] [--all] [--bless]
                 the Autobahn cases in both roles, of compression those with messages up to 16 KiB or --all;
@@ -74,6 +76,7 @@ fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
     let slow = || {
         vec![
             Step::new("features", features::run),
+            Step::new("model", model::run),
             Step::new("deny", deny::run),
             Step::new("examples", examples::run),
             step_with("autobahn-server", autobahn::server_role, options),
@@ -93,8 +96,8 @@ fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
         "test" => Some(quick()),
         "check-style" => pick("style"),
         "bench" => Some(vec![bench_step(options)]),
-        "style" | "fmt" | "clippy" | "unit-tests" | "docs" | "features" | "deny" | "examples" | "autobahn"
-        | "interop" | "browser" | "instructions" => pick(command),
+        "style" | "fmt" | "clippy" | "unit-tests" | "docs" | "features" | "model" | "deny" | "examples"
+        | "autobahn" | "interop" | "browser" | "instructions" => pick(command),
         _ => None,
     }
 }

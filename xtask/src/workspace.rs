@@ -41,6 +41,11 @@ impl Workspace {
         self.root.join(".work").join(name)
     }
 
+    /// A folder for what another kind of build makes.
+    pub(crate) fn target(&self, name: &str) -> PathBuf {
+        self.target.join(name)
+    }
+
     pub(crate) fn conformance(&self, path: &str) -> PathBuf {
         self.root.join("conformance").join(path)
     }

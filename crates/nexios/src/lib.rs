@@ -16,6 +16,7 @@ pub mod routing;
 mod sender;
 mod server;
 mod slow_consumer;
+mod sync;
 pub mod testing;
 mod websocket;
 

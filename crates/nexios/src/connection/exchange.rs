@@ -10,6 +10,7 @@ use nexios_proto::Message;
 
 use super::outbound::Outbound;
 use crate::sender::ConnectionId;
+use crate::sync::thread_local;
 
 /// What a handler sends before it is written goes through the link beyond this, where everybody's bytes are counted
 /// together.

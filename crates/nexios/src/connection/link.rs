@@ -5,8 +5,7 @@
 //! there is something for it; its own handler usually needs none of this (see `exchange.rs`).
 
 use std::fmt;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError, atomic};
 use std::task::Waker;
 
 use axum::response::Response;
@@ -28,6 +27,8 @@ use crate::config::Config;
 use crate::disconnect::WebSocketDisconnect;
 use crate::groups::{GroupError, Membership};
 use crate::sender::ConnectionId;
+use crate::sync::atomic::{AtomicU16, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::websocket::StateError;
 use crate::{Error, Result};
 
@@ -101,7 +102,7 @@ pub(crate) struct Accepted {
 
 impl Link {
     pub(crate) fn new(settings: Arc<Settings>, respond: Option<oneshot::Sender<Response>>) -> Arc<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        static NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
         Arc::new(Self {
             id: ConnectionId::new(NEXT.fetch_add(1, Ordering::Relaxed)),
             settings,

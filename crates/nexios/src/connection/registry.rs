@@ -1,8 +1,7 @@
 //! Every connection of an app, so that it can be counted, closed and waited for.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use nexios_proto::{CloseCode, CloseFrame};
 use tokio::sync::Notify;
@@ -11,6 +10,8 @@ use super::link::Link;
 use super::tick;
 use crate::disconnect::Cause;
 use crate::sender::ConnectionId;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Connections are spread over this many locks.
 const SHARDS: usize = 16;

@@ -1,6 +1,6 @@
 //! What has happened to a connection while its task was not looking.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicU8, Ordering};
 
 /// Bits that tell the task what to look for, so that it takes the lock only when there is something behind it.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use crate::sender::ConnectionId;
 /// Bytes of frames that are put off; more are distributed at once, so that a batch is a small part of a member's queue.
 const BATCH_MAX: usize = 64 * 1024;
 
-/// Groups of fewer members are sent to at once.
-const WORTH_MEMBERS: usize = 16;
+/// Groups of fewer members are sent to at once. A model has no time for so many.
+const WORTH_MEMBERS: usize = if cfg!(all(test, nexios_model)) { 2 } else { 16 };
 
 /// What was published to a group and not distributed yet.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! What groups have to do later: history that grows old, users who do not come back.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::GroupsInner;
 use super::inner::GroupInner;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The deadlines of all groups of an app. A task sees to them while there are some.
 #[derive(Debug, Default)]

@@ -1,8 +1,7 @@
 //! One group, as its members and its name hold it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak, atomic};
 
 use tokio::time::Instant;
 
@@ -12,6 +11,8 @@ use super::hooks::{Hook, MemberEvent};
 use super::members::{Distributed, Members};
 use crate::connection::{Link, PutOff, Terms};
 use crate::sender::{ConnectionId, Sender};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Its locks are taken in this order: `numbering`, `members`, then a shard of the names or a connection's. Of several
 /// groups, those at lower addresses first.
@@ -37,7 +38,7 @@ pub(super) enum Leaving {
 
 impl GroupInner {
     pub(super) fn new(groups: Weak<GroupsInner>, name: Arc<str>, config: Arc<GroupConfig>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        static NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let members = Mutex::new(Members::new(&config));
         Self { groups, name, config, number, numbering: Mutex::default(), members }

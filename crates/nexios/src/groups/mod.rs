@@ -20,6 +20,8 @@ mod hooks;
 mod inner;
 mod join;
 mod members;
+#[cfg(all(test, nexios_model))]
+mod model;
 mod names;
 mod policy;
 mod position;
@@ -32,7 +34,6 @@ mod stats;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 pub use config::{GroupConfig, GroupsConfig};
@@ -56,6 +57,7 @@ pub use stats::{GroupStats, GroupsStats};
 
 use crate::connection::Registry;
 use crate::sender::ConnectionId;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// All groups of an app, from [`App::groups`](crate::App::groups), [`WebSocket::groups`](crate::WebSocket::groups), or
 /// as an argument of a handler.

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::inner::GroupInner;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Names are spread over this many locks.
 pub(super) const SHARDS: usize = 64;

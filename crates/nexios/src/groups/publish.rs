@@ -2,7 +2,6 @@
 //! end of the tick.
 
 use std::borrow::Cow;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use super::{Group, GroupError, GroupsInner};
 use crate::Result;
 use crate::connection::{Coding, Form, Key, Publication, PutOff, catch_up_on_others, put_off};
 use crate::sender::{ConnectionId, give_way};
+use crate::sync::atomic::Ordering;
 use crate::websocket::{JsonError, WebSocket};
 
 /// A message on its way to groups.
@@ -204,11 +204,18 @@ impl GroupInner {
         drop(members);
         drop(numbering);
         match published {
-            Publishing::PutOff if !put_off(this) => self.catch_up(),
-            Publishing::PutOff | Publishing::Joined => {}
+            Publishing::PutOff => self.put_off(this, true),
+            // Whoever published first sees to it; and so does this thread, before it goes on to something else.
+            Publishing::Joined => self.put_off(this, false),
             Publishing::Distributed(distributed) => distributed.finish(),
         }
         Ok(())
+    }
+
+    fn put_off(&self, this: Weak<dyn PutOff>, is_new: bool) {
+        if !put_off(this, is_new) {
+            self.catch_up();
+        }
     }
 
     pub(super) fn tells_positions(&self) -> bool {

@@ -1,9 +1,9 @@
 //! Room for new history: the oldest messages of all groups go when the histories together take too much.
 
+use crate::sync::atomic::Ordering;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::GroupsInner;
 use super::history::STREAM;

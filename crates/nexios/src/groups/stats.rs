@@ -1,13 +1,12 @@
 //! What groups have done and hold.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use serde::Serialize;
 
 use super::Groups;
 use super::history::Stream;
 use super::inner::GroupInner;
 use super::names::SHARDS;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// All groups of an app, at a glance ([`Groups::stats`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

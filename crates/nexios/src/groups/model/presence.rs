@@ -1,0 +1,61 @@
+//! Who is there, by those who are told.
+
+use std::time::Duration;
+
+use shuttle::future::block_on;
+use shuttle::thread::scope;
+
+use super::{connection, explore_with_time, groups};
+use crate::{Group, GroupConfig, GroupsConfig, Join, WebSocket};
+
+const GRACE: Duration = Duration::from_secs(5);
+
+fn join_as(user: &str, group: &Group, websocket: &WebSocket) {
+    block_on(group.join_with(websocket, Join::new().user(user))).unwrap();
+}
+
+/// What happened to users, in the order of the notices; the list comes first.
+fn events(texts: &[String]) -> Vec<String> {
+    let event = |text: &String| {
+        let notice: serde_json::Value = serde_json::from_str(text).unwrap();
+        format!("{} {}", notice["event"].as_str().unwrap(), notice["user"].as_str().unwrap())
+    };
+    texts[1..].iter().map(event).collect()
+}
+
+#[test]
+fn a_user_with_two_tabs_is_listed_once_and_leaves_once() {
+    explore_with_time(|time| {
+        let groups = groups(GroupsConfig::new().each(GroupConfig::new().grace(GRACE)));
+        let room = groups.group("room");
+        let (watcher, mut watcher_task, mut watcher_peer) = connection();
+        let (first, first_task, _first_peer) = connection();
+        let (second, second_task, _second_peer) = connection();
+        let (third, third_task, _third_peer) = connection();
+        block_on(room.join_with(&watcher, Join::new().notices())).unwrap();
+        join_as("ann", &room, &first);
+        scope(|threads| {
+            threads.spawn(|| join_as("ann", &room, &second));
+            threads.spawn(|| drop(first_task));
+            threads.spawn(|| {
+                join_as("ann", &room, &third);
+                drop(third_task);
+            });
+            threads.spawn(|| time.pass(GRACE));
+        });
+        time.end_tick();
+        let users: Vec<_> = block_on(room.presence()).unwrap().into_iter().filter(|one| one.user.is_some()).collect();
+        assert_eq!(users.len(), 1, "{users:?}");
+        assert_eq!(users[0].connections, [second.id()]);
+        drop(second_task);
+        time.pass(GRACE / 2);
+        assert_eq!(block_on(room.presence()).unwrap().len(), 2, "it may be back");
+        time.pass(GRACE);
+        assert_eq!(block_on(room.presence()).unwrap().len(), 1);
+        let events = events(&watcher_peer.rest(&mut watcher_task));
+        let is_alternating = (0..).zip(&events).all(|(at, event)| event == ["join ann", "leave ann"][at % 2]);
+        assert!(is_alternating && events.len() % 2 == 0 && !events.is_empty(), "{events:?}");
+        drop(watcher_task);
+        assert!(groups.is_empty());
+    });
+}
