@@ -465,3 +465,130 @@ async fn joins_leaves_ends_and_messages_at_once_leave_nothing_behind() {
     talker.abort();
     assert!(groups.is_empty(), "{} groups are left", groups.len());
 }
+
+/// What a handler's own calls came to: it sends `done` unless one of its assertions fails.
+async fn is_done(app: App) {
+    let mut websocket = TestClient::new(app).connect("/").await.unwrap();
+    assert_eq!(within(websocket.receive_text()).await.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn the_length_of_names_is_a_setting_and_counts_bytes() {
+    async fn handler(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+        websocket.accept().await?;
+        for name in ["x", "1234567890", "üüüüü", "🦀🦀", "\"q\" '<>'", "\r\n\t\0\u{7f}"] {
+            groups.group(name).join(&websocket).await?;
+            assert_eq!(groups.group(name).len().await?, 1, "{name:?}");
+        }
+        for (name, len) in [("", 0), ("12345678901", 11), ("üüüüüü", 12), ("🦀🦀🦀", 12)] {
+            let group = groups.group(name);
+            let invalid = GroupError::InvalidName { len, limit: 10 };
+            assert_eq!(invalid.to_string(), format!("a group's name has 1 to 10 bytes, not {len}"));
+            let is_refused = |error: Error| matches!(error, Error::Group(error) if error == invalid);
+            assert!(is_refused(group.join(&websocket).await.unwrap_err()), "{name:?}");
+            assert!(is_refused(group.leave(&websocket).await.unwrap_err()), "{name:?}");
+            assert!(is_refused(group.send_text("x").await.unwrap_err()), "{name:?}");
+            assert!(is_refused(group.presence().await.unwrap_err()), "{name:?}");
+            assert!(is_refused(group.history(None, 1).await.unwrap_err()), "{name:?}");
+            assert!(is_refused(group.stats().await.unwrap_err()), "{name:?}");
+            assert!(is_refused(groups.send_to(["x", name], "x").await.unwrap_err()), "{name:?}");
+        }
+        assert_eq!(groups.stats().publications, 0, "not even to the good one of two names");
+        websocket.send_text("done").await
+    }
+    let app = App::new().groups_config(GroupsConfig::new().name_len(10));
+    is_done(app.websocket_route("/", handler)).await;
+}
+
+#[tokio::test]
+async fn how_many_groups_a_connection_may_be_in_is_a_setting_of_its_route() {
+    async fn handler(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+        websocket.accept().await?;
+        for _ in 0..3 {
+            // Who is in it already takes no place more.
+            groups.group("a").join(&websocket).await?;
+        }
+        groups.group("b").join(&websocket).await?;
+        groups.group("a").join(&websocket).await?;
+        for _ in 0..3 {
+            let error = groups.group("c").join(&websocket).await.unwrap_err();
+            let expected = GroupError::TooManyGroups { limit: Limit::At(2) };
+            assert!(matches!(error, Error::Group(error) if error == expected));
+            assert_eq!((groups.len(), groups.stats().members), (2, 2));
+        }
+        groups.group("b").leave(&websocket).await?;
+        groups.group("c").join(&websocket).await?;
+        websocket.send_text("done").await
+    }
+    let route = WebSocketRoute::new("/", handler).config(Config::new().groups_per_connection(2));
+    is_done(App::new().add_ws_route(route)).await;
+}
+
+#[tokio::test]
+async fn without_a_limit_a_connection_may_be_in_any_number_of_groups() {
+    async fn handler(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+        websocket.accept().await?;
+        for i in 0..2_000 {
+            groups.group(format!("{i}")).join(&websocket).await?;
+        }
+        websocket.send_text("done").await
+    }
+    let app = App::new().config(Config::new().groups_per_connection(Limit::Unlimited));
+    is_done(app.websocket_route("/", handler)).await;
+}
+
+#[tokio::test]
+async fn a_groups_settings_are_chosen_by_its_name_or_are_those_of_all() {
+    let keeps = |messages| GroupConfig::new().history(History::new().messages(messages));
+    let config = GroupsConfig::new().each(keeps(2)).by_name(move |name| match name {
+        "three" => Some(keeps(3)),
+        "none" => Some(GroupConfig::new()),
+        _ => None,
+    });
+    let groups = App::new().groups_config(config).groups();
+    for (name, kept) in [("three", Some(3)), ("any other", Some(2)), ("none", None), ("Three", Some(2))] {
+        let group = groups.group(name);
+        for i in 0..10 {
+            group.send_text(i.to_string()).await.unwrap();
+        }
+        match (group.history(None, 100).await, kept) {
+            (Ok(page), Some(kept)) => assert_eq!(page.publications.len(), kept, "{name}"),
+            (Err(Error::Group(error)), None) => assert_eq!(error, GroupError::NoHistory, "{name}"),
+            (other, _) => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "groups_config comes before the first call of groups()")]
+fn settings_that_come_too_late_are_not_swallowed() {
+    let app = App::new();
+    let _groups = app.groups();
+    let _ = app.groups_config(GroupsConfig::new());
+}
+
+#[test]
+fn settings_may_come_in_any_order_as_long_as_nobody_has_the_groups() {
+    let app = App::new().groups_config(GroupsConfig::new()).websocket_route("/rooms/{room}", chat);
+    drop(app.groups());
+    let app = app.groups_config(GroupsConfig::new().name_len(1));
+    assert!(app.groups().is_empty());
+}
+
+#[tokio::test]
+async fn a_clients_own_connection_belongs_to_no_app_and_joins_nothing() {
+    let app = app();
+    let groups = app.groups();
+    let client = TestClient::new(app);
+    let websocket = join(&client, "red").await;
+    let own = websocket.groups();
+    assert!(own.is_empty());
+    for groups in [own, groups.clone()] {
+        let error = groups.group("g").join(&websocket).await.unwrap_err();
+        assert!(matches!(error, Error::Group(GroupError::ClientConnection)), "{error}");
+        let error = groups.group("g").join_since(&websocket, None).await.unwrap_err();
+        assert_eq!(error.to_string(), "a client's own connection cannot be in a group");
+        groups.group("red").leave(&websocket).await.unwrap();
+    }
+    assert_eq!((groups.len(), groups.group("red").len().await.unwrap()), (1, 1));
+}
