@@ -35,7 +35,7 @@ impl Draft {
         Self { message: message.into(), is_json: false, form: Form::Any, except: None, key: None }
     }
 
-    fn json(value: &(impl Serialize + ?Sized)) -> Result<Self> {
+    pub(super) fn json(value: &(impl Serialize + ?Sized)) -> Result<Self> {
         Ok(Self { is_json: true, ..Self::new(JsonError::encode(value)?) })
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
 use nexios_proto::Message;
+use serde::Serialize;
 
 use super::inner::GroupInner;
 use super::members::Distributed;
@@ -13,6 +14,7 @@ use super::{Group, GroupError, Groups, GroupsInner};
 use crate::Result;
 use crate::connection::{Coding, Publication, Terms, catch_up};
 use crate::sender::give_way;
+use crate::websocket::JsonError;
 
 impl Groups {
     /// Sends a message to the members of several groups. Who is in more than one of them gets it once.
@@ -38,6 +40,27 @@ impl Groups {
         names: impl IntoIterator<Item = N>,
         message: impl Into<Message>,
     ) -> Result {
+        let sent = self.publish_to(names, &Draft::new(message))?;
+        give_way(sent).await;
+        Ok(())
+    }
+
+    /// Sends a value as JSON, which is serialised once, to the members of several groups: see [`send_to`](Self::send_to).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Group::send_json`], and then nobody is sent anything.
+    pub async fn send_json_to<N: AsRef<str>>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+        value: &(impl Serialize + ?Sized),
+    ) -> Result {
+        let sent = self.publish_to(names, &Draft::json(value)?)?;
+        give_way(sent).await;
+        Ok(())
+    }
+
+    fn publish_to<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>, draft: &Draft) -> Result<usize> {
         let groups = names.into_iter().map(|name| self.group(name)).collect::<Vec<_>>();
         for group in &groups {
             group.check_name()?;
@@ -47,12 +70,10 @@ impl Groups {
         // Whoever holds several of these locks has taken them in one order.
         found.sort_by_key(Arc::as_ptr);
         found.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        let draft = Draft::new(message);
         // What this task sent before, to these and to other groups.
         catch_up();
-        distribute(&found, &draft, self.inner())?.finish();
-        give_way(draft.message.len()).await;
-        Ok(())
+        distribute(&found, draft, self.inner())?.finish();
+        Ok(draft.message.len())
     }
 
     /// Sends a message to every open connection of the app, in a group or not.
@@ -65,20 +86,36 @@ impl Groups {
     ///
     /// [`GroupError::Forbidden`] when the app's policy does not allow it.
     pub async fn broadcast(&self, message: impl Into<Message>) -> Result {
+        let sent = self.publish_to_all(&message.into())?;
+        give_way(sent).await;
+        Ok(())
+    }
+
+    /// Sends a value as JSON, which is serialised once, to every open connection of the app: see
+    /// [`broadcast`](Self::broadcast).
+    ///
+    /// # Errors
+    ///
+    /// As for [`broadcast`](Self::broadcast), and [`Error::Json`](crate::Error::Json) when it cannot be written as JSON.
+    pub async fn broadcast_json(&self, value: &(impl Serialize + ?Sized)) -> Result {
+        let sent = self.publish_to_all(&JsonError::encode(value)?.into())?;
+        give_way(sent).await;
+        Ok(())
+    }
+
+    fn publish_to_all(&self, message: &Message) -> Result<usize> {
         check(self.inner().config.policy.as_ref(), self.asker(), GroupAction::Broadcast, "")?;
-        let message = message.into();
         catch_up();
         let links = self.inner().connections.all();
         let codings = Coding::distinct(links.iter().filter_map(|link| link.any_coding()));
-        let publication = Publication::new(&message, codings);
+        let publication = Publication::new(message, codings);
         let mut after = Distributed::default();
         for link in &links {
             after.enqueue(link, &publication, Terms::OF_CONNECTION);
         }
         self.inner().past.add(after.counts());
         after.finish();
-        give_way(message.len()).await;
-        Ok(())
+        Ok(message.len())
     }
 }
 

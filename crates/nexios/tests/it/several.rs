@@ -164,3 +164,22 @@ async fn all_members_of_a_group_see_one_order_whoever_sends_to_several() {
         sender.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_value_is_json_wherever_it_goes() {
+    let numbered = GroupConfig::new().history(History::new().with_positions());
+    let config = GroupsConfig::new().by_name(move |name| (name == "numbered").then(|| numbered.clone()));
+    let app = App::new().groups_config(config).websocket_route("/", member);
+    let groups = app.groups();
+    let members = Members { client: TestClient::new(app), groups };
+    let ((mut plain, _), (mut told, _)) = (members.join("plain").await, members.join("numbered").await);
+    let value = serde_json::json!({"price": 1.5});
+    members.groups.send_json_to(["plain", "numbered"], &value).await.unwrap();
+    assert_eq!(within(plain.receive_text()).await.unwrap(), r#"{"price":1.5}"#);
+    let envelope: serde_json::Value = within(told.receive_json()).await.unwrap();
+    assert_eq!((&envelope["group"], &envelope["data"]), (&"numbered".into(), &value));
+    members.groups.broadcast_json(&value).await.unwrap();
+    for websocket in [&mut plain, &mut told] {
+        assert_eq!(within(websocket.receive_text()).await.unwrap(), r#"{"price":1.5}"#);
+    }
+}
