@@ -11,7 +11,7 @@ use super::publication::Publication;
 use super::sending::{Enqueued, Form};
 use super::signals::BACKLOG;
 use super::tick;
-use super::waiters::wake_all;
+use super::worker;
 use crate::slow_consumer::SlowConsumer;
 
 /// On what terms something is sent to many.
@@ -32,11 +32,19 @@ impl Terms {
 /// What sending to many leaves to do, and what it came to.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    pub(crate) wakers: Vec<Waker>,
+    /// Each with its worker.
+    pub(crate) wakers: Vec<(u8, Waker)>,
     /// Messages that were dropped, or that gave way to newer ones.
     pub(crate) dropped: u64,
     /// Connections that are being closed because they did not keep up.
     pub(crate) closed: u64,
+}
+
+impl Effects {
+    /// Wakes the tasks that have something to write, under no lock.
+    pub(crate) fn wake(self) {
+        worker::wake_all(self.wakers);
+    }
 }
 
 impl Link {
@@ -53,7 +61,7 @@ impl Link {
         let publication = Publication::new(message, coding).keyed(key);
         let mut effects = Effects::default();
         let enqueued = self.enqueue_shared(&publication, Terms::OF_CONNECTION, &mut effects);
-        wake_all(effects.wakers);
+        effects.wake();
         enqueued
     }
 
@@ -83,7 +91,8 @@ impl Link {
         }
         let first = state.outbound.is_empty();
         state.outbound.append_shared(frame);
-        effects.wakers.extend(self.to_wake(&state, first));
+        let worker = state.worker;
+        effects.wakers.extend(self.to_wake(&state, first).map(|waker| (worker, waker)));
         Enqueued::Queued
     }
 
@@ -95,7 +104,8 @@ impl Link {
             return Enqueued::Piecewise;
         }
         effects.closed += 1;
-        effects.wakers.extend(self.note_slow_consumer(state));
+        let worker = state.worker;
+        effects.wakers.extend(self.note_slow_consumer(state).map(|waker| (worker, waker)));
         Enqueued::Full
     }
 

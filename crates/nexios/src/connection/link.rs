@@ -23,6 +23,7 @@ use super::outbound::Outbound;
 use super::signals::{BACKLOG, HANDLER, INBOX, OUTBOUND, Signals, TIMER};
 use super::transport::Transport;
 use super::waiters::Waiters;
+use super::worker;
 use crate::config::Config;
 use crate::disconnect::WebSocketDisconnect;
 use crate::groups::{GroupError, Membership};
@@ -63,6 +64,8 @@ pub(super) struct State {
     pub(super) backlog: Option<Box<Backlog>>,
     /// Bytes that the task took out of `outbound` and that the socket has not taken yet.
     pub(super) in_flight: u32,
+    /// The worker on whose thread the task runs.
+    pub(super) worker: u8,
     pub(super) window: Window,
     /// Asked for by the application; the task sends it behind what is queued.
     pub(super) close: Option<Box<CloseRequest>>,
@@ -115,6 +118,7 @@ impl Link {
                 outbound: Outbound::default(),
                 backlog: None,
                 in_flight: 0,
+                worker: worker::NOWHERE,
                 window: Window::Fresh,
                 close: None,
                 handler_waits: false,

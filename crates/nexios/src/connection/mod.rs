@@ -32,6 +32,7 @@ mod tick;
 mod transport;
 mod waiters;
 mod wheel;
+mod worker;
 
 pub(crate) use backlog::Key;
 pub(crate) use deflate::Coding;
@@ -43,3 +44,4 @@ pub(crate) use sending::{Enqueued, Form};
 pub(crate) use task::ConnectionTask;
 pub(crate) use tick::{PutOff, catch_up, catch_up_on_others, put_off};
 pub(crate) use transport::Transport;
+pub(crate) use worker::Worker;

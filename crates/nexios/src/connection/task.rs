@@ -14,6 +14,7 @@ use super::exchange;
 use super::link::Link;
 use super::registry::Registry;
 use super::signals::HANDLER;
+use super::worker;
 use crate::disconnect::WebSocketDisconnect;
 use crate::error::HandlerPanic;
 use crate::handler::BoxFuture;
@@ -124,7 +125,10 @@ impl Future for ConnectionTask {
         let this = self.get_mut();
         if !this.knows_waker {
             // The runtime polls a task with one and the same waker for all its life.
-            this.link.lock().task = Some(cx.waker().clone());
+            let mut state = this.link.lock();
+            state.task = Some(cx.waker().clone());
+            state.worker = worker::here();
+            drop(state);
             this.knows_waker = true;
         }
         let outer = exchange::begin_poll();

@@ -383,8 +383,6 @@ impl Distributed {
 
     /// Wakes the tasks that have something to write.
     pub(super) fn finish(self) {
-        for waker in self.effects.wakers {
-            waker.wake();
-        }
+        self.effects.wake();
     }
 }

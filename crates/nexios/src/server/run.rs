@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{AppHandle, Server, listen};
+use crate::connection::Worker;
 use crate::{Error, Result};
 
 pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>) -> Result {
@@ -46,6 +47,9 @@ fn worker(server: Server, listener: TcpListener) -> io::Result<JoinHandle<Result
 }
 
 async fn serve(server: Server, listener: TcpListener) -> Result {
+    if let Some(worker) = Worker::begin() {
+        tokio::spawn(worker);
+    }
     server.serve(tokio::net::TcpListener::from_std(listener)?).await
 }
 
