@@ -7,6 +7,7 @@
 //!
 //! A failure prints its schedule. `SHUTTLE_RANDOM_SEED` replaces the seed, and `NEXIOS_SCHEDULES` says how many
 //! schedules each scenario has.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod history;
 mod membership;
@@ -21,6 +22,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::Request;
 use nexios_proto::{Connection, Event, Limits, Role};
 use shuttle::future::block_on;
@@ -147,7 +149,7 @@ impl Peer {
     fn rest(&mut self, task: &mut Task) -> Vec<String> {
         let mut texts = Vec::new();
         task.poll();
-        while let Some(read) = futures_util::FutureExt::now_or_never(self.socket.read_buf(&mut self.unread)) {
+        while let Some(read) = self.socket.read_buf(&mut self.unread).now_or_never() {
             if read.unwrap() == 0 {
                 break;
             }

@@ -54,7 +54,7 @@ fn a_user_with_two_tabs_is_listed_once_and_leaves_once() {
         assert_eq!(block_on(room.presence()).unwrap().len(), 1);
         let events = events(&watcher_peer.rest(&mut watcher_task));
         let is_alternating = (0..).zip(&events).all(|(at, event)| event == ["join ann", "leave ann"][at % 2]);
-        assert!(is_alternating && events.len() % 2 == 0 && !events.is_empty(), "{events:?}");
+        assert!(is_alternating && events.len().is_multiple_of(2) && !events.is_empty(), "{events:?}");
         drop(watcher_task);
         assert!(groups.is_empty());
     });
