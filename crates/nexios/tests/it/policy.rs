@@ -131,7 +131,9 @@ async fn everything(
     came_to.push(("send_bytes_except", refused(group.send_bytes_except(websocket, "x").await)));
     came_to.push(("send_json_except", refused(group.send_json_except(websocket, &1).await)));
     came_to.push(("send_to", refused(groups.send_to(["g"], "x").await)));
+    came_to.push(("send_json_to", refused(groups.send_json_to(["g"], &1).await)));
     came_to.push(("broadcast", refused(groups.broadcast("x").await)));
+    came_to.push(("broadcast_json", refused(groups.broadcast_json(&1).await)));
     came_to.push(("len", refused(group.len().await)));
     came_to.push(("is_empty", refused(group.is_empty().await)));
     came_to.push(("members", refused(group.members().await)));
@@ -150,7 +152,7 @@ fn needed(call: &str) -> &'static [GroupAction] {
         "join with notices" => &[GroupAction::Join, GroupAction::SeePresence],
         "join with a position" | "join for the newest" => &[GroupAction::Join, GroupAction::SeeHistory],
         "join for all of it" => &[GroupAction::Join, GroupAction::SeePresence, GroupAction::SeeHistory],
-        "broadcast" => &[GroupAction::Broadcast],
+        "broadcast" | "broadcast_json" => &[GroupAction::Broadcast],
         "len" | "is_empty" | "members" | "member" | "presence" | "stats" => &[GroupAction::SeePresence],
         "history" => &[GroupAction::SeeHistory],
         call if call.starts_with("send") => &[GroupAction::Publish],
