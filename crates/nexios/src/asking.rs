@@ -53,6 +53,7 @@ impl Sender {
     /// The question is queued as by [`send`](Self::send), and closes a connection whose queue has no room for it. At most
     /// 1,000 questions of a connection wait for their answers. A handler that does not receive has its messages read ahead
     /// up to 64 KiB: an answer behind more than that is not seen before the handler receives again, or not in time.
+    /// An answer, which [`Config::message_size`](crate::Config::message_size) limits, is kept until its future is polled.
     ///
     /// # Cancel safety
     ///

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, Weak, atomic};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -26,6 +27,9 @@ pub(crate) struct GroupInner {
     pub(super) numbering: Mutex<()>,
     members: Mutex<Members>,
 }
+
+/// Beyond any server's life, and within what a clock can tell.
+const LONGEST_GRACE: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// How a connection leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +75,7 @@ impl GroupInner {
             return before.finish();
         };
         let user = members.user_of(id);
-        let grace = self.config.grace;
+        let grace = self.config.grace.min(LONGEST_GRACE);
         let gone_at = (leaving == Leaving::Ended && !grace.is_zero() && user.is_some() && can_wait())
             .then(|| Instant::now() + grace);
         let change = members.forget(id, gone_at);

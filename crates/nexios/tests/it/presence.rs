@@ -589,6 +589,19 @@ async fn a_user_who_was_back_and_then_leaves_is_waited_for_by_nobody() {
 }
 
 #[tokio::test]
+async fn a_grace_without_end_keeps_a_user_and_breaks_no_clock() {
+    let history = History::new().age(Duration::MAX);
+    let room = Room::with(GroupConfig::new().grace(Duration::MAX).history(history));
+    let (ann, _) = room.join(user("ann")).await;
+    drop(ann);
+    room.wait_for_len(0).await;
+    assert_eq!(room.present().await, [json!({"user": "ann", "connections": []})]);
+    let (mut back, _) = room.join(user("ann")).await;
+    back.leave().await;
+    assert_eq!(room.present().await, [] as [Value; 0]);
+}
+
+#[tokio::test]
 async fn without_a_grace_a_cut_is_a_leaving() {
     let room = Room::with(GroupConfig::new().grace(Duration::ZERO));
     let mut watcher = room.watcher().await;
