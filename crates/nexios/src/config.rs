@@ -116,8 +116,8 @@ impl Config {
     }
 
     /// What becomes of a message from others that finds no room in the queue. A group may have it otherwise for what it
-    /// sends: [`GroupConfig::slow_consumer`](crate::GroupConfig::slow_consumer). It is for an app's connections: a client's own
-    /// always closes.
+    /// sends: [`GroupConfig::slow_consumer`](crate::GroupConfig::slow_consumer). It is for an app's connections: a client's
+    /// own always closes.
     pub fn slow_consumer(mut self, choice: SlowConsumer) -> Self {
         self.slow_consumer = choice;
         self

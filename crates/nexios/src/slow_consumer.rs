@@ -4,14 +4,14 @@
 /// ([`Config::slow_consumer`](crate::Config::slow_consumer)), or for what one group sends to its members
 /// ([`GroupConfig::slow_consumer`](crate::GroupConfig::slow_consumer)).
 ///
-/// A message that may be dropped finds room when all that waits for the connection is within the bound. What must arrive
-/// (a handler's own messages, those of others with [`Close`](Self::Close), what [`DropNewest`](Self::DropNewest) has taken) has a bound of
-/// the same size for itself, so that a stream of prices does not push out an order: together at most twice the bound.
-///
 /// The bound is in bytes: [`Config::outbound_queue`](crate::Config::outbound_queue), or less by
-/// [`GroupConfig::member_queue`](crate::GroupConfig::member_queue). Whatever the choice, nobody else notices: a publisher
-/// never waits, and other members have what was sent. What was dropped is counted:
-/// [`GroupStats::dropped`](crate::GroupStats::dropped).
+/// [`GroupConfig::member_queue`](crate::GroupConfig::member_queue). A message that may be dropped finds room when all that waits
+/// for the connection is within it. What must arrive (a handler's own messages, those of others with
+/// [`Close`](Self::Close), what [`DropNewest`](Self::DropNewest) has taken) has as much for itself, so that a stream of
+/// prices does not push out an order: together at most twice the bound.
+///
+/// Whatever the choice, nobody else notices: a publisher never waits, and other members have what was sent. What was
+/// dropped is counted: [`GroupStats::dropped`](crate::GroupStats::dropped).
 ///
 /// A handler's own [`send`](crate::WebSocket::send) waits for room instead, and drops nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,8 +29,8 @@ pub enum SlowConsumer {
     /// What the socket has taken, and what shares a buffer with it, is on its way and stays: half of the bound at most, or
     /// one larger message. A message that would find no room even then is dropped itself, and no other for it.
     DropOldest,
-    /// Conflation: of messages that wait under the same key ([`Group::send_keyed`](crate::Group::send_keyed)) only the newest is
-    /// kept, in its own place in the order. Beyond the bound, and for messages without a key, as
+    /// Conflation: of messages that wait under the same key ([`Group::send_keyed`](crate::Group::send_keyed)) only the
+    /// newest is kept, in its own place in the order. Beyond the bound, and for messages without a key, as
     /// [`DropOldest`](Self::DropOldest).
     Conflate,
 }

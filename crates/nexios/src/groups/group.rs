@@ -95,8 +95,8 @@ impl Group {
     /// Who is in the group: users, each with all of its connections, then the connections that joined without a user's
     /// key ([`Join::user`](crate::Join::user)). Their number is that of people, where [`len`](Self::len) counts tabs.
     ///
-    /// For a client that is to follow it, [`Join::notices`](crate::Join::notices) sends the list itself: in its place among the
-    /// notices.
+    /// For a client that is to follow it, [`Join::notices`](crate::Join::notices) sends the list itself: in its place among
+    /// the notices.
     ///
     /// # Errors
     ///

@@ -21,7 +21,6 @@ use crate::websocket::{JsonError, WebSocket};
 ///
 /// ```
 /// # use nexios::prelude::*;
-/// # use nexios::Join;
 /// async fn room(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
 ///     websocket.accept().await?;
 ///     let room = groups.group("room");
@@ -58,7 +57,7 @@ struct Replay {
 #[non_exhaustive]
 pub struct Joined {
     /// Whether the client has got everything that it has missed. Never a part: when this is false, nothing was replayed
-    /// but what [`Join::newest`] asked for, and the client begins anew.
+    /// but what [`Join::newest`] asked for, and the client begins anew. True for one that was never here.
     pub recovered: bool,
     /// Where the group's stream was when the connection became a member; what is live comes behind it. `None` for a
     /// group without a history.
@@ -115,10 +114,11 @@ impl Join {
     /// {"group":"room","event":"join","user":"ann","info":{"name":"Ann"}}
     /// ```
     ///
-    /// The first is sent once, with everybody there, the newcomer included, as [`Present`](crate::Present) has it; `present` is left
-    /// out if it would take more than half of the room in the connection's queue. Then `event` is `join`, `leave`, or `update` when a user's info changes; a
-    /// member without a user's key has `"connection":7` in place of `user`. Each change costs one message to everybody who
-    /// asked for this: it is meant for groups whose members can be shown in a list.
+    /// The first is sent once, with everybody there, the newcomer included, as [`Present`](crate::Present) has it; `present`
+    /// is left out if it would take more than half of the room in the connection's queue. Then `event` is `join`, `leave`,
+    /// or `update` when a user's info changes; a member without a user's key has `"connection":7` in place of `user`. Each
+    /// change costs one message to everybody who asked for this: it is meant for groups whose members can be shown in a
+    /// list.
     pub fn notices(mut self) -> Self {
         self.notices = true;
         self

@@ -17,8 +17,8 @@ use crate::sender::ConnectionId;
 /// method says otherwise.
 ///
 /// It is asked for what a connection does: [`join`](crate::Group::join) with a `WebSocket`, and everything through
-/// [`WebSocket::groups`](crate::WebSocket::groups) or the extractor [`Groups`](crate::Groups). What the app itself does, through
-/// [`App::groups`](crate::App::groups), is always allowed.
+/// [`WebSocket::groups`](crate::WebSocket::groups) or the extractor [`Groups`](crate::Groups). What the app itself does,
+/// through [`App::groups`](crate::App::groups), is always allowed.
 ///
 /// ```
 /// use nexios::{App, Asker, GroupPolicy, GroupsConfig};
