@@ -11,6 +11,9 @@ use super::GroupsInner;
 use super::inner::GroupInner;
 use crate::sync::{Mutex, MutexGuard};
 
+/// So many groups are looked after before the thread's other tasks have their turn.
+const PIECE: usize = 256;
+
 /// The deadlines of all groups of an app. A task sees to them while there are some.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
@@ -65,12 +68,13 @@ impl Deadlines {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is due now, and when the next is; or that nothing is left, and nobody serves.
+    /// Of what is due now, a piece, and when the next is; or that nothing is left, and nobody serves.
     fn due(&self) -> (Vec<Weak<GroupInner>>, bool, Option<Instant>) {
         let mut queue = self.queue();
         let now = Instant::now();
         let mut due = Vec::new();
-        while let Some(first) = queue.groups.first_entry()
+        while due.len() < PIECE
+            && let Some(first) = queue.groups.first_entry()
             && first.key().0 <= now
         {
             due.push(first.remove());
