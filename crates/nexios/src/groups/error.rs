@@ -22,6 +22,9 @@ pub enum GroupError {
         /// The limit of [`Config::groups_per_connection`](crate::Config::groups_per_connection).
         limit: Limit,
     },
+    /// The connection is not in the group.
+    #[error("the connection is not in the group")]
+    NotMember,
     /// What a member tells of itself is too long.
     #[error("a member's key and info have at most {limit} bytes, not {len}")]
     InfoTooLong {

@@ -192,6 +192,21 @@ impl Group {
         Ok(())
     }
 
+    /// Changes what a member tells of itself ([`Join::info`]): its user's, if it joined with a user's key. Others who asked
+    /// for [`notices`](Join::notices) are told of an `update`, unless it is the same as before.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError`] for a bad name, a connection that is not a member, a value that is too long, or a policy that does
+    /// not allow it to be a member any more; [`Error::Json`](crate::Error::Json) when it cannot be written as JSON.
+    pub async fn set_info(&self, websocket: &WebSocket, value: &(impl Serialize + ?Sized)) -> Result {
+        self.check_name()?;
+        let join = Join::new().info(value)?;
+        self.check_join(websocket, &join)?;
+        let group = self.find().ok_or(GroupError::NotMember)?;
+        Ok(group.set_info(websocket.link(), join)?)
+    }
+
     /// Removes a connection; one that is not a member is none afterwards either.
     ///
     /// # Errors
@@ -239,6 +254,22 @@ impl GroupInner {
         after.finish();
         self.tell(|groups| groups.config.on_join.as_ref(), link, user);
         Ok(Joined { recovered: reason.is_none(), position, replayed: missed.len(), reason })
+    }
+
+    fn set_info(&self, link: &Arc<Link>, mut join: Join) -> Result<(), GroupError> {
+        let mut members = self.members();
+        if !members.contains(link.id()) {
+            return Err(GroupError::NotMember);
+        }
+        join.user = members.user_of(link.id());
+        join.check_len(self.config.member_info)?;
+        // What was published before is told before.
+        let mut after = self.distribute(&mut members);
+        let change = join.info.and_then(|info| members.update(link.id(), info));
+        after.append(members.notify(change, self.name(), link.id()));
+        drop(members);
+        after.finish();
+        Ok(())
     }
 
     fn replay(&self, after: &mut Distributed, link: &Arc<Link>, missed: &[Publication]) {

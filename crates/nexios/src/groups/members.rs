@@ -262,6 +262,11 @@ impl Members {
         roster.join(link.id(), user, info)
     }
 
+    /// A member tells something new of itself.
+    pub(super) fn update(&mut self, id: ConnectionId, info: Info) -> Option<Change> {
+        self.roster.get_or_insert_default().update(id, info)
+    }
+
     pub(super) fn user_of(&self, id: ConnectionId) -> Option<Arc<str>> {
         self.roster.as_ref()?.user_of(id).cloned()
     }

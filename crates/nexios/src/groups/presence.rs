@@ -201,6 +201,22 @@ impl Roster {
         Some(Change { event: Event::Update, who: Who::User(key), info })
     }
 
+    /// A member tells something new of itself.
+    pub(super) fn update(&mut self, connection: ConnectionId, info: Info) -> Option<Change> {
+        let (who, known) = match self.user_of(connection).cloned() {
+            Some(key) => {
+                let known = &mut self.users.get_mut(&key)?.info;
+                (Who::User(key), known)
+            }
+            None => (Who::Connection(connection), &mut self.connections.entry(connection).or_default().info),
+        };
+        if text(known.as_ref()) == Some(info.get()) {
+            return None;
+        }
+        *known = Some(Arc::clone(&info));
+        Some(Change { event: Event::Update, who, info: Some(info) })
+    }
+
     /// A connection has left; if it was a user's last one, the user is waited for until `gone_at`.
     pub(super) fn leave(&mut self, connection: ConnectionId, gone_at: Option<Instant>) -> Option<Change> {
         self.watchers.remove(&connection);

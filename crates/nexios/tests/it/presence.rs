@@ -589,6 +589,53 @@ async fn a_user_who_was_back_and_then_leaves_is_waited_for_by_nobody() {
 }
 
 #[tokio::test]
+async fn a_member_changes_what_it_tells_of_itself() {
+    async fn mood(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+        websocket.accept().await?;
+        let room = groups.group("room");
+        let outside = room.set_info(&websocket, "nobody").await;
+        assert!(matches!(outside, Err(Error::Group(GroupError::NotMember))), "{outside:?}");
+        if let Some(user) = websocket.query_params().get("user") {
+            room.join_with(&websocket, Join::new().user(user)).await?;
+        } else {
+            room.join(&websocket).await?;
+        }
+        loop {
+            let mood: Value = websocket.receive_json().await?;
+            let set = room.set_info(&websocket, &mood).await;
+            websocket.send_text(format!("{:?}", set.is_ok())).await?;
+        }
+    }
+
+    let app = App::new().groups_config(GroupsConfig::new().each(GroupConfig::new().member_info(20)));
+    let app = app.websocket_route("/moods/of", mood);
+    let room = Room::of_app(app, "room");
+    let mut watcher = room.watcher().await;
+    for (path, who) in [("/moods/of?user=ann", r#""user":"ann""#), ("/moods/of", "")] {
+        let mut socket = room.client.connect(path).await.unwrap();
+        let joined = watcher.text().await;
+        let who =
+            if who.is_empty() { joined.split_once(r#""event":"join","#).unwrap().1.trim_end_matches('}') } else { who };
+        assert_eq!(joined, notice("join", who));
+        for (mood, is_told) in [("happy", true), ("happy", false), ("sleepy", true)] {
+            socket.send_json(&mood).await.unwrap();
+            assert_eq!(socket.receive_text().await.unwrap(), "true");
+            if is_told {
+                assert_eq!(watcher.text().await, notice("update", &format!(r#"{who},"info":"{mood}""#)));
+            }
+        }
+        socket.send_json(&"x".repeat(30)).await.unwrap();
+        assert_eq!(socket.receive_text().await.unwrap(), "false", "too long");
+        let present = room.present().await;
+        assert!(present.iter().any(|one| one["info"] == "sleepy"), "{present:?}");
+        drop(socket);
+        if who.contains("connection") {
+            assert_eq!(watcher.text().await, notice("leave", &format!(r#"{who},"info":"sleepy""#)));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_grace_without_end_keeps_a_user_and_breaks_no_clock() {
     let history = History::new().age(Duration::MAX);
     let room = Room::with(GroupConfig::new().grace(Duration::MAX).history(history));
