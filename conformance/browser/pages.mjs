@@ -8,7 +8,7 @@ export const DESKTOP = { width: 1100, height: 720 }
 export const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }
 
 export class Pages {
-  /** What any page logged as an error. */
+  /** What any page logged as an error, but for connecting while a check had taken it off the net. */
   errors = []
 
   static async launch(screenshots) {
@@ -28,7 +28,10 @@ export class Pages {
     const page = await context.newPage()
     page.setDefaultTimeout(10_000)
     page.on('pageerror', (error) => this.errors.push(`${who}: ${error}`))
-    page.on('console', (line) => line.type() === 'error' && this.errors.push(`${who}: ${line.text()}`))
+    page.on('console', (line) => {
+      const isOffline = line.text().includes('ERR_INTERNET_DISCONNECTED')
+      if (line.type() === 'error' && !isOffline) this.errors.push(`${who}: ${line.text()}`)
+    })
     await page.goto(url)
     return page
   }
