@@ -114,7 +114,6 @@ const checks = {
     await sees(open.ann, 'ann', 'bob')
   },
   'no page logged an error': async () => {
-    // Of chromium, when its network was off.
     assert.deepEqual(pages.errors, [])
   },
   'after the server was killed a page says that something may be missing, and goes on': async () => {
