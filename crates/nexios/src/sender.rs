@@ -139,11 +139,11 @@ impl Sender {
     async fn send_or_drop(&self, message: Message, form: Form, key: Option<Key>) -> Result {
         match self.link.enqueue_droppable(&message, form, key) {
             Enqueued::NotOpen => Err(self.link.why_not_open()),
-            Enqueued::Queued | Enqueued::Piecewise => {
+            Enqueued::Queued => {
                 give_way(message.len()).await;
                 Ok(())
             }
-            Enqueued::Full | Enqueued::Dropped => Err(TrySendError::Full(message).into()),
+            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise => Err(TrySendError::Full(message).into()),
         }
     }
 
