@@ -49,6 +49,8 @@ impl CloseCode {
     pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// A gateway got an invalid answer from the server behind it.
     pub const BAD_GATEWAY: Self = Self(1014);
+    /// The user is not, or no longer, authenticated (IANA registry).
+    pub const UNAUTHORIZED: Self = Self(3000);
 
     /// Whether the code may stand in a Close frame: 1000–1003, 1007–1014 and 3000–4999 (RFC 6455 §7.4.2, and the IANA
     /// registry for 1012–1014).
@@ -73,6 +75,7 @@ impl CloseCode {
             Self::SERVICE_RESTART => "service restart",
             Self::TRY_AGAIN_LATER => "try again later",
             Self::BAD_GATEWAY => "bad gateway",
+            Self::UNAUTHORIZED => "unauthorized",
             _ => return None,
         })
     }

@@ -13,7 +13,7 @@ use crate::groups::{Groups, GroupsConfig};
 use crate::handler::Handler;
 use crate::middleware::{IntoMiddleware, MiddlewareShape};
 use crate::routing::{AppContext, IntoRoute, WsRouter};
-use crate::server::{AppHandle, Server};
+use crate::server::{AppHandle, Server, ServerConfig};
 use crate::{Error, Result};
 
 /// An application: built by value, then [run](Self::run), [served](Self::serve), or mounted in an axum application
@@ -42,6 +42,7 @@ pub struct App<S = ()> {
     http: axum::Router,
     layers: Vec<Box<dyn FnOnce(axum::Router) -> axum::Router + Send>>,
     config: Config,
+    server: ServerConfig,
     address: Option<String>,
     workers: Option<usize>,
     groups: Groups,
@@ -69,6 +70,7 @@ where
             http: axum::Router::new(),
             layers: Vec::new(),
             config: Config::default(),
+            server: ServerConfig::default(),
             address: None,
             workers: None,
             groups: Groups::new(Arc::clone(&connections), GroupsConfig::default()),
@@ -159,6 +161,12 @@ where
     /// Sets limits and deadlines for all routes that have none of their own.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Sets limits on the server as a whole, and how it goes down.
+    pub fn server_config(mut self, config: ServerConfig) -> Self {
+        self.server = config;
         self
     }
 
@@ -266,8 +274,8 @@ where
     }
 
     pub(crate) fn into_server(self) -> Server {
-        let (config, handle) = (self.config.clone(), self.handle.clone());
-        Server::new(self.build(), &config, handle)
+        let (config, server, handle) = (self.config.clone(), self.server.clone(), self.handle.clone());
+        Server::new(self.build(), &config, &server, handle)
     }
 }
 

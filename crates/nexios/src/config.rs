@@ -5,6 +5,7 @@ use std::time::Duration;
 use nexios_proto::Limit;
 
 use crate::compression::Compression;
+use crate::rate::{OverRate, Rate};
 use crate::slow_consumer::SlowConsumer;
 
 /// What one connection may hold and how long its peer may take, for an app ([`App::config`](crate::App::config)) or
@@ -25,6 +26,9 @@ use crate::slow_consumer::SlowConsumer;
 /// | [`ping_timeout`](Self::ping_timeout) | 20 s |
 /// | [`handshake_timeout`](Self::handshake_timeout) | 10 s |
 /// | [`close_timeout`](Self::close_timeout) | 5 s |
+/// | [`message_timeout`](Self::message_timeout) | 60 s |
+/// | [`message_rate`](Self::message_rate), [`byte_rate`](Self::byte_rate) | none |
+/// | [`over_rate`](Self::over_rate) | the peer waits |
 ///
 /// A limit takes a number or [`Limit::Unlimited`]; zero means zero.
 ///
@@ -46,6 +50,10 @@ pub struct Config {
     pub(crate) ping_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
     pub(crate) close_timeout: Duration,
+    pub(crate) message_timeout: Option<Duration>,
+    pub(crate) message_rate: Option<Rate>,
+    pub(crate) byte_rate: Option<Rate>,
+    pub(crate) over_rate: OverRate,
 }
 
 /// What a message may hold: the size of a message and of a frame in bytes, and the number of frames in a message.
@@ -65,6 +73,10 @@ impl Default for Config {
             ping_timeout: Duration::from_secs(20),
             handshake_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            message_timeout: Some(Duration::from_mins(1)),
+            message_rate: None,
+            byte_rate: None,
+            over_rate: OverRate::Wait,
         }
     }
 }
@@ -151,6 +163,32 @@ impl Config {
     /// How long the peer may take to answer a Close frame before the connection is cut.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
+        self
+    }
+
+    /// How long a message may take from its first byte to its last one, or `None` for as long as it likes. Then the
+    /// connection is closed with 1008 and the cause [`MessageTimeout`](crate::Cause::MessageTimeout). Time in which the
+    /// peer is not read, because the handler is busy or over a rate, counts as well.
+    pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.message_timeout = timeout.into();
+        self
+    }
+
+    /// How many messages a peer may send, pings included, or `None` for as many as the handler takes.
+    pub fn message_rate(mut self, rate: impl Into<Option<Rate>>) -> Self {
+        self.message_rate = rate.into();
+        self
+    }
+
+    /// How many bytes a peer may send, as they come from its socket, or `None` for as many as the handler takes.
+    pub fn byte_rate(mut self, rate: impl Into<Option<Rate>>) -> Self {
+        self.byte_rate = rate.into();
+        self
+    }
+
+    /// What becomes of a peer that sends more than a rate allows.
+    pub fn over_rate(mut self, choice: OverRate) -> Self {
+        self.over_rate = choice;
         self
     }
 

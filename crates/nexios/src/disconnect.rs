@@ -67,6 +67,20 @@ pub enum Cause {
     UnexpectedMessage,
     /// The app's policy did not allow what the handler asked for.
     Forbidden,
+    /// A message was begun and not completed within [`Config::message_timeout`](crate::Config::message_timeout).
+    MessageTimeout,
+    /// The peer sent more than [`Config::message_rate`](crate::Config::message_rate) or
+    /// [`Config::byte_rate`](crate::Config::byte_rate) allows.
+    RateExceeded,
+    /// The app holds as many bytes for its connections as it may, and this one held more than its share:
+    /// [`ServerConfig::buffered_bytes`](crate::ServerConfig::buffered_bytes).
+    Overloaded,
+    /// Nobody was authenticated on the connection in time.
+    NotAuthenticated,
+    /// What authenticated the connection's user has expired.
+    Expired,
+    /// The application has closed the connections of this user.
+    Revoked,
     /// The server is going down.
     Shutdown,
 }
@@ -158,6 +172,12 @@ impl Cause {
             Cause::HandlerFailed => "handler failed",
             Cause::UnexpectedMessage => "unexpected message",
             Cause::Forbidden => "forbidden",
+            Cause::MessageTimeout => "message timeout",
+            Cause::RateExceeded => "rate exceeded",
+            Cause::Overloaded => "overloaded",
+            Cause::NotAuthenticated => "not authenticated",
+            Cause::Expired => "expired",
+            Cause::Revoked => "revoked",
             Cause::Shutdown => "shutdown",
         }
     }

@@ -12,6 +12,7 @@ mod error;
 pub mod groups;
 pub mod handler;
 pub mod middleware;
+mod rate;
 pub mod routing;
 mod sender;
 mod server;
@@ -40,9 +41,10 @@ pub use middleware::{Next, WebSocketMiddleware};
 #[cfg(feature = "macros")]
 pub use nexios_macros::websocket_route;
 pub use nexios_proto::{CloseCode, CloseFrame, Limit, Message, ProtocolError, Utf8Bytes};
+pub use rate::{OverRate, Rate};
 pub use routing::{WebSocketRoute, WsRouter};
 pub use sender::{ConnectionId, Sender, TrySendError};
-pub use server::AppHandle;
+pub use server::{AppHandle, ServerConfig};
 pub use slow_consumer::SlowConsumer;
 pub use websocket::{
     Accept, AcceptError, JsonError, MessageType, MessageTypeError, Messages, Params, StateError, WebSocket,

@@ -21,7 +21,7 @@ use super::outbound::Outbound;
 use super::signals::{ASKED, BACKLOG, CLOSE, OUTBOUND, ROOM, TIMER};
 use super::transport::Transport;
 use super::waiters::wake_all;
-use super::wheel::Deadline;
+use super::wheel::{Deadline, Purpose};
 
 /// How many messages and control frames one turn takes before the thread's other connections have theirs.
 const EVENTS_PER_TURN: u32 = 1024;
@@ -467,6 +467,6 @@ impl Driver {
     pub(super) fn set_deadline(&mut self, after: Option<std::time::Duration>) {
         // The old one goes first: both may fall into the same slot.
         self.deadline = None;
-        self.deadline = after.map(|after| Deadline::new(&self.link, after));
+        self.deadline = after.map(|after| Deadline::new(&self.link, Purpose::Timer, after));
     }
 }

@@ -34,6 +34,11 @@ impl Link {
         true
     }
 
+    /// Closes because a limit or a deadline says so.
+    pub(crate) fn close_for(&self, code: CloseCode, reason: &'static str, cause: Cause) {
+        self.request_close(CloseFrame::new(code, reason), cause);
+    }
+
     fn note_close(&self, state: &mut State, request: CloseRequest) -> Option<Waker> {
         if matches!(state.phase, Phase::Open) {
             state.phase = Phase::Closing(request.expected_end());

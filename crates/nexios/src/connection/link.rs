@@ -11,7 +11,7 @@ use std::task::Waker;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::task::ArcWake;
-use nexios_proto::{MaskKey, Message, Role};
+use nexios_proto::{CloseCode, MaskKey, Message, Role};
 use tokio::sync::oneshot;
 
 use super::asked::Asked;
@@ -23,9 +23,10 @@ use super::outbound::Outbound;
 use super::signals::{BACKLOG, HANDLER, INBOX, OUTBOUND, Signals, TIMER};
 use super::transport::Transport;
 use super::waiters::Waiters;
+use super::wheel::Purpose;
 use super::worker;
 use crate::config::Config;
-use crate::disconnect::WebSocketDisconnect;
+use crate::disconnect::{Cause, WebSocketDisconnect};
 use crate::groups::{GroupError, Membership};
 use crate::sender::ConnectionId;
 use crate::sync::atomic::{AtomicU16, Ordering};
@@ -268,10 +269,20 @@ impl Link {
         }
     }
 
-    /// The wheel calls this when the deadline that the task asked for has come.
-    pub(super) fn fire_timer(&self) {
-        self.signals.set(TIMER);
-        self.wake_task();
+    /// The wheel calls this when a deadline has come.
+    pub(super) fn deadline_passed(&self, purpose: Purpose) {
+        match purpose {
+            Purpose::Timer => {
+                self.signals.set(TIMER);
+                self.wake_task();
+            }
+            Purpose::Resume => self.wake_task(),
+            Purpose::Message => self.close_for(CloseCode::POLICY_VIOLATION, "message timeout", Cause::MessageTimeout),
+            Purpose::Authentication => {
+                self.close_for(CloseCode::POLICY_VIOLATION, "authentication timeout", Cause::NotAuthenticated);
+            }
+            Purpose::Expiry => self.close_for(CloseCode::UNAUTHORIZED, "credentials expired", Cause::Expired),
+        }
     }
 }
 

@@ -44,4 +44,6 @@ pub(crate) use sending::{Enqueued, Form};
 pub(crate) use task::ConnectionTask;
 pub(crate) use tick::{PutOff, catch_up, catch_up_on_others, put_off};
 pub(crate) use transport::Transport;
+#[expect(unused_imports, reason = "for what is built next")]
+pub(crate) use wheel::{Deadline, Purpose};
 pub(crate) use worker::Worker;

@@ -1,7 +1,7 @@
 //! Deadlines of all connections of a thread, in one timer.
 //!
-//! A connection has at most one deadline at a time (its next ping, the answer to it, or the end of the closing
-//! handshake) and never asks for the time while messages flow. A timer of the runtime for each connection would be a
+//! A connection has at most one deadline for each [`Purpose`], most of them only its next ping, and never asks for the time
+//! while messages flow. A timer of the runtime for each connection would be a
 //! larger part of an idle connection's memory than the connection itself.
 
 use std::cell::RefCell;
@@ -19,10 +19,25 @@ use crate::sender::ConnectionId;
 /// Deadlines are kept to this precision, and never come early.
 const TICK: Duration = Duration::from_millis(50);
 
-type Slot = HashMap<ConnectionId, Arc<Link>>;
+type Slot = HashMap<(ConnectionId, Purpose), Arc<Link>>;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    /// The next ping, the answer to it, or the end of the closing handshake: the task's own.
+    Timer,
+    /// The peer may send again.
+    Resume,
+    /// A message that was begun has to be complete.
+    Message,
+    /// Somebody has to be authenticated.
+    Authentication,
+    /// What authenticated the user expires.
+    Expiry,
+}
 
 #[derive(Debug)]
-pub(super) struct Wheel {
+pub(crate) struct Wheel {
     start: Instant,
     slots: Mutex<BTreeMap<u64, Slot>>,
     /// An earlier deadline than all before was added.
@@ -31,10 +46,10 @@ pub(super) struct Wheel {
 
 /// A deadline that a connection holds; dropping it cancels it.
 #[derive(Debug)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     wheel: Arc<Wheel>,
     tick: u64,
-    id: ConnectionId,
+    key: (ConnectionId, Purpose),
 }
 
 thread_local! {
@@ -42,28 +57,28 @@ thread_local! {
 }
 
 impl Deadline {
-    /// Fires `link`'s timer once `after` has gone by.
-    pub(super) fn new(link: &Arc<Link>, after: Duration) -> Self {
+    /// Tells the connection once `after` has gone by. One of the same purpose that it held has to be dropped before.
+    pub(crate) fn new(link: &Arc<Link>, purpose: Purpose, after: Duration) -> Self {
         let wheel = Wheel::of_this_thread();
         let tick = wheel.tick_after(after);
-        let id = link.id();
+        let key = (link.id(), purpose);
         let is_first = {
             let mut slots = wheel.slots();
             let is_first = slots.first_key_value().is_none_or(|(first, _)| tick < *first);
-            slots.entry(tick).or_default().insert(id, Arc::clone(link));
+            slots.entry(tick).or_default().insert(key, Arc::clone(link));
             is_first
         };
         if is_first {
             wheel.earlier.notify_one();
         }
-        Self { wheel, tick, id }
+        Self { wheel, tick, key }
     }
 }
 
 impl Drop for Deadline {
     fn drop(&mut self) {
         let mut slots = self.wheel.slots();
-        let removed = slots.get_mut(&self.tick).and_then(|slot| slot.remove(&self.id));
+        let removed = slots.get_mut(&self.tick).and_then(|slot| slot.remove(&self.key));
         if slots.get(&self.tick).is_some_and(HashMap::is_empty) {
             slots.remove(&self.tick);
         }
@@ -120,8 +135,8 @@ impl Wheel {
 
     fn fire(&self, tick: u64) {
         let due = self.slots().remove(&tick);
-        for link in due.into_iter().flat_map(HashMap::into_values) {
-            link.fire_timer();
+        for ((_, purpose), link) in due.into_iter().flatten() {
+            link.deadline_passed(purpose);
         }
     }
 }

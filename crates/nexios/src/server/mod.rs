@@ -1,6 +1,7 @@
 //! Serving: listeners, HTTP connections, draining.
 
 mod accept;
+mod config;
 mod drain;
 mod listen;
 mod run;
@@ -15,17 +16,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
+pub use config::ServerConfig;
 pub use drain::AppHandle;
 pub(crate) use run::run;
 
 use crate::Result;
 use crate::config::Config;
-
-/// The most that the head of a request may take, in bytes; more is answered with 431.
-const HEAD_MAX: usize = 64 * 1024;
-
-/// The most header lines that a request may have; more are answered with 431.
-const HEADERS_MAX: usize = 100;
 
 /// An app, built.
 #[derive(Clone, Debug)]
@@ -36,12 +32,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(router: axum::Router, config: &Config, handle: AppHandle) -> Self {
+    pub(crate) fn new(router: axum::Router, config: &Config, server: &ServerConfig, handle: AppHandle) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(config.handshake_timeout)
-            .max_buf_size(HEAD_MAX)
-            .max_headers(HEADERS_MAX);
+            .max_buf_size(server.head_size)
+            .max_headers(server.head_lines);
         Self { router, http, handle }
     }
 

@@ -1,0 +1,146 @@
+//! What a server as a whole may hold: connections, heads of requests, memory; and how it goes down.
+
+use std::time::Duration;
+
+use nexios_proto::{CloseCode, Limit};
+
+use crate::rate::Rate;
+
+/// Limits on a server and all its connections together: [`App::server_config`](crate::App::server_config). What one
+/// connection may do is [`Config`](crate::Config).
+///
+/// | setting | default | over it |
+/// |---|---|---|
+/// | [`connections`](Self::connections) | 65,536 | 503 |
+/// | [`connections_per_address`](Self::connections_per_address) | 1,024, loopback unlimited | 429 |
+/// | [`accept_rate`](Self::accept_rate) | none | 503 |
+/// | [`head_size`](Self::head_size) | 64 KiB | 431 |
+/// | [`head_lines`](Self::head_lines) | 100 | 431 |
+/// | [`buffered_bytes`](Self::buffered_bytes) | a quarter of the memory that the process may use | 1013 |
+/// | [`drain_deadline`](Self::drain_deadline) | 10 s | handlers are left behind |
+/// | [`drain_code`](Self::drain_code) | 1001 | |
+/// | [`drain_delay`](Self::drain_delay) | 0 s | |
+/// | [`reconnect_within`](Self::reconnect_within) | 5 s | |
+/// | [`reuse_port`](Self::reuse_port) | off | |
+///
+/// The deadline for a request's head is [`Config::handshake_timeout`](crate::Config::handshake_timeout) (10 s, then 408).
+///
+/// ```
+/// use nexios::{App, Rate, ServerConfig};
+///
+/// let server = ServerConfig::new().connections(10_000).accept_rate(Rate::per_second(500).burst(2_000));
+/// # drop(App::new().server_config(server));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    pub(crate) connections: Limit,
+    pub(crate) connections_per_address: Option<Limit>,
+    pub(crate) accept_rate: Option<Rate>,
+    pub(crate) head_size: usize,
+    pub(crate) head_lines: usize,
+    pub(crate) buffered_bytes: Option<Limit>,
+    pub(crate) drain_deadline: Duration,
+    pub(crate) drain_code: CloseCode,
+    pub(crate) drain_delay: Duration,
+    pub(crate) reconnect_within: Duration,
+    pub(crate) reuse_port: bool,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            connections: Limit::At(65_536),
+            connections_per_address: None,
+            accept_rate: None,
+            head_size: 64 * 1024,
+            head_lines: 100,
+            buffered_bytes: None,
+            drain_deadline: Duration::from_secs(10),
+            drain_code: CloseCode::GOING_AWAY,
+            drain_delay: Duration::ZERO,
+            reconnect_within: Duration::from_secs(5),
+            reuse_port: false,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// The defaults of the table above.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many connections there may be, of WebSockets and of HTTP. One more is answered with 503 and `Retry-After`.
+    pub fn connections(mut self, n: impl Into<Limit>) -> Self {
+        self.connections = n.into();
+        self
+    }
+
+    /// How many connections one address may have: an IPv4 address, or the 64 bits of an IPv6 address that stand for one
+    /// subscriber. One more is answered with 429. Without this setting loopback has no limit: what comes from there is a
+    /// proxy of this machine.
+    pub fn connections_per_address(mut self, n: impl Into<Limit>) -> Self {
+        self.connections_per_address = Some(n.into());
+        self
+    }
+
+    /// How many connections are taken in a second; those above it are answered with 503 and `Retry-After`. `None`: as many
+    /// as come.
+    pub fn accept_rate(mut self, rate: impl Into<Option<Rate>>) -> Self {
+        self.accept_rate = rate.into();
+        self
+    }
+
+    /// The most bytes that the head of a request may take, from 8 KiB on. More are answered with 431.
+    pub fn head_size(mut self, bytes: usize) -> Self {
+        self.head_size = bytes.max(8 * 1024);
+        self
+    }
+
+    /// The most header lines that a request may have. More are answered with 431.
+    pub fn head_lines(mut self, lines: usize) -> Self {
+        self.head_lines = lines;
+        self
+    }
+
+    /// The most bytes that are held for all connections together: what they have begun to send, what their handlers have
+    /// not taken yet, and what they do not read. Above it, a connection that holds more than the average of those that
+    /// hold anything is closed with 1013 and the cause [`Overloaded`](crate::Cause::Overloaded).
+    pub fn buffered_bytes(mut self, bytes: impl Into<Limit>) -> Self {
+        self.buffered_bytes = Some(bytes.into());
+        self
+    }
+
+    /// How long a shutdown waits for connections and their handlers, the delay included.
+    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
+        self.drain_deadline = deadline;
+        self
+    }
+
+    /// The code that connections are closed with: 1001 (going away), or 1012 (service restart).
+    pub fn drain_code(mut self, code: impl Into<CloseCode>) -> Self {
+        self.drain_code = code.into();
+        self
+    }
+
+    /// How long a server that is to go down still takes connections: as long as a load balancer needs to see that it is
+    /// not ready any more.
+    pub fn drain_delay(mut self, delay: Duration) -> Self {
+        self.drain_delay = delay;
+        self
+    }
+
+    /// Over what time the clients of a server that goes down are to come back: each is told a moment of its own in the
+    /// reason of its Close frame, as `reconnect in 1234 ms`.
+    pub fn reconnect_within(mut self, time: Duration) -> Self {
+        self.reconnect_within = time;
+        self
+    }
+
+    /// Lets a second process listen on the same port (`SO_REUSEPORT`), so that a new version takes over from an old one
+    /// without a moment in which nobody listens. Both have to ask for it.
+    pub fn reuse_port(mut self, yes: bool) -> Self {
+        self.reuse_port = yes;
+        self
+    }
+}
