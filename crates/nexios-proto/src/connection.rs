@@ -96,6 +96,12 @@ impl Connection {
         self.decoder.payload_received(n)
     }
 
+    /// Gives the peer up: what is unfinished is let go, and everything from now on is consumed and ignored, as after an
+    /// error.
+    pub fn fail(&mut self) {
+        self.decoder.fail();
+    }
+
     /// Whether a message has begun and is not finished.
     pub fn is_mid_message(&self) -> bool {
         self.decoder.is_mid_message()

@@ -103,6 +103,12 @@ impl Decoder {
         Ok(event)
     }
 
+    pub(crate) fn fail(&mut self) {
+        if !self.is_closed() {
+            self.end(Stage::Failed);
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.stage, Stage::Closed)
     }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tower::{Layer, Service};
 
 use crate::config::Config;
-use crate::connection::{OnError, Registry};
+use crate::connection::{Budget, OnError, Registry};
 use crate::groups::{Groups, GroupsConfig};
 use crate::handler::Handler;
 use crate::middleware::{IntoMiddleware, MiddlewareShape};
@@ -261,6 +261,7 @@ where
             groups: self.groups,
             connections: self.handle.connections(),
             on_error: self.on_error,
+            budget: Arc::new(Budget::new(self.server.buffered())),
         });
         let mut router = axum::Router::new();
         for route in self.routes.bind(&context, &self.config, &self.state) {

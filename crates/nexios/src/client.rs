@@ -181,7 +181,7 @@ impl Connect {
         let upgraded = hyper::upgrade::on(&mut response).await.map_err(io_error)?;
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
         let (route, config) = (self.url.as_str().into(), self.config.clone());
-        let settings = Settings { role: Role::Client, route, config, on_error: None };
+        let settings = Settings { role: Role::Client, route, config, on_error: None, budget: None };
         let link = Link::new(Arc::new(settings), None);
         if let Some(params) = accepted.deflate {
             link.agree(params);

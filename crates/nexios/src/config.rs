@@ -141,7 +141,8 @@ impl Config {
         self
     }
 
-    /// How often the peer is pinged (RFC 6455 §5.5.2), or `None` for no keepalive.
+    /// How often the peer is pinged (RFC 6455 §5.5.2), or `None` for no keepalive. The first ping comes after a half to a
+    /// whole interval, so that those who connected together are not pinged together.
     pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.ping_interval = interval.into();
         self
@@ -167,8 +168,8 @@ impl Config {
     }
 
     /// How long a message may take from its first byte to its last one, or `None` for as long as it likes. Then the
-    /// connection is closed with 1008 and the cause [`MessageTimeout`](crate::Cause::MessageTimeout). Time in which the
-    /// peer is not read, because the handler is busy or over a rate, counts as well.
+    /// connection is closed with 1008 and the cause [`MessageTimeout`](crate::Cause::MessageTimeout). Time does not count
+    /// in which the peer is not read: because its handler is busy, it sends too fast, or does not read itself.
     pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.message_timeout = timeout.into();
         self

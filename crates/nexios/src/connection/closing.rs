@@ -69,8 +69,14 @@ impl Driver {
     /// RFC 6455 §7.1.7: fail the connection.
     pub(super) fn protocol_error(&mut self, error: ProtocolError) {
         let frame = CloseFrame::new(error.close_code(), error.to_string());
+        self.give_up(Cause::ProtocolError(error), frame);
+    }
+
+    /// Nothing that the peer says is of interest any more, and what it has begun to say is let go.
+    pub(super) fn give_up(&mut self, cause: Cause, frame: CloseFrame) {
+        self.protocol.fail();
         match &mut self.closing {
-            None => self.send_close(EndedBy::Local, Cause::ProtocolError(error), frame, Stage::Discard),
+            None => self.send_close(EndedBy::Local, cause, frame, Stage::Discard),
             Some(closing) => closing.stage = Stage::Discard,
         }
         self.set_deadline(Some(QUIET));
@@ -146,12 +152,12 @@ impl Driver {
             self.end_with(None);
             return Some(Progress::Over);
         }
+        // A peer whose bytes are left unread on purpose is judged by whether it takes what it is sent.
+        let is_read = self.listens();
         let config = self.link.config();
         let Some(keepalive) = &mut self.keepalive else {
             return None;
         };
-        // A peer whose bytes are left unread on purpose is judged by whether it takes what it is sent.
-        let is_read = self.writing.len() <= config.send_waits_above() && !self.inbox_full;
         let alive = keepalive.heard || (!is_read && (self.writing.is_empty() || keepalive.wrote));
         let check = keepalive.check(config, alive);
         match check {

@@ -14,10 +14,12 @@ use tokio::io::ReadBuf;
 
 use super::closing::Closing;
 use super::exchange;
+use super::holding::Holding;
 use super::input::{Input, READ_SIZE};
 use super::keepalive::Keepalive;
 use super::link::{Accepted, Delivered, Link};
 use super::outbound::Outbound;
+use super::rates::Rates;
 use super::signals::{ASKED, BACKLOG, CLOSE, OUTBOUND, ROOM, TIMER};
 use super::transport::Transport;
 use super::waiters::wake_all;
@@ -42,7 +44,7 @@ pub(super) struct Driver {
     pub(super) transport: Transport,
     pub(super) protocol: Connection,
     /// Read, but neither parsed nor in the thread's buffer: the handler has been busy.
-    unread: Option<Box<Input>>,
+    pub(super) unread: Option<Box<Input>>,
     pub(super) inbox_full: bool,
     /// The handler has been polled since it last took a message, and waits for the next one.
     handler_waits: bool,
@@ -57,6 +59,8 @@ pub(super) struct Driver {
     pub(super) keepalive: Option<Keepalive>,
     pub(super) deadline: Option<Deadline>,
     pub(super) closing: Option<Box<Closing>>,
+    pub(super) rates: Option<Box<Rates>>,
+    pub(super) holding: Option<Box<Holding>>,
 }
 
 /// What a poll of the driver came to.
@@ -81,6 +85,8 @@ pub(super) struct Turn {
     /// Since the last write.
     handler_ran: bool,
     woke_receiver: bool,
+    /// A message came to its end.
+    completed: bool,
 }
 
 enum Parsed {
@@ -113,13 +119,14 @@ impl Turn {
 impl Driver {
     pub(super) fn new(link: Arc<Link>, accepted: Accepted) -> Self {
         let Accepted { transport, read_ahead } = accepted;
-        transport.set_nodelay();
+        transport.tune(link.config());
         let limits = link.config().limits;
         let protocol = match link.agreed() {
             Some(agreed) => Connection::with_deflate(link.role(), limits, agreed.params),
             None => Connection::new(link.role(), limits),
         };
-        let keepalive = Keepalive::new(link.config());
+        let keepalive = Keepalive::new(link.config(), link.id());
+        let rates = Rates::new(link.config());
         let unread = (!read_ahead.is_empty()).then(|| Box::new(Input::from_bytes(&read_ahead)));
         let mut driver = Self {
             link,
@@ -135,6 +142,8 @@ impl Driver {
             keepalive,
             deadline: None,
             closing: None,
+            rates,
+            holding: None,
         };
         driver.set_deadline(driver.keepalive.as_ref().map(Keepalive::wait));
         driver
@@ -143,7 +152,9 @@ impl Driver {
     /// The end of a turn: what the handler had no time for waits in a buffer of the connection's own.
     #[inline]
     pub(super) fn keep(&mut self, turn: Turn) {
+        let completed = turn.completed;
         self.unread = turn.input.into_rest();
+        self.account(completed);
     }
 
     /// The handler is polled next.
@@ -236,13 +247,16 @@ impl Driver {
             }
         }
         while !turn.input.is_empty() {
-            if turn.is_over() {
+            if turn.is_over() || !self.is_within_rates() {
                 return Parsed::NoRoom;
             }
             turn.events += 1;
             match self.protocol.receive(turn.input.unread()) {
                 Ok(received) => {
                     turn.input.consume(received.consumed);
+                    if let (Some(rates), Some(_)) = (&mut self.rates, &received.event) {
+                        rates.message_came();
+                    }
                     match received.event {
                         Some(Event::Message(message)) => match self.deliver(turn, message) {
                             Parsed::Dry => {}
@@ -260,6 +274,7 @@ impl Driver {
 
     #[inline]
     fn deliver(&mut self, turn: &mut Turn, message: Message) -> Parsed {
+        turn.completed = true;
         if self.link.signals.any(ASKED) && self.link.catch_answer(&message) {
             return Parsed::Dry;
         }
@@ -316,8 +331,16 @@ impl Driver {
     }
 
     #[inline]
-    fn may_read(&self) -> bool {
+    fn may_read(&mut self) -> bool {
+        self.writing.len() <= self.link.config().send_waits_above() && self.is_within_rates()
+    }
+
+    /// Whether what the peer sends is read at all: it is not while it takes too little itself, sends too fast, or has a
+    /// handler that is busy.
+    pub(super) fn listens(&self) -> bool {
         self.writing.len() <= self.link.config().send_waits_above()
+            && !self.inbox_full
+            && self.rates.as_ref().is_none_or(|rates| !rates.are_exceeded())
     }
 
     #[inline]
@@ -342,6 +365,9 @@ impl Driver {
         let outcome = self.heard(read);
         match self.protocol.payload_received(read) {
             Ok(Some(Event::Message(message))) => {
+                if let Some(rates) = &mut self.rates {
+                    rates.message_came();
+                }
                 if matches!(self.deliver(turn, message), Parsed::Delivered) {
                     return Read::Delivered;
                 }
@@ -363,6 +389,9 @@ impl Driver {
         }
         if let Some(closing) = &mut self.closing {
             closing.heard(bytes);
+        }
+        if let Some(rates) = &mut self.rates {
+            rates.bytes_came(bytes);
         }
         Read::Bytes
     }

@@ -87,6 +87,10 @@ impl Inbox {
         self.0.is_none()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |ahead| ahead.bytes)
+    }
+
     fn pop(&mut self) -> Option<Message> {
         let ahead = self.0.as_mut()?;
         let message = ahead.messages.pop_front()?;

@@ -29,6 +29,10 @@ impl Input {
         self.start == self.end
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
     /// What is still to be parsed; the parser unmasks it in place.
     #[inline]
     pub(super) fn unread(&mut self) -> &mut [u8] {

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::sender::ConnectionId;
 
 /// Counts time in the deadlines that have passed, so that it never needs to ask for the hour. In milliseconds, because an
 /// idle connection consists of little else.
@@ -31,9 +32,20 @@ pub(super) enum Check {
 
 impl Keepalive {
     /// `None`: no pings are wanted.
-    pub(super) fn new(config: &Config) -> Option<Self> {
-        let wait = millis(config.ping_interval?);
-        Some(Self { heard: false, wrote: false, since_ping: 0, unanswered: None, wait })
+    ///
+    /// The first ping comes after a half to a whole interval, by the connection's number: those who came all at once are
+    /// not pinged all at once.
+    pub(super) fn new(config: &Config, id: ConnectionId) -> Option<Self> {
+        let half = millis(config.ping_interval?) / 2;
+        // Neighbours are far from each other: the fractional part of multiples of the golden ratio (Knuth, TAOCP 3, §6.4).
+        let spread = id.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let early = Millis::try_from((spread * u64::from(half)) >> 32).unwrap_or(0);
+        Self::with_first_ping(config, early)
+    }
+
+    fn with_first_ping(config: &Config, early: Millis) -> Option<Self> {
+        let interval = millis(config.ping_interval?);
+        Some(Self { heard: false, wrote: false, since_ping: early, unanswered: None, wait: interval - early })
     }
 
     /// How long until the next [`check`](Self::check).
@@ -76,7 +88,7 @@ mod tests {
     fn check(interval: u64, timeout: u64, answers: usize) -> (Vec<u64>, Option<u64>) {
         let config =
             Config::new().ping_interval(Duration::from_secs(interval)).ping_timeout(Duration::from_secs(timeout));
-        let mut keepalive = Keepalive::new(&config).unwrap();
+        let mut keepalive = Keepalive::with_first_ping(&config, 0).unwrap();
         let (mut now, mut pings) = (Duration::ZERO, Vec::new());
         for _ in 0..100 {
             now += keepalive.wait();
@@ -95,6 +107,18 @@ mod tests {
         assert_eq!(check(20, 20, 0), (vec![20], Some(40)));
         assert_eq!(check(20, 5, 1), (vec![20, 40], Some(45)));
         assert_eq!(check(5, 20, 0), (vec![5, 10, 15, 20], Some(25)));
+    }
+
+    #[test]
+    fn first_pings_are_spread_over_half_an_interval() {
+        let config = Config::new().ping_interval(Duration::from_secs(20));
+        let mut seconds = [0; 20];
+        for n in 1..=10_000 {
+            let wait = Keepalive::new(&config, ConnectionId::new(n)).unwrap().wait();
+            seconds[usize::try_from(wait.as_millis().div_ceil(1_000)).unwrap() - 1] += 1;
+        }
+        assert!(seconds[..10].iter().all(|pings| *pings == 0), "{seconds:?}");
+        assert!(seconds[10..].iter().all(|pings| (900..1_100).contains(pings)), "{seconds:?}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::asked::Asked;
 use super::backlog::Backlog;
 use super::deflate::{Agreed, Window};
 use super::ending::CloseRequest;
+use super::holding::Budget;
 use super::inbox::Inbox;
 use super::outbound::Outbound;
 use super::signals::{BACKLOG, HANDLER, INBOX, OUTBOUND, Signals, TIMER};
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) route: Box<str>,
     pub(crate) config: Config,
     pub(crate) on_error: Option<OnError>,
+    /// What all connections of the app hold; a client's own are not counted.
+    pub(crate) budget: Option<Arc<Budget>>,
 }
 
 /// The application's hook for errors.
@@ -162,6 +165,16 @@ impl Link {
     /// It is a client's own, which sends masked.
     pub(crate) fn is_client(&self) -> bool {
         self.role() == Role::Client
+    }
+
+    pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
+        self.settings.budget.as_ref()
+    }
+
+    /// What waits to be received or sent, in bytes.
+    pub(super) fn held(&self) -> usize {
+        let state = self.lock();
+        state.queued() + state.inbox.bytes()
     }
 
     /// What waits to be sent, in bytes.

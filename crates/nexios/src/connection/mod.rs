@@ -7,7 +7,8 @@
 //!            └──────────────────────────────────────────────────────┘
 //! ```
 //!
-//! `deflate.rs` compresses before `sending.rs` queues, `closing.rs` is every way to end, `asked.rs` waits for answers, `keepalive.rs` and `wheel.rs` are time, `tick.rs` puts off what is
+//! `deflate.rs` compresses before `sending.rs` queues, `closing.rs` is every way to end, `asked.rs` waits for answers,
+//! `rates.rs` and `holding.rs` bound what a peer sends and what is held for it, `keepalive.rs` and `wheel.rs` are time, `tick.rs` puts off what is
 //! published, `registry.rs` is the list of all.
 
 mod asked;
@@ -18,12 +19,14 @@ mod driver;
 mod ending;
 mod exchange;
 mod fan_out;
+mod holding;
 mod inbox;
 mod input;
 mod keepalive;
 mod link;
 mod outbound;
 mod publication;
+mod rates;
 mod registry;
 mod sending;
 mod signals;
@@ -37,6 +40,7 @@ mod worker;
 pub(crate) use backlog::Key;
 pub(crate) use deflate::Coding;
 pub(crate) use fan_out::{Effects, Terms};
+pub(crate) use holding::Budget;
 pub(crate) use link::{Link, OnError, Settings};
 pub(crate) use publication::Publication;
 pub(crate) use registry::Registry;
@@ -44,6 +48,6 @@ pub(crate) use sending::{Enqueued, Form};
 pub(crate) use task::ConnectionTask;
 pub(crate) use tick::{PutOff, catch_up, catch_up_on_others, put_off};
 pub(crate) use transport::Transport;
-#[expect(unused_imports, reason = "for what is built next")]
+
 pub(crate) use wheel::{Deadline, Purpose};
 pub(crate) use worker::Worker;

@@ -11,6 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::config::Config;
+
 /// A TCP socket as itself, so that the hot path is compiled for it; anything else behind one indirection.
 pub(crate) enum Transport {
     Tcp(TcpStream),
@@ -36,12 +38,18 @@ impl Transport {
         }
     }
 
-    /// Answers in few packets that must not wait for each other: what is sent at once is corked already.
-    pub(crate) fn set_nodelay(&self) {
-        if let Self::Tcp(stream) = self
-            && let Err(error) = stream.set_nodelay(true)
-        {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
+    /// Small answers are not held back (what is sent at once is corked already), and what the peer's machine does not take
+    /// for as long as it may be silent ends the connection, also when there is nobody any more to say so.
+    pub(crate) fn tune(&self, config: &Config) {
+        let Self::Tcp(stream) = self else { return };
+        let mut result = stream.set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        if let Some(interval) = config.ping_interval {
+            let silence = interval.saturating_add(config.ping_timeout);
+            result = result.and(socket2::SockRef::from(stream).set_tcp_user_timeout(Some(silence)));
+        }
+        if let Err(error) = result {
+            tracing::debug!(%error, "an option of the socket could not be set");
         }
     }
 

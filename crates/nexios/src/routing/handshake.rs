@@ -13,7 +13,7 @@ use nexios_proto::handshake::{HttpVersion, server};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
-use crate::connection::{ConnectionTask, Link, OnError, Registry, Settings};
+use crate::connection::{Budget, ConnectionTask, Link, OnError, Registry, Settings};
 use crate::groups::Groups;
 use crate::middleware::Chain;
 use crate::websocket::{Handshake, WebSocket, header_pairs};
@@ -23,6 +23,7 @@ pub(crate) struct AppContext {
     pub(crate) groups: Groups,
     pub(crate) connections: Arc<Registry>,
     pub(crate) on_error: Option<OnError>,
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// A route with everything around it, ready for connections.
@@ -35,7 +36,8 @@ pub(crate) struct BoundRoute {
 impl BoundRoute {
     pub(super) fn new(path: String, config: Config, chain: Chain, app: &Arc<AppContext>) -> Self {
         let on_error = app.on_error.clone();
-        let settings = Settings { role: Role::Server, route: path.into(), config, on_error };
+        let budget = Some(Arc::clone(&app.budget));
+        let settings = Settings { role: Role::Server, route: path.into(), config, on_error, budget };
         Self { settings: Arc::new(settings), chain: Arc::new(chain), app: Arc::clone(app) }
     }
 

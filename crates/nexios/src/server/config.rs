@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use nexios_proto::{CloseCode, Limit};
 
+use super::memory;
 use crate::rate::Rate;
+
+/// For a machine that does not tell how much memory there is.
+const BUFFERED: usize = 512 * 1024 * 1024;
 
 /// Limits on a server and all its connections together: [`App::server_config`](crate::App::server_config). What one
 /// connection may do is [`Config`](crate::Config).
@@ -142,5 +146,9 @@ impl ServerConfig {
     pub fn reuse_port(mut self, yes: bool) -> Self {
         self.reuse_port = yes;
         self
+    }
+
+    pub(crate) fn buffered(&self) -> Limit {
+        self.buffered_bytes.unwrap_or_else(|| memory::limit().map_or(Limit::At(BUFFERED), |bytes| Limit::At(bytes / 4)))
     }
 }

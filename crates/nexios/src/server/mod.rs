@@ -4,6 +4,7 @@ mod accept;
 mod config;
 mod drain;
 mod listen;
+mod memory;
 mod run;
 
 use std::net::SocketAddr;

@@ -1,0 +1,114 @@
+//! What a connection holds between two polls: counted for all connections together, and for how long.
+
+use std::sync::Arc;
+
+use nexios_proto::{CloseCode, CloseFrame, Limit};
+
+use super::driver::Driver;
+use super::signals::{BACKLOG, INBOX};
+use super::wheel::{Deadline, Purpose};
+use crate::disconnect::Cause;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+/// The memory that all connections of an app hold for what is unfinished, not received or not sent yet.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: Limit,
+    held: AtomicUsize,
+    holders: AtomicUsize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: Limit) -> Self {
+        Self { limit, held: AtomicUsize::new(0), holders: AtomicUsize::new(0) }
+    }
+
+    /// What is held now, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether all hold too much, and one that holds this much is not among the modest.
+    fn is_exceeded_by(&self, bytes: usize) -> bool {
+        let held = self.held();
+        !self.limit.allows(held) && bytes >= held / self.holders.load(Ordering::Relaxed).max(1)
+    }
+}
+
+/// One connection's part of the budget. Only those that hold something have it.
+#[derive(Debug)]
+pub(super) struct Holding {
+    budget: Arc<Budget>,
+    bytes: usize,
+    /// Until when the message that was begun has to be complete.
+    message: Option<Deadline>,
+}
+
+impl Holding {
+    fn new(budget: &Arc<Budget>) -> Self {
+        budget.holders.fetch_add(1, Ordering::Relaxed);
+        Self { budget: Arc::clone(budget), bytes: 0, message: None }
+    }
+
+    fn set(&mut self, bytes: usize) {
+        self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.holders.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Driver {
+    /// The end of a poll. `completed`: a message came to its end in it.
+    #[inline]
+    pub(super) fn account(&mut self, completed: bool) {
+        let holds = self.unread.is_some()
+            || !self.writing.is_empty()
+            || self.protocol.unfinished_bytes() > 0
+            || self.link.signals.any(INBOX | BACKLOG);
+        if holds || self.holding.is_some() {
+            self.account_for(holds, completed);
+        }
+    }
+
+    #[cold]
+    fn account_for(&mut self, holds: bool, completed: bool) {
+        if !holds {
+            self.holding = None;
+            return;
+        }
+        let Some(budget) = self.link.budget() else { return };
+        let (unread, unfinished) =
+            (self.unread.as_ref().map_or(0, |input| input.len()), self.protocol.unfinished_bytes());
+        let bytes = unread + unfinished + self.link.held();
+        let holding = self.holding.get_or_insert_with(|| Box::new(Holding::new(budget)));
+        holding.set(bytes);
+        let is_exceeded = budget.is_exceeded_by(bytes);
+        self.time_message(completed);
+        if is_exceeded && self.closing.is_none() {
+            let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "server is overloaded");
+            self.give_up(Cause::Overloaded, frame);
+            // The end is written, and the deadline looked at, in the next poll.
+            self.link.wake_task();
+        }
+    }
+
+    /// A message that was begun has its time while the peer is listened to; that of a peer which is not is the server's.
+    fn time_message(&mut self, completed: bool) {
+        let is_due = self.protocol.is_mid_message() && self.closing.is_none() && self.listens();
+        let Some(holding) = &mut self.holding else { return };
+        if !is_due || completed {
+            holding.message = None;
+        }
+        if is_due && holding.message.is_none() {
+            let timeout = self.link.config().message_timeout;
+            holding.message = timeout.map(|after| Deadline::new(&self.link, Purpose::Message, after));
+        }
+    }
+}
