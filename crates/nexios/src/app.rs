@@ -215,8 +215,11 @@ where
     // ---- serving
 
     /// Runs the app until Ctrl-C or SIGTERM, on all cores: each has a runtime and a listener of its own. Then it drains:
-    /// no more connections are taken, the open ones are closed with 1001, and their handlers awaited, for at most 10 s.
-    /// A second signal ends it at once.
+    /// no more connections are taken, the open ones are closed with 1001, and their handlers awaited, for at most 10 s
+    /// ([`AppHandle::shutdown`] has the details). A second signal ends it at once.
+    ///
+    /// Sockets that a service manager passes (systemd's socket activation, `LISTEN_FDS`) are taken instead of an address.
+    /// The limit of open files is raised as far as the system allows.
     ///
     /// # Errors
     ///
@@ -240,7 +243,7 @@ where
     /// When the listener fails for good. Errors of single connections are not such.
     pub fn serve(self, listener: TcpListener) -> impl Future<Output = Result> + Send {
         let server = self.into_server();
-        async move { server.serve(listener).await }
+        async move { server.serve(vec![listener]).await }
     }
 
     /// The app as an axum router, to be nested in or merged with others.
@@ -256,10 +259,12 @@ where
     }
 
     fn build(self) -> axum::Router {
+        self.handle.configure(self.server.clone());
         let groups = self.groups.clone();
         let context = Arc::new(AppContext {
             groups: self.groups,
             connections: self.handle.connections(),
+            handle: self.handle.clone(),
             on_error: self.on_error,
             budget: Arc::new(Budget::new(self.server.buffered())),
         });

@@ -11,6 +11,7 @@ use super::ending::CloseRequest;
 use super::exchange;
 use super::keepalive::{Check, Keepalive};
 use super::link::{Link, Phase};
+use super::outbound::Outbound;
 use super::signals::{BACKLOG, HANDLER, OUTBOUND, ROOM};
 use super::waiters::wake_all;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
@@ -81,6 +82,13 @@ impl Driver {
         }
         self.set_deadline(Some(QUIET));
         self.end_with(None);
+    }
+
+    /// As [`give_up`](Self::give_up), of a peer that does not even read: what waits for it is let go as well, and the socket
+    /// is closed in the middle of it.
+    pub(super) fn cut_off(&mut self, cause: Cause, frame: CloseFrame) {
+        self.give_up(cause, frame);
+        self.writing = Outbound::default();
     }
 
     fn send_close(&mut self, ended_by: EndedBy, cause: Cause, frame: CloseFrame, stage: Stage) {

@@ -39,6 +39,12 @@ impl Link {
         self.request_close(CloseFrame::new(code, reason), cause);
     }
 
+    /// Whether nobody has asked for the end yet, and it has not come by itself.
+    pub(crate) fn may_be_closed(&self) -> bool {
+        let state = self.lock();
+        state.close.is_none() && matches!(state.phase, Phase::Handshake | Phase::Open)
+    }
+
     fn note_close(&self, state: &mut State, request: CloseRequest) -> Option<Waker> {
         if matches!(state.phase, Phase::Open) {
             state.phase = Phase::Closing(request.expected_end());

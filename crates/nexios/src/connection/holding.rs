@@ -93,7 +93,11 @@ impl Driver {
         self.time_message(completed);
         if is_exceeded && self.closing.is_none() {
             let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "server is overloaded");
-            self.give_up(Cause::Overloaded, frame);
+            if self.writing.is_empty() {
+                self.give_up(Cause::Overloaded, frame);
+            } else {
+                self.cut_off(Cause::Overloaded, frame);
+            }
             // The end is written, and the deadline looked at, in the next poll.
             self.link.wake_task();
         }

@@ -3,38 +3,56 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use nexios_proto::{CloseCode, CloseFrame};
+use nexios_proto::CloseFrame;
 use tokio::sync::Notify;
 
 use super::link::Link;
 use super::tick;
 use crate::disconnect::Cause;
 use crate::sender::ConnectionId;
+use crate::server::{Address, Admission, Seat};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Connections are spread over this many locks.
 const SHARDS: usize = 16;
 
-type Shard = HashMap<ConnectionId, Arc<Link>>;
+type Shard = HashMap<ConnectionId, Entry>;
+
+#[derive(Debug)]
+struct Entry {
+    link: Arc<Link>,
+    /// For which it is counted.
+    address: Address,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
+    admission: Arc<Admission>,
     shards: [Mutex<Shard>; SHARDS],
     count: AtomicUsize,
     empty: Notify,
 }
 
 impl Registry {
-    pub(super) fn insert(&self, link: &Arc<Link>) {
+    /// Who gets in.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    pub(super) fn insert(&self, link: &Arc<Link>, seat: Seat) {
         let id = link.id();
         self.count.fetch_add(1, Ordering::AcqRel);
-        self.shard(id).insert(id, Arc::clone(link));
+        let address = seat.into_address();
+        self.shard(id).insert(id, Entry { link: Arc::clone(link), address });
     }
 
     pub(super) fn remove(&self, id: ConnectionId) {
-        let link = self.shard(id).remove(&id);
-        drop(link);
+        let entry = self.shard(id).remove(&id);
+        if let Some(entry) = &entry {
+            self.admission.leave(entry.address);
+        }
+        drop(entry);
         if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.empty.notify_waiters();
         }
@@ -44,27 +62,29 @@ impl Registry {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Asks every connection to close because the server goes down.
-    pub(crate) fn close_all(&self, frame: &CloseFrame) {
+    /// Asks these connections to close because the server goes down.
+    pub(crate) fn close(&self, links: &[Arc<Link>], frame: impl Fn() -> CloseFrame) {
         // What was published before arrives before.
         tick::catch_up_everywhere();
-        for link in self.all() {
-            link.request_close(frame.clone(), Cause::Shutdown);
+        for link in links {
+            link.request_close(frame(), Cause::Shutdown);
         }
+    }
+
+    /// Those that nobody has asked to close.
+    pub(crate) fn not_closing(&self) -> Vec<Arc<Link>> {
+        let mut all = self.all();
+        all.retain(|link| link.may_be_closed());
+        all
     }
 
     /// Those that there are now.
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
         let mut all = Vec::with_capacity(self.len());
         for shard in &self.shards {
-            all.extend(lock(shard).values().cloned());
+            all.extend(lock(shard).values().map(|entry| Arc::clone(&entry.link)));
         }
         all
-    }
-
-    /// The Close frame of a server that goes down (RFC 6455 §7.4.1).
-    pub(crate) fn going_away() -> CloseFrame {
-        CloseFrame::new(CloseCode::GOING_AWAY, "server is shutting down")
     }
 
     /// Waits until no connection is left.

@@ -18,6 +18,7 @@ use super::worker;
 use crate::disconnect::WebSocketDisconnect;
 use crate::error::HandlerPanic;
 use crate::handler::BoxFuture;
+use crate::server::Seat;
 use crate::{Error, Result};
 
 /// Runs a connection from before the handshake to the end of both the socket and the handler.
@@ -48,9 +49,9 @@ enum Io {
 
 impl ConnectionTask {
     /// The task of a connection that the server has been asked for.
-    pub(crate) fn serve(link: Arc<Link>, handler: HandlerFuture, registry: &Arc<Registry>) -> Self {
+    pub(crate) fn serve(link: Arc<Link>, handler: HandlerFuture, registry: &Arc<Registry>, seat: Seat) -> Self {
         link.signals.set(HANDLER);
-        registry.insert(&link);
+        registry.insert(&link, seat);
         let registry = Some(Arc::clone(registry));
         Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, registry }
     }

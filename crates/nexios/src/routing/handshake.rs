@@ -1,9 +1,10 @@
 //! A request becomes a connection: the opening handshake is checked, and the connection's task started.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, HeaderName, HeaderValue};
 use http::{StatusCode, Version, request};
@@ -16,12 +17,14 @@ use crate::config::Config;
 use crate::connection::{Budget, ConnectionTask, Link, OnError, Registry, Settings};
 use crate::groups::Groups;
 use crate::middleware::Chain;
+use crate::server::{AppHandle, Refused, Seat, SocketSeat};
 use crate::websocket::{Handshake, WebSocket, header_pairs};
 
 /// What all connections of an app share.
 pub(crate) struct AppContext {
     pub(crate) groups: Groups,
     pub(crate) connections: Arc<Registry>,
+    pub(crate) handle: AppHandle,
     pub(crate) on_error: Option<OnError>,
     pub(crate) budget: Arc<Budget>,
 }
@@ -49,11 +52,14 @@ impl BoundRoute {
     pub(crate) async fn respond(self: Arc<Self>, request: Request) -> Result<Response, Infallible> {
         let (mut parts, _body) = request.into_parts();
         let answer = match self.validate(&mut parts) {
-            Ok(handshake) => {
-                let (respond, answer) = oneshot::channel();
-                self.start(parts, handshake, respond);
-                answer.await
-            }
+            Ok(handshake) => match self.admit(&mut parts) {
+                Ok(seat) => {
+                    let (respond, answer) = oneshot::channel();
+                    self.start(parts, handshake, seat, respond);
+                    answer.await
+                }
+                Err(refused) => return Ok(closing(refused.into_response())),
+            },
             Err(refusal) => return Ok(refusal),
         };
         // A handler that ended without an answer refuses.
@@ -89,15 +95,30 @@ impl BoundRoute {
         Ok(Handshake { upgrade, accept_key: valid.accept, deflate })
     }
 
+    /// Counts the connection, or says why there may be none.
+    fn admit(&self, parts: &mut request::Parts) -> Result<Seat, Refused> {
+        if self.app.handle.is_closed() {
+            return Err(Refused::ShuttingDown);
+        }
+        let socket = parts.extensions.remove::<SocketSeat>();
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        // Of several WebSockets on one socket the first one has the socket's seat.
+        let seat = if parts.version == Version::HTTP_2 { None } else { socket };
+        match seat.map(|seat| seat.take_for(peer)).transpose()?.flatten() {
+            Some(seat) => Ok(seat),
+            None => self.app.connections.admission().admit(peer),
+        }
+    }
+
     /// Starts the connection's task. It goes on when the client leaves before the answer, so that a handler's
     /// `accept` can say so and what surrounds it can clean up.
-    fn start(&self, mut parts: request::Parts, handshake: Handshake, respond: oneshot::Sender<Response>) {
+    fn start(&self, mut parts: request::Parts, handshake: Handshake, seat: Seat, respond: oneshot::Sender<Response>) {
         let link = Link::new(Arc::clone(&self.settings), Some(respond));
         let groups = self.app.groups.of_connection(link.id());
         parts.extensions.insert(groups.clone());
         let websocket = WebSocket::new(Arc::clone(&link), groups, handshake, parts);
         let handler = self.chain.start(websocket);
-        tokio::spawn(ConnectionTask::serve(link, handler, &self.app.connections));
+        tokio::spawn(ConnectionTask::serve(link, handler, &self.app.connections, seat));
     }
 }
 

@@ -1,48 +1,118 @@
-//! Shutting down: nobody is cut off.
+//! Shutting down: nobody is cut off, and not all come back at once.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use nexios_proto::CloseFrame;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ServerConfig;
 use crate::connection::Registry;
 
-/// How long a drain waits for connections and handlers.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Connections are closed in batches, so that neither this process nor the next one meets all their clients at once.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The least that a batch has.
+const BATCH: usize = 500;
 
 /// A running app, from outside: [`App::handle`](crate::App::handle).
 #[derive(Clone)]
 pub struct AppHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     connections: Arc<Registry>,
     http: TaskTracker,
+    config: OnceLock<ServerConfig>,
+    /// A shutdown has begun: the server is not ready any more.
     shutdown: CancellationToken,
+    /// No more connections are taken.
+    closed: CancellationToken,
+    /// Somebody closes the connections.
+    closing: AtomicBool,
 }
 
 impl AppHandle {
     pub(crate) fn new(connections: Arc<Registry>) -> Self {
-        Self { connections, http: TaskTracker::new(), shutdown: CancellationToken::new() }
+        let inner = Inner {
+            connections,
+            http: TaskTracker::new(),
+            config: OnceLock::new(),
+            shutdown: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            closing: AtomicBool::new(false),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Shuts the app down: no more connections are taken, and each open one is closed with 1001 behind what is queued
-    /// for it. [`App::serve`](crate::App::serve) and [`App::run`](crate::App::run) return once all handlers have.
+    /// The app is built.
+    pub(crate) fn configure(&self, config: ServerConfig) {
+        self.inner.connections.admission().configure(&config);
+        // Nobody builds an app twice.
+        let _ = self.inner.config.set(config);
+    }
+
+    /// Shuts the app down. It is not ready any more from now on; after
+    /// [`drain_delay`](ServerConfig::drain_delay) no more connections are taken, and those that are open are closed with
+    /// [`drain_code`](ServerConfig::drain_code) behind what is queued for them, in batches with pauses: the first 500 at once, then
+    /// 5,000 in a second, or faster when half of the deadline would not do. Each is told when to come back
+    /// ([`reconnect_within`](ServerConfig::reconnect_within)).
+    ///
+    /// [`App::serve`](crate::App::serve) and [`App::run`](crate::App::run) return once all handlers have, or at the
+    /// [`drain_deadline`](ServerConfig::drain_deadline). Outside of a runtime there is neither delay nor pause.
     pub fn shutdown(&self) {
-        self.shutdown.cancel();
-        self.connections.close_all(&Registry::going_away());
+        self.inner.shutdown.cancel();
+        match Handle::try_current() {
+            Ok(runtime) => self.begin_closing(&runtime),
+            Err(_) => {
+                self.inner.closed.cancel();
+                self.close(usize::MAX);
+            }
+        }
+    }
+
+    fn begin_closing(&self, runtime: &Handle) {
+        if self.inner.closing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if self.config().drain_delay.is_zero() {
+            // What is published after a shutdown comes too late for those who are closed at once.
+            self.inner.closed.cancel();
+            self.close(self.batch());
+        }
+        runtime.spawn(self.clone().close_in_batches());
+    }
+
+    /// Whether a shutdown has begun.
+    pub fn is_shutting_down(&self) -> bool {
+        self.inner.shutdown.is_cancelled()
     }
 
     /// How many WebSocket connections there are, from their handshakes to the ends of their handlers.
     pub fn connection_count(&self) -> usize {
-        self.connections.len()
+        self.inner.connections.len()
     }
 
     pub(crate) fn connections(&self) -> Arc<Registry> {
-        Arc::clone(&self.connections)
+        Arc::clone(&self.inner.connections)
     }
 
-    pub(crate) async fn shutting_down(&self) {
-        self.shutdown.cancelled().await;
+    /// Waits for the time from which on no more connections are taken.
+    pub(crate) async fn stops_accepting(&self) {
+        self.inner.closed.cancelled().await;
+    }
+
+    /// Whether no more connections are taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.closed.is_cancelled()
     }
 
     /// Waits until no connection is left: after [`shutdown`](Self::shutdown), for an app that is mounted in another.
@@ -51,26 +121,77 @@ impl AppHandle {
     ///
     /// Safe: it holds nothing.
     pub async fn drained(&self) {
-        self.connections.wait_empty().await;
+        self.inner.connections.wait_empty().await;
     }
 
     /// Speaks HTTP in a task that a drain waits for.
     pub(super) fn spawn_http(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        self.http.spawn(connection);
+        self.inner.http.spawn(connection);
     }
 
-    /// Closes what was accepted while the app shut down, and waits for the end of all.
+    /// Waits for the end of all connections, after no more are taken.
     pub(super) async fn drain(&self) {
-        self.connections.close_all(&Registry::going_away());
-        self.http.close();
+        // Who called `shutdown` may have had no runtime: there may be some who were about to connect.
+        self.begin_closing(&Handle::current());
+        self.inner.http.close();
         let ended = async {
-            self.http.wait().await;
-            self.connections.wait_empty().await;
+            self.inner.http.wait().await;
+            self.inner.connections.wait_empty().await;
         };
-        if tokio::time::timeout(DEADLINE, ended).await.is_err() {
+        let deadline = self.config().drain_deadline.saturating_sub(self.config().drain_delay);
+        if tokio::time::timeout(deadline, ended).await.is_err() {
             let left = self.connection_count();
-            tracing::warn!(left, "handlers did not return within {} s of the shutdown", DEADLINE.as_secs());
+            tracing::warn!(left, "handlers did not return within {} s of the shutdown", deadline.as_secs_f32());
         }
+    }
+
+    async fn close_in_batches(self) {
+        let config = self.config();
+        tokio::time::sleep(config.drain_delay).await;
+        self.inner.closed.cancel();
+        let (end, batch) = (Instant::now() + self.time_to_close(), self.batch());
+        // Those who were about to connect are found in a later round. Handlers may take longer to end.
+        while self.close(batch) > 0 || Instant::now() < end {
+            if self.connection_count() == 0 {
+                return;
+            }
+            let share = rand::rng().random_range(0.5..1.5);
+            tokio::time::sleep(PAUSE.mul_f64(share)).await;
+        }
+    }
+
+    /// The other half of the deadline is for the handlers.
+    fn time_to_close(&self) -> Duration {
+        self.config().drain_deadline.saturating_sub(self.config().drain_delay) / 2
+    }
+
+    fn batch(&self) -> usize {
+        let pauses = usize::try_from(self.time_to_close().as_millis() / PAUSE.as_millis()).unwrap_or(usize::MAX);
+        self.connection_count().div_ceil(pauses.max(1)).max(BATCH)
+    }
+
+    /// Closes up to so many connections, and tells how many these were.
+    fn close(&self, most: usize) -> usize {
+        let mut open = self.inner.connections.not_closing();
+        open.shuffle(&mut rand::rng());
+        open.truncate(most);
+        self.inner.connections.close(&open, || self.farewell());
+        open.len()
+    }
+
+    /// The Close frame of a server that goes down (RFC 6455 §7.4.1), with a moment to come back.
+    fn farewell(&self) -> CloseFrame {
+        let config = self.config();
+        let within = u64::try_from(config.reconnect_within.as_millis()).unwrap_or(u64::MAX);
+        if within == 0 {
+            return CloseFrame::new(config.drain_code, "server is shutting down");
+        }
+        let after = rand::rng().random_range(0..=within);
+        CloseFrame::new(config.drain_code, format!("server is shutting down, reconnect in {after} ms"))
+    }
+
+    pub(super) fn config(&self) -> &ServerConfig {
+        self.inner.config.get_or_init(ServerConfig::default)
     }
 }
 
@@ -78,7 +199,7 @@ impl fmt::Debug for AppHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AppHandle")
             .field("connections", &self.connection_count())
-            .field("shutting_down", &self.shutdown.is_cancelled())
+            .field("shutting_down", &self.is_shutting_down())
             .finish_non_exhaustive()
     }
 }

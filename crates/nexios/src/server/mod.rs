@@ -1,15 +1,17 @@
 //! Serving: listeners, HTTP connections, draining.
 
 mod accept;
+mod admission;
 mod config;
 mod drain;
 mod listen;
 mod memory;
 mod run;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
+use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
+pub(crate) use admission::{Address, Admission, Refused, Seat, SocketSeat};
 pub use config::ServerConfig;
 pub use drain::AppHandle;
 pub(crate) use run::run;
@@ -43,38 +46,46 @@ impl Server {
     }
 
     /// Accepts until shutdown, then drains.
-    pub(crate) async fn serve(self, listener: TcpListener) -> Result {
-        accept::accept_all(&self, &listener).await;
-        drop(listener);
+    pub(crate) async fn serve(self, listeners: Vec<TcpListener>) -> Result {
+        join_all(listeners.iter().map(|listener| accept::accept_all(&self, listener))).await;
+        drop(listeners);
         self.handle.drain().await;
         Ok(())
     }
 
     /// Speaks HTTP on a socket until it ends or becomes a WebSocket.
-    pub(crate) async fn serve_tcp(self, stream: TcpStream, peer: SocketAddr) {
-        self.serve_connection(TokioIo::new(stream), Some(peer)).await;
+    pub(crate) async fn serve_tcp(self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
+        self.serve_connection(TokioIo::new(stream), Some(peer), Some(seat)).await;
+    }
+
+    fn admit(&self, peer: IpAddr) -> Result<Seat, Refused> {
+        self.handle.connections().admission().admit(Some(peer))
     }
 
     /// Speaks HTTP on anything that is like a socket.
     pub(crate) async fn serve_stream(self, stream: tokio::io::DuplexStream) {
-        self.serve_connection(TokioIo::new(stream), None).await;
+        self.serve_connection(TokioIo::new(stream), None, None).await;
     }
 
-    async fn serve_connection<I>(self, io: I, peer: Option<SocketAddr>)
+    async fn serve_connection<I>(self, io: I, peer: Option<SocketAddr>, seat: Option<Seat>)
     where
         I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
     {
         let Self { router, http, handle } = self;
+        let seat = seat.map(|seat| SocketSeat::new(peer, seat));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             if let Some(peer) = peer {
                 request.extensions_mut().insert(ConnectInfo(peer));
+            }
+            if let Some(seat) = &seat {
+                request.extensions_mut().insert(seat.clone());
             }
             router.clone().oneshot(request.map(axum::body::Body::new))
         });
         let mut connection = std::pin::pin!(http.serve_connection(io, service).with_upgrades());
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            () = handle.shutting_down() => {
+            () = handle.stops_accepting() => {
                 // A request that is being answered is answered; an idle connection ends.
                 connection.as_mut().graceful_shutdown();
                 connection.await

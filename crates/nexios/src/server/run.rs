@@ -17,18 +17,19 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
     }
     #[cfg(feature = "logging")]
     log_to_stderr();
-    let address = listen::address(bind)?;
+    let config = server.handle.config();
+    listen::raise_descriptor_limit(config.connections);
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     // Elsewhere than on Linux a shared port does not spread connections.
     let workers = if cfg!(target_os = "linux") { workers.unwrap_or_else(cores) } else { 1 };
-    let listeners = listen::listeners(address, workers)?;
-    if let Some(listener) = listeners.first() {
+    let listeners = listen::listeners(bind, workers, config.reuse_port)?;
+    for listener in listeners.iter().take(1).flatten() {
         tracing::info!("Nexios listens on http://{} with {workers} workers", listener.local_addr()?);
     }
     // This thread serves nobody: it waits for signals and for the workers.
     let signals = runtime()?;
     let workers =
-        listeners.into_iter().map(|listener| worker(server.clone(), listener)).collect::<io::Result<Vec<_>>>()?;
+        listeners.into_iter().map(|listeners| worker(server.clone(), listeners)).collect::<io::Result<Vec<_>>>()?;
     signals.block_on(async {
         tokio::spawn(shut_down_on_signals(server.handle.clone()));
         join(workers).await
@@ -39,18 +40,19 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// A thread with a runtime that serves a listener. Its connections never leave it.
-fn worker(server: Server, listener: TcpListener) -> io::Result<JoinHandle<Result>> {
+/// A thread with a runtime that serves its listeners. Its connections never leave it.
+fn worker(server: Server, listeners: Vec<TcpListener>) -> io::Result<JoinHandle<Result>> {
     let runtime = runtime()?;
     let name = "nexios-worker".to_owned();
-    thread::Builder::new().name(name).spawn(move || runtime.block_on(serve(server, listener)))
+    thread::Builder::new().name(name).spawn(move || runtime.block_on(serve(server, listeners)))
 }
 
-async fn serve(server: Server, listener: TcpListener) -> Result {
+async fn serve(server: Server, listeners: Vec<TcpListener>) -> Result {
     if let Some(worker) = Worker::begin() {
         tokio::spawn(worker);
     }
-    server.serve(tokio::net::TcpListener::from_std(listener)?).await
+    let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<_>>()?;
+    server.serve(listeners).await
 }
 
 async fn join(workers: Vec<JoinHandle<Result>>) -> Result {

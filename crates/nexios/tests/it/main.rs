@@ -5,6 +5,7 @@
 #![allow(clippy::items_after_statements, reason = "a handler stands where its test uses it")]
 
 mod accept;
+mod admission;
 mod asking;
 mod axum_mount;
 mod churn;
@@ -23,6 +24,7 @@ mod handshake;
 mod history;
 mod hostile;
 mod keepalive;
+mod limits;
 mod logs;
 #[cfg(feature = "macros")]
 mod macro_route;

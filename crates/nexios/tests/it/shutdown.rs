@@ -205,3 +205,70 @@ async fn a_runtime_that_ends_ends_its_connections_for_those_who_hold_senders() {
     drop(websocket);
     assert_ne!(code(sender.send_text("still too late").await), 0);
 }
+
+#[tokio::test]
+async fn clients_are_told_a_moment_of_their_own_to_come_back() {
+    let config = nexios::ServerConfig::new().drain_code(1012).reconnect_within(Duration::from_secs(60));
+    let server = serve(App::new().server_config(config).websocket_route("/ws", echo)).await;
+    let mut sockets = Vec::new();
+    for _ in 0..30 {
+        sockets.push(nexios::client::connect(server.url("/ws")).await.unwrap());
+    }
+    server.handle.shutdown();
+    let mut moments = Vec::new();
+    for websocket in &mut sockets {
+        let end = ending(within(websocket.receive()).await);
+        assert_eq!(u16::from(end.code()), 1012);
+        let moment = end.reason().strip_prefix("server is shutting down, reconnect in ").unwrap();
+        moments.push(moment.strip_suffix(" ms").unwrap().parse::<u32>().unwrap());
+    }
+    assert!(moments.iter().all(|moment| *moment <= 60_000));
+    let halves = moments.iter().filter(|moment| **moment < 30_000).count();
+    assert!((2..=28).contains(&halves), "{moments:?}");
+    within(server.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn many_connections_are_closed_in_batches() {
+    const MANY: usize = 1_200;
+    let server = serve(App::new().websocket_route("/ws", echo)).await;
+    let mut sockets = Vec::new();
+    for _ in 0..MANY {
+        sockets.push(nexios::client::connect(server.url("/ws")).await.unwrap());
+    }
+    server.wait_for_connections(MANY).await;
+    let began = std::time::Instant::now();
+    server.handle.shutdown();
+    let mut at = Vec::new();
+    for mut websocket in sockets {
+        at.push(tokio::spawn(async move {
+            let end = ending(websocket.receive().await);
+            assert_eq!(end.cause(), Cause::Closed);
+            began.elapsed().as_millis()
+        }));
+    }
+    let mut moments = Vec::new();
+    for task in at {
+        moments.push(within(task).await.unwrap());
+    }
+    moments.sort_unstable();
+    // The third batch comes two pauses after the first one.
+    assert!(moments[MANY - 1] - moments[0] >= 80, "{:?}", (moments[0], moments[MANY - 1]));
+    within(server.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn before_it_closes_the_door_a_server_may_stay_open_for_a_while() {
+    let config = nexios::ServerConfig::new().drain_delay(Duration::from_millis(400));
+    let server = serve(App::new().server_config(config).websocket_route("/ws", echo)).await;
+    let mut first = nexios::client::connect(server.url("/ws")).await.unwrap();
+    server.handle.shutdown();
+    assert!(server.handle.is_shutting_down());
+    let mut second = nexios::client::connect(server.url("/ws")).await.unwrap();
+    second.send_text("in time").await.unwrap();
+    assert_eq!(within(second.receive_text()).await.unwrap(), "in time");
+    for websocket in [&mut first, &mut second] {
+        assert_eq!(code(within(websocket.receive()).await), 1001);
+    }
+    within(server.serving).await.unwrap().unwrap();
+}

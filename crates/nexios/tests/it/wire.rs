@@ -214,6 +214,11 @@ pub(crate) fn frame(opcode: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     raw_frame(0x80 | opcode, payload.as_ref())
 }
 
+/// A frame of a message in several; the opcode of those behind the first is 0.
+pub(crate) fn piece(opcode: u8, fin: bool, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    raw_frame(opcode | if fin { 0x80 } else { 0 }, payload.as_ref())
+}
+
 pub(crate) fn text(text: &str) -> Vec<u8> {
     frame(TEXT, text)
 }

@@ -1,0 +1,227 @@
+//! Who gets in: how many connections there are, from one address and in all, and how fast they come.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use nexios_proto::Limit;
+
+use super::ServerConfig;
+use crate::rate::Bucket;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+/// Addresses are spread over this many locks.
+const SHARDS: usize = 16;
+
+/// How many connections one address may have that is not this machine's own.
+const PER_ADDRESS: usize = 1_024;
+
+/// When those who are refused may come back, in seconds.
+const RETRY_AFTER: &str = "5";
+
+/// Counts all connections of an app.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    terms: OnceLock<Terms>,
+    seats: AtomicUsize,
+    /// Keyed by what clients choose, in part: the hasher has a random key.
+    addresses: [Mutex<HashMap<Address, usize>>; SHARDS],
+}
+
+#[derive(Debug)]
+struct Terms {
+    connections: Limit,
+    per_address: Option<Limit>,
+    rate: Option<Mutex<Bucket>>,
+}
+
+/// An address as it is counted, or nobody's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Address(u64);
+
+/// One connection, as long as it is counted.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    admission: Arc<Admission>,
+    address: Address,
+}
+
+/// The seat of a socket, for the first of its requests that becomes a WebSocket.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketSeat {
+    peer: Option<IpAddr>,
+    seat: Arc<Mutex<Option<Seat>>>,
+}
+
+/// Why a connection is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// There are as many as there may be.
+    Full,
+    /// Too many came within a second.
+    TooFast,
+    /// Its address has as many as it may have.
+    AddressFull,
+    /// The server is going down.
+    ShuttingDown,
+}
+
+impl Admission {
+    pub(crate) fn configure(&self, config: &ServerConfig) {
+        let rate = config.accept_rate.map(|rate| Mutex::new(Bucket::new(rate, Instant::now())));
+        let terms = Terms { connections: config.connections, per_address: config.connections_per_address, rate };
+        // The first to build the app decides; nobody builds it twice.
+        let _ = self.terms.set(terms);
+    }
+
+    /// Counts one more connection, if there may be one.
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Refused> {
+        let seat = Seat { admission: Arc::clone(self), address: Address::default() };
+        let seats = self.seats.fetch_add(1, Ordering::AcqRel) + 1;
+        let Some(terms) = self.terms.get() else { return Ok(seat) };
+        if !terms.connections.allows(seats) {
+            return Err(Refused::Full);
+        }
+        if let Some(rate) = &terms.rate {
+            let mut bucket = rate.lock().unwrap_or_else(PoisonError::into_inner);
+            bucket.check(Instant::now()).map_err(|_| Refused::TooFast)?;
+            bucket.take(1);
+        }
+        seat.count_for(address)
+    }
+
+    /// Counts a connection for an address, and tells what stands for it.
+    fn take(&self, ip: IpAddr) -> Result<Address, Refused> {
+        let Some(terms) = self.terms.get() else { return Ok(Address::default()) };
+        let limit =
+            terms.per_address.unwrap_or(if ip.is_loopback() { Limit::Unlimited } else { Limit::At(PER_ADDRESS) });
+        if limit == Limit::Unlimited {
+            return Ok(Address::default());
+        }
+        let address = Address::from(ip);
+        let mut shard = self.shard(address);
+        let count = shard.get(&address).copied().unwrap_or(0);
+        if !limit.allows(count + 1) {
+            return Err(Refused::AddressFull);
+        }
+        shard.insert(address, count + 1);
+        Ok(address)
+    }
+
+    fn give_back(&self, address: Address) {
+        if address == Address::default() {
+            return;
+        }
+        let mut shard = self.shard(address);
+        if let Some(count) = shard.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                shard.remove(&address);
+            }
+        }
+    }
+
+    /// Ends what [`Seat::leave_to`] began.
+    pub(crate) fn leave(&self, address: Address) {
+        self.give_back(address);
+        self.seats.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn shard(&self, address: Address) -> MutexGuard<'_, HashMap<Address, usize>> {
+        let at = usize::try_from(address.0 % SHARDS as u64).unwrap_or(0);
+        self.addresses[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Counts it for this address, instead of the one before.
+    pub(crate) fn count_for(mut self, address: Option<IpAddr>) -> Result<Self, Refused> {
+        let before = std::mem::take(&mut self.address);
+        self.admission.give_back(before);
+        if let Some(ip) = address {
+            self.address = self.admission.take(ip)?;
+        }
+        Ok(self)
+    }
+
+    /// From now on whoever holds the address has to [leave](Admission::leave) in the end: a place in a table needs no more
+    /// than that.
+    pub(crate) fn into_address(mut self) -> Address {
+        let address = std::mem::take(&mut self.address);
+        // Counted again by the one who holds the address, before this seat is given back.
+        self.admission.seats.fetch_add(1, Ordering::AcqRel);
+        address
+    }
+}
+
+impl SocketSeat {
+    pub(crate) fn new(peer: Option<SocketAddr>, seat: Seat) -> Self {
+        Self { peer: peer.map(|peer| peer.ip()), seat: Arc::new(Mutex::new(Some(seat))) }
+    }
+
+    /// For a client at this address, which a proxy's is not.
+    pub(crate) fn take_for(&self, client: Option<IpAddr>) -> Result<Option<Seat>, Refused> {
+        let seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match seat {
+            Some(seat) if client != self.peer => seat.count_for(client).map(Some),
+            seat => Ok(seat),
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.admission.leave(self.address);
+    }
+}
+
+impl From<IpAddr> for Address {
+    /// An IPv6 address counts by the 64 bits that a subscriber is given; an IPv4 address fits into those of `::/32`, which
+    /// nobody is given.
+    fn from(ip: IpAddr) -> Self {
+        Self(match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.to_bits().into(),
+            IpAddr::V6(ip) => u64::try_from(ip.to_bits() >> 64).unwrap_or(0).max(1),
+        })
+    }
+}
+
+impl Refused {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Full | Self::TooFast | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AddressFull => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Full => "there are too many connections",
+            Self::TooFast => "there are too many new connections",
+            Self::AddressFull => "there are too many connections from this address",
+            Self::ShuttingDown => "server is shutting down",
+        }
+    }
+
+    /// The answer as it goes over a socket that speaks HTTP/1.1, before a request was read.
+    pub(crate) fn as_bytes(self) -> Vec<u8> {
+        let (status, body) = (self.status(), self.reason());
+        format!(
+            "HTTP/1.1 {status}\r\nretry-after: {RETRY_AFTER}\r\nconnection: close\r\n\
+             content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{body}\n",
+            body.len() + 1
+        )
+        .into_bytes()
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), format!("{}\n", self.reason())).into_response();
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        response
+    }
+}
