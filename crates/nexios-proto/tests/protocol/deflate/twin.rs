@@ -37,7 +37,7 @@ impl Bits<'_> {
     }
 }
 
-/// A prefix code: symbols by the length and the number of their code.
+/// A prefix code: the length and the number of each symbol's code, in this order.
 struct Code(Vec<(usize, usize, usize)>);
 
 impl Code {
@@ -60,8 +60,8 @@ impl Code {
         let mut code = 0;
         for length in 1..16 {
             code = code << 1 | bits.bit()?;
-            if let Some((.., symbol)) = self.0.iter().find(|(l, c, _)| (*l, *c) == (length, code)) {
-                return Some(*symbol);
+            if let Ok(found) = self.0.binary_search_by_key(&(length, code), |(length, code, _)| (*length, *code)) {
+                return Some(self.0[found].2);
             }
         }
         None
