@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::install::cargo_tool;
 use crate::process;
 use crate::step::{Outcome, Problem};
 use crate::workspace::Workspace;
@@ -11,7 +12,7 @@ use crate::workspace::Workspace;
 const VERSION: &str = "0.20.2";
 
 pub(crate) fn run(workspace: &Workspace) -> Outcome {
-    let program = program(workspace)?;
+    let program = cargo_tool::pinned(workspace, "cargo-deny", VERSION, &workspace.work("tools"))?;
     let mut checks = check(workspace, &program, &["licenses", "bans", "sources"]);
     process::run(&mut checks, Duration::from_mins(5))?;
     advisories(workspace, &program)
@@ -44,29 +45,6 @@ fn check(workspace: &Workspace, program: &PathBuf, what: &[&str]) -> Command {
 
 fn database_out_of_reach(stderr: &str) -> bool {
     stderr.contains("failed to fetch advisory database") || stderr.contains("failed to load advisory database")
-}
-
-/// The pinned version from the path, or our own copy, which is installed when neither is there.
-fn program(workspace: &Workspace) -> Result<PathBuf, Problem> {
-    let own = workspace.work("tools").join("bin/cargo-deny");
-    for candidate in [PathBuf::from("cargo-deny"), own.clone()] {
-        if is_pinned_version(&candidate) {
-            return Ok(candidate);
-        }
-    }
-    // Unoptimised: its release profile links with full LTO, which takes longer than all its checks.
-    let mut command = workspace.cargo(&["install", "--locked", "--debug", "--quiet"]);
-    command.args(["--version", VERSION, "cargo-deny", "--root"]).arg(workspace.work("tools"));
-    process::run(&mut command, Duration::from_mins(15))
-        .map_err(|why| Problem::missing(format!("cargo-deny {VERSION}: {why}")))?;
-    Ok(own)
-}
-
-fn is_pinned_version(program: &PathBuf) -> bool {
-    let mut command = Command::new(program);
-    command.arg("--version");
-    process::capture(&mut command, Duration::from_secs(30))
-        .is_ok_and(|captured| captured.stdout.trim().ends_with(VERSION))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod cargo_checks;
 mod deny;
 mod examples;
 mod features;
+mod fuzz;
 mod install;
 mod instructions;
 mod interop;
@@ -35,6 +36,8 @@ usage: cargo xtask COMMAND
   deny          licences, bans and sources of the dependencies; advisories where the database can be reached
   features      the framework with each feature alone
   model         the races of groups, in thousands of schedules
+  fuzz [--seconds N]
+                each fuzz target of nexios-proto for N seconds (30), two side by side
   examples      builds every example and talks to it once
   autobahn [--cases '1.*,2.3'] [--all] [--bless]
                 the Autobahn cases in both roles, of compression those with messages up to 16 KiB or --all;
@@ -78,6 +81,7 @@ fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
             Step::new("features", features::run),
             Step::new("model", model::run),
             Step::new("deny", deny::run),
+            step_with("fuzz", fuzz::run, options),
             Step::new("examples", examples::run),
             step_with("autobahn-server", autobahn::server_role, options),
             step_with("autobahn-client", autobahn::client_role, options),
@@ -96,7 +100,7 @@ fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
         "test" => Some(quick()),
         "check-style" => pick("style"),
         "bench" => Some(vec![bench_step(options)]),
-        "style" | "fmt" | "clippy" | "unit-tests" | "docs" | "features" | "model" | "deny" | "examples"
+        "style" | "fmt" | "clippy" | "unit-tests" | "docs" | "features" | "model" | "deny" | "fuzz" | "examples"
         | "autobahn" | "interop" | "browser" | "instructions" => pick(command),
         _ => None,
     }

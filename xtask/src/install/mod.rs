@@ -1,7 +1,9 @@
 //! Installs what the steps need on Debian, and says what is missing where it cannot.
 
+pub(crate) mod cargo_tool;
 pub(crate) mod chromium;
 mod debian;
+pub(crate) mod fuzzer;
 pub(crate) mod node;
 pub(crate) mod python;
 pub(crate) mod valgrind;
