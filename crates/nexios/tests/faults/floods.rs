@@ -1,0 +1,257 @@
+//! Section D: floods, backpressure, limits.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Attack, BINARY, Client, KIB, MIB, PING, PONG, Victim, Waits, close, cpu, frame, request, text};
+
+// Row 33.
+#[test]
+fn a_ping_flood_of_a_peer_that_does_not_read_is_held_back_and_answered_whole_once_it_reads() {
+    const PINGS: usize = 400_000;
+    Attack::new("33", "400,000 pings of 100 bytes, no pong read").holds_at_most(2 * MIB).run(|victim| {
+        let mut client = Client::upgrade(victim.address, "/ws");
+        let flood = frame(PING, [b'x'; 100]).repeat(PINGS);
+        let taken = client.push(&flood);
+        assert!(taken < flood.len(), "nothing held the sender back");
+        let mut writer = client.stream.try_clone().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| std::io::Write::write_all(&mut writer, &flood[taken..]).unwrap());
+            for _ in 0..PINGS {
+                let pong = client.frame().unwrap();
+                assert_eq!((pong.opcode(), pong.payload.len()), (PONG, 100));
+            }
+        });
+        (format!("read {} KiB, then no more; all answered when the peer read", taken as u64 / KIB), client)
+    });
+}
+
+// Row 34: an echo to a peer that does not read.
+#[test]
+fn an_echo_to_a_peer_that_does_not_read_waits_and_its_peer_is_held_back() {
+    let attack = Attack::new("34", "256 MiB to an echo, nothing read").holds_at_most(2 * MIB);
+    attack.run(|victim| {
+        let mut client = Client::upgrade(victim.address, "/ws");
+        let message = frame(BINARY, vec![0; 16 * 1024]).repeat(64);
+        let mut taken = 0;
+        for _ in 0..256 {
+            let sent = client.push(&message);
+            taken += sent;
+            if sent < message.len() {
+                break;
+            }
+        }
+        assert!(taken < 64 * message.len(), "nothing held the sender back");
+        (format!("took {} KiB, sockets' buffers included", taken as u64 / KIB), client)
+    });
+}
+
+// Rows 34 and 35: 8 MiB instead of 100 MB, which is still four times what the queue and the sockets take.
+#[test]
+fn a_member_that_does_not_read_is_closed_and_delays_none_of_fifty_others() {
+    const READERS: usize = 50;
+    const MESSAGES: usize = 1_000;
+    let attack = Attack::new("34, 35", "8 MiB to a room of 50 who read and one who does not").holds_at_most(8 * MIB);
+    attack.run(|victim| {
+        let stalled = Client::upgrade(victim.address, "/member");
+        socket2::SockRef::from(&stalled.stream).set_recv_buffer_size(16 * 1024).unwrap();
+        let began = Instant::now();
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| Client::upgrade(victim.address, "/member"))
+            .map(|client| thread::spawn(move || read(client, MESSAGES, began)))
+            .collect();
+        let mut publisher = Client::upgrade(victim.address, "/publisher");
+        wait_for_members(&mut publisher, READERS + 1);
+        for _ in 0..MESSAGES {
+            let mut message = vec![0; 8 * 1024];
+            message[..8].copy_from_slice(&(began.elapsed().as_nanos() as u64).to_be_bytes());
+            publisher.send(frame(BINARY, message));
+            thread::sleep(Duration::from_millis(1));
+        }
+        let waits: Vec<_> = readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect();
+        assert_eq!(waits.len(), READERS * MESSAGES);
+        let waits = Waits::of(waits);
+        assert!(waits.p99 < Duration::from_millis(50), "{waits:?}");
+        wait_for_members(&mut publisher, 0);
+        (format!("the 50 had all, p99 {} µs; the one was closed", waits.p99.as_micros()), stalled)
+    });
+}
+
+/// Reads stamped messages; returns how old each was, and ends the connection.
+fn read(mut client: Client, messages: usize, began: Instant) -> Vec<Duration> {
+    let waits = (0..messages).map(|_| {
+        let payload = client.frame().expect("a member that reads was closed").payload;
+        let sent = Duration::from_nanos(u64::from_be_bytes(payload[..8].try_into().unwrap()));
+        began.elapsed().saturating_sub(sent)
+    });
+    waits.collect()
+}
+
+fn wait_for_members(publisher: &mut Client, wanted: usize) {
+    let deadline = Instant::now() + Duration::from_secs(8);
+    loop {
+        publisher.send(frame(BINARY, b""));
+        let members = publisher.text();
+        if members == wanted.to_string() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{members} members, not {wanted}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+// Row 36.
+#[test]
+fn joins_beyond_the_limit_are_refused_and_leaving_all_leaves_nothing() {
+    const JOINS: usize = 100_000;
+    let attack = Attack::new("36", "100,000 joins with names of 200 bytes on one connection").holds_at_most(MIB);
+    attack.run(|victim| {
+        let mut client = Client::upgrade(victim.address, "/joins");
+        let names: Vec<_> = (0..JOINS).map(|n| format!("{n:0>200}")).collect();
+        for name in &names {
+            client.send(text(&format!("+{name}")));
+        }
+        client.send(text("?"));
+        assert_eq!(client.text(), "1000 99000 1000");
+        for name in &names[..1_000] {
+            client.send(text(&format!("-{name}")));
+        }
+        client.send(text("?"));
+        assert_eq!(client.text(), "1000 99000 0");
+        client.send(text(&format!("+{}", "x".repeat(201))));
+        client.send(text("?"));
+        assert_eq!(client.text(), "1000 99001 0", "a name of 201 bytes");
+        ("1,000 granted, 99,000 refused; no group when all were left".to_owned(), client)
+    });
+}
+
+// Row 37.
+#[test]
+fn messages_to_a_handler_that_is_slower_wait_in_tcp_and_not_in_tasks() {
+    let attack = Attack::new("37", "1,000,000 messages of 20 bytes to a handler that takes 10 ms for each");
+    attack.holds_at_most(MIB).run(|victim| {
+        let threads = victim.threads();
+        let mut client = Client::upgrade(victim.address, "/slow");
+        let flood = text("twenty bytes of text").repeat(1_000_000);
+        let taken = client.push(&flood);
+        assert!(taken < flood.len(), "nothing held the sender back");
+        assert_eq!(victim.threads(), threads);
+        // It goes on with what it has read as long as the connection lives.
+        client.abort();
+        (format!("took {} KiB, sockets' buffers included", taken as u64 / KIB), ())
+    });
+}
+
+// Row 38: 100,000 rooms and messages instead of 1 M and 10 M, for a bound of 8 MiB instead of 64.
+#[test]
+fn histories_of_ever_more_rooms_stay_within_their_bound() {
+    let attack = Attack::new("38", "100,000 rooms with a message each, one room with 100,000").on("histories");
+    // What histories hold, they go on holding: that is what they are for.
+    attack.holds_at_most(10 * MIB).leaves_at_most(10 * MIB).run(|victim| {
+        let mut client = Client::upgrade(victim.address, "/archive");
+        for room in 0..100_000 {
+            client.send(text(&format!("room {room}")));
+        }
+        client.send(text("one room").repeat(100_000));
+        client.send(text("?one room"));
+        assert_eq!(client.text(), "100");
+        ("within the bound of 8 MiB; 100 messages of the one room".to_owned(), client)
+    });
+}
+
+// Row 41.
+#[test]
+fn resets_at_any_point_of_a_connection_end_nothing_but_themselves() {
+    Attack::new("41", "500 resets each: at once, in a request, behind it, in a frame").run(|victim| {
+        let whole = request("/ws", &[]);
+        let frame = [whole.as_bytes(), &text("half a frame")[..9]].concat();
+        for bytes in [&b""[..], &whole.as_bytes()[..60], whole.as_bytes(), &frame] {
+            for _ in 0..500 {
+                let mut client = Client::connect(victim.address);
+                client.send(bytes);
+                client.abort();
+            }
+            victim.echo();
+        }
+        ("2,000 resets".to_owned(), ())
+    });
+}
+
+// Row 42: 25,000 names of each kind.
+#[test]
+fn names_that_collide_under_a_hash_without_a_key_cost_no_more_than_others() {
+    const NAMES: usize = 25_000;
+    // Each group that exists takes half a KiB and more: they are members' own, and bounded by the limit on joins.
+    Attack::new("42", "25,000 rooms whose names collide under FxHash").run(|victim| {
+        let plain = (0..NAMES).map(|n| format!("{n:016}")).collect();
+        let plain = join_all(victim, plain);
+        let colliding = join_all(victim, colliding_names(NAMES));
+        assert!(colliding < plain * 2 + cpu(20), "{colliding:?}, others {plain:?}");
+        (format!("{} ms of CPU; others {} ms", colliding.as_millis(), plain.as_millis()), ())
+    });
+}
+
+/// The CPU time for being in all these groups.
+fn join_all(victim: &Victim, names: Vec<String>) -> Duration {
+    let mut client = Client::upgrade(victim.address, "/unlimited-joins");
+    let joins: Vec<u8> = names.iter().flat_map(|name| text(&format!("+{name}"))).collect();
+    let before = victim.cpu();
+    client.send(joins);
+    client.send(text("?"));
+    assert_eq!(client.text(), format!("{0} 0 {0}", names.len()));
+    let cost = victim.cpu() - before;
+    client.send(close(1000, b""));
+    assert_eq!(client.close_code(), 1000);
+    cost
+}
+
+/// Texts of 16 bytes with one hash under rustc's `FxHasher`: the hash of two words `a`, `b` is
+/// `(((a * K) rotated by 5) ^ b) * K`, so that for each `a` there is a `b`.
+fn colliding_names(wanted: usize) -> Vec<String> {
+    const K: u64 = 0x517c_c1b7_2722_0a95;
+    let mut random = fastrand::Rng::with_seed(42);
+    let mut names = std::collections::BTreeSet::new();
+    while names.len() < wanted {
+        let a = u64::from_le_bytes(std::array::from_fn(|_| random.u8(b' '..b'~')));
+        let b = a.wrapping_mul(K).rotate_left(5) ^ 0x0123_4567_89AB_CDEF;
+        let bytes = [a.to_le_bytes(), b.to_le_bytes()].concat();
+        names.extend(bytes.is_ascii().then(|| String::from_utf8(bytes).unwrap()));
+    }
+    names.into_iter().collect()
+}
+
+// Row 43.
+#[test]
+fn hostile_json_closes_its_own_connection_with_a_code_that_says_why() {
+    let say = |what: &str| format!(r#"{{"event":"say","what":{what}}}"#);
+    let deep = say(&"[".repeat(100_000));
+    let long = say(&format!("\"{}\"", "x".repeat(MIB as usize - 100)));
+    let cases: Vec<(&str, Vec<u8>, u16)> = vec![
+        ("100,000 brackets", text(&deep), 1007),
+        ("100,000 brackets, closed", text(&say(&("[".repeat(100_000) + &"]".repeat(100_000)))), 1007),
+        ("100,000 objects", text(&say(&r#"{"a":"#.repeat(100_000))), 1007),
+        ("a number that is none", text(&say("1e999999")), 1007),
+        ("a lone surrogate", text(&say(r#""\ud800""#)), 1007),
+        ("a control character", text(&say("\"\0\"")), 1007),
+        ("an unknown event", text(r#"{"event":"constructor"}"#), 1007),
+        ("an event twice", text(r#"{"event":"say","event":"say","what":1}"#), 1007),
+        ("no object", text("7"), 1007),
+        ("nothing", text(""), 1007),
+        ("binary", frame(BINARY, say("1")), 1003),
+    ];
+    Attack::new("43", "deep, huge, malformed and unexpected JSON").holds_at_most(8 * MIB).run(|victim| {
+        for (what, bytes, code) in &cases {
+            let mut client = Client::upgrade(victim.address, "/json");
+            client.send(bytes);
+            assert_eq!(client.close_code(), *code, "{what}");
+        }
+        let mut client = Client::upgrade(victim.address, "/json");
+        for (good, answer) in
+            [(&long, &long), (&say(r#"{"__proto__":1,"a":1,"a":2}"#), &say(r#"{"__proto__":1,"a":2}"#))]
+        {
+            client.send(text(good));
+            assert_eq!(&client.text(), answer);
+        }
+        (format!("closed {} connections: 1003, 1007; 1 MiB of string is answered", cases.len()), client)
+    });
+}

@@ -1,0 +1,183 @@
+//! What is done for each attack, and what every one has to pass: the process lives; a fresh connection echoes within
+//! 1 s; memory and descriptors return; no CPU is burnt once the attacker is idle; a bystander is answered meanwhile.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::bystander::{Bystander, Waits, echo};
+use super::victim::Victim;
+use super::{KIB, MIB, table};
+
+/// One attack at a time: what is measured is its own.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// How long the server is watched for burning CPU, and how much it may: its timers tick.
+const IDLE: Duration = Duration::from_millis(200);
+const IDLE_CPU: Duration = Duration::from_millis(2);
+
+/// Within this memory and descriptors are back.
+const RETURN: Duration = Duration::from_secs(2);
+
+/// What memory may be left behind: the allocator keeps some of what was freed.
+const LEFT_BEHIND: u64 = MIB;
+
+/// The bystander's 99th percentile, on a machine that has other things to do as well.
+const BYSTANDER: Duration = Duration::from_millis(250);
+
+/// CPU time that a release build may take. Without optimisation it is some ten times as much, and only an order of growth
+/// is checked.
+pub(crate) const fn cpu(milliseconds: u64) -> Duration {
+    Duration::from_millis(if cfg!(debug_assertions) { milliseconds * 10 } else { milliseconds })
+}
+
+pub(crate) struct Attack {
+    rows: &'static str,
+    what: String,
+    profile: &'static str,
+    held: Option<u64>,
+    cpu: Option<Duration>,
+    bystander: Duration,
+    left_behind: u64,
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) rows: &'static str,
+    pub(crate) what: String,
+    /// What was resident at most, beyond what was before, in KiB.
+    pub(crate) held: u64,
+    /// What was still resident at the end, likewise.
+    pub(crate) left_behind: i64,
+    /// Of the whole process, the bystander's echoes included.
+    pub(crate) cpu: Duration,
+    pub(crate) bystander: Waits,
+    pub(crate) outcome: String,
+}
+
+impl Attack {
+    /// The rows of the list, and what is done.
+    pub(crate) fn new(rows: &'static str, what: impl Into<String>) -> Self {
+        Self {
+            rows,
+            what: what.into(),
+            profile: "plain",
+            held: None,
+            cpu: None,
+            bystander: BYSTANDER,
+            left_behind: LEFT_BEHIND,
+        }
+    }
+
+    /// Which of the apps in `served.rs` is attacked, instead of `plain`.
+    pub(crate) fn on(mut self, profile: &'static str) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// The most memory that it may take meanwhile, in bytes.
+    pub(crate) fn holds_at_most(mut self, bytes: u64) -> Self {
+        self.held = Some(bytes);
+        self
+    }
+
+    /// The most CPU time that it may take.
+    pub(crate) fn burns_at_most(mut self, cpu: Duration) -> Self {
+        self.cpu = Some(cpu);
+        self
+    }
+
+    /// Another bound for the bystander's 99th percentile.
+    pub(crate) fn bystander_waits_at_most(mut self, p99: Duration) -> Self {
+        self.bystander = p99;
+        self
+    }
+
+    /// What memory may be left behind, in bytes, if it is not 1 MiB: with the reason beside the call.
+    pub(crate) fn leaves_at_most(mut self, bytes: u64) -> Self {
+        self.left_behind = bytes;
+        self
+    }
+
+    /// Attacks, and checks everything. The attack returns what came of it and what it leaves open: idle from then on.
+    #[track_caller]
+    pub(crate) fn run<L>(self, attack: impl FnOnce(&Victim) -> (String, L)) {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut victim = Victim::start(self.profile);
+        let bystander = Bystander::begin(victim.address);
+        let (memory, descriptors) = (victim.memory(), victim.descriptors());
+        let cpu = victim.cpu();
+        victim.forget_peak();
+
+        let (outcome, left_open) = attack(&victim);
+        let (mut bystander, waits) = bystander.end();
+        let record = |victim: &Victim| Record {
+            rows: self.rows,
+            what: self.what.clone(),
+            held: victim.peak().saturating_sub(memory) / KIB,
+            left_behind: (victim.memory() as i64 - memory as i64) / KIB as i64,
+            cpu: victim.cpu() - cpu,
+            bystander: waits,
+            outcome: outcome.clone(),
+        };
+        let during = record(&victim);
+
+        assert!(victim.is_alive(), "the process has ended: {:?}", victim.log());
+        self.assert_idle(&victim, "while the attacker is idle");
+        let fresh = victim.echo();
+        assert!(fresh < Duration::from_secs(1), "a fresh connection took {fresh:?}");
+        drop(left_open);
+        wait_until(RETURN, || victim.descriptors() <= descriptors && victim.memory() <= memory + self.left_behind);
+        let after = Record { left_behind: record(&victim).left_behind, ..during };
+        table::append(&after);
+        assert!(victim.descriptors() <= descriptors, "{} descriptors, not {descriptors}", victim.descriptors());
+        assert!(after.left_behind <= (self.left_behind / KIB) as i64, "memory did not return: {after:?}");
+        self.assert_idle(&victim, "after the attack");
+        echo(&mut bystander);
+        let panics: Vec<_> = victim.log().into_iter().filter(|line| line.contains("panicked")).collect();
+        assert!(panics.is_empty(), "{panics:?}");
+        self.assert_bounds(&after);
+    }
+
+    fn assert_idle(&self, victim: &Victim, when: &str) {
+        // What is under way comes to its end first: the last bytes, and what is put off for 100 ms.
+        let mut burnt = Duration::ZERO;
+        let is_idle = wait_until(RETURN, || {
+            let before = victim.cpu();
+            thread::sleep(IDLE);
+            burnt = victim.cpu() - before;
+            burnt <= IDLE_CPU
+        });
+        assert!(is_idle, "row {}: {burnt:?} of CPU in {IDLE:?} {when}", self.rows);
+    }
+
+    fn assert_bounds(&self, record: &Record) {
+        let p99 = record.bystander.p99;
+        assert!(
+            p99 <= self.bystander,
+            "a bystander waited for {p99:?} (p99), at most {:?}: {record:?}",
+            self.bystander
+        );
+        if let Some(held) = self.held {
+            assert!(record.held * KIB <= held, "{} KiB were held, at most {}: {record:?}", record.held, held / KIB);
+        }
+        if let Some(cpu) = self.cpu {
+            assert!(record.cpu <= cpu, "{:?} of CPU, at most {cpu:?}: {record:?}", record.cpu);
+        }
+    }
+}
+
+/// Tries until it is so; false when it was not by then.
+fn wait_until(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        if is_so() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}

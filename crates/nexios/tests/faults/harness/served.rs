@@ -1,0 +1,165 @@
+//! The apps that are attacked, and the test that serves one of them in a process of its own.
+
+use std::future::pending;
+use std::time::Duration;
+
+use nexios::prelude::*;
+use nexios::{Compression, GroupConfig, GroupsConfig, History, Limit, Limits};
+use serde::{Deserialize, Serialize};
+
+/// The variables that tell the other process what to serve, and where.
+pub(super) const PROFILE: &str = "NEXIOS_FAULTS_SERVE";
+pub(super) const ADDRESS: &str = "NEXIOS_FAULTS_ADDRESS";
+pub(super) const SERVES: &str = "harness::served::serves_in_a_process_of_its_own";
+
+/// Serves until it is killed: the process that the other tests attack. Without its variable, it has nothing to do.
+#[test]
+fn serves_in_a_process_of_its_own() {
+    let Ok(profile) = std::env::var(PROFILE) else { return };
+    let address = std::env::var(ADDRESS).unwrap();
+    app(&profile).bind(address).workers(1).run().unwrap();
+}
+
+fn app(profile: &str) -> App {
+    match profile {
+        // What an app has that sets nothing; the routes that need it have settings of their own.
+        "plain" => App::new().mount_ws_router(routes()),
+        // All histories together have less room than the attack on them fills.
+        "histories" => {
+            let history = History::new().messages(100);
+            let groups = GroupsConfig::new().histories(8 << 20).each(GroupConfig::new().history(history));
+            App::new().mount_ws_router(routes()).groups_config(groups)
+        }
+        other => panic!("no app is called {other}"),
+    }
+}
+
+fn routes() -> WsRouter {
+    let deflate = |compression| Config::new().compression(compression);
+    WsRouter::new()
+        .ws_route("/ws", echo)
+        .add_ws_route(WebSocketRoute::new("/unlimited", echo).config(Config::new().limits(unlimited())))
+        .add_ws_route(WebSocketRoute::new("/deflate", echo).config(deflate(Compression::dedicated())))
+        .add_ws_route(WebSocketRoute::new("/shared", echo).config(deflate(Compression::shared())))
+        .add_ws_route(WebSocketRoute::new("/deaf", deaf).config(deflate(Compression::dedicated())))
+        .add_ws_route(WebSocketRoute::new("/brief", brief).config(hasty()))
+        .ws_route("/slow", slow)
+        .ws_route("/member", member)
+        .ws_route("/publisher", publisher)
+        .ws_route("/joins", joins)
+        .add_ws_route(WebSocketRoute::new("/unlimited-joins", joins).config(in_any_number_of_groups()))
+        .ws_route("/archive", archive)
+        .ws_route("/json", json)
+}
+
+fn unlimited() -> Limits {
+    Limits::new().message_size(Limit::Unlimited).frame_size(Limit::Unlimited).fragments(Limit::Unlimited)
+}
+
+fn hasty() -> Config {
+    Config::new().close_timeout(Duration::from_millis(300))
+}
+
+fn in_any_number_of_groups() -> Config {
+    Config::new().groups_per_connection(Limit::Unlimited)
+}
+
+async fn echo(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept().await?;
+    loop {
+        let message = websocket.receive().await?;
+        websocket.send(message).await?;
+    }
+}
+
+/// Accepts, and never receives: as an app that waits for something else, a login or its database.
+async fn deaf(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept().await?;
+    pending().await
+}
+
+/// Closes at once, with a reason that is too long for a Close frame.
+async fn brief(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept().await?;
+    websocket.close(3000, "ü".repeat(100)).await
+}
+
+/// Takes 10 ms for each message.
+async fn slow(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept().await?;
+    loop {
+        websocket.receive().await?;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+const ROOM: &str = "room";
+
+/// Is in the room, and says nothing.
+async fn member(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+    websocket.accept().await?;
+    groups.group(ROOM).join(&websocket).await?;
+    loop {
+        websocket.receive().await?;
+    }
+}
+
+/// Sends what it receives to the room; an empty message asks how many are in it.
+async fn publisher(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+    websocket.accept().await?;
+    let room = groups.group(ROOM);
+    loop {
+        let message = websocket.receive_bytes().await?;
+        if message.is_empty() {
+            websocket.send_text(room.len().await?.to_string()).await?;
+        } else {
+            room.send_bytes(message).await?;
+        }
+    }
+}
+
+/// `+name` joins, `-name` leaves, `?` asks how many joins were granted and refused, and how many groups there are.
+async fn joins(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+    websocket.accept().await?;
+    let (mut granted, mut refused) = (0, 0);
+    loop {
+        let text = websocket.receive_text().await?;
+        match text.split_at(1) {
+            ("+", name) => match groups.group(name).join(&websocket).await {
+                Ok(()) => granted += 1,
+                Err(_) => refused += 1,
+            },
+            ("-", name) => groups.group(name).leave(&websocket).await?,
+            _ => websocket.send_text(format!("{granted} {refused} {}", groups.len())).await?,
+        }
+    }
+}
+
+/// Sends 100 bytes to the group that a message names; `?name` asks how many messages its history gives at most.
+async fn archive(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+    websocket.accept().await?;
+    loop {
+        let text = websocket.receive_text().await?;
+        if let Some(name) = text.strip_prefix('?') {
+            let page = groups.group(name).history(None, usize::MAX).await?;
+            websocket.send_text(page.publications.len().to_string()).await?;
+        } else {
+            groups.group(text.as_str()).send_bytes(vec![b'x'; 100]).await?;
+        }
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event {
+    Say { what: serde_json::Value },
+}
+
+/// Answers an event with itself.
+async fn json(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept().await?;
+    loop {
+        let event: Event = websocket.receive_json().await?;
+        websocket.send_json(&event).await?;
+    }
+}
