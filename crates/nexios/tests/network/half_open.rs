@@ -1,0 +1,163 @@
+//! Peers that are gone without a word: a network that goes down, a process that is stopped (faults.md, row 51).
+
+use std::io;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, geteuid};
+
+use crate::child::{Child, in_front_of_this_binary, missing};
+use crate::peer::{Peer, TEXT};
+use crate::server::Server;
+use crate::waiting::{PATIENCE, alone, block_on, wait_until, within};
+
+const SCENARIO: &str = "NEXIOS_NETWORK_SCENARIO";
+const CLIENT: &str = "NEXIOS_NETWORK_CLIENT";
+const OPTIONS: &str = "ping_interval=1000 ping_timeout=1000";
+/// Interval and timeout, and what a machine that is busy adds.
+const DEADLINE: Duration = Duration::from_millis(2_000 + 500);
+
+#[test]
+fn a_peer_whose_network_goes_down_is_given_up_within_ping_interval_and_timeout() {
+    in_a_network_of_its_own("silent");
+}
+
+#[test]
+fn unsent_bytes_do_not_keep_a_peer_whose_network_went_down() {
+    in_a_network_of_its_own("unsent");
+}
+
+#[test]
+fn a_peer_that_is_stopped_is_given_up_within_ping_interval_and_timeout() {
+    in_a_network_of_its_own("stopped");
+}
+
+/// Runs a scenario in a network namespace, which needs no cleaning up: it ends with its processes.
+fn in_a_network_of_its_own(name: &str) {
+    let _alone = alone();
+    let root = geteuid().is_root();
+    let words: &[&str] = if root { &["unshare", "--net"] } else { &["unshare", "--user", "--map-root-user", "--net"] };
+    let mut command = in_front_of_this_binary(words, "half_open::scenario");
+    let output = match command.env(SCENARIO, name).output() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => missing("unshare", "util-linux"),
+        output => output.unwrap(),
+    };
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !text.contains("unshare failed"),
+        "this test needs the right to make network namespaces (be root, or allow user namespaces): {text}"
+    );
+    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// What goes on in the namespace. Without its variable, it has nothing to do.
+#[test]
+fn scenario() {
+    if let Ok(name) = std::env::var(SCENARIO) {
+        block_on(lose_a_peer(&name));
+    }
+}
+
+async fn lose_a_peer(scenario: &str) {
+    ip(&["link", "set", "lo", "up"]);
+    let server = Server::run(Server::command(OPTIONS).env("NEXIOS_HOST", "0.0.0.0"));
+    let port = server.address.port();
+    let mut watcher = Peer::connect(([127, 0, 0, 1], port).into(), "/room?user=watcher").await.unwrap();
+    assert!(watcher.text().await.contains("present"));
+    let before = server.descriptors();
+
+    let client = far_client(port);
+    let joined = watcher.text().await;
+    assert!(joined.contains(r#""join""#) && joined.contains("far"), "{joined}");
+    // Its first pongs have come, so that it is the silence that counts.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+
+    let lost = Instant::now();
+    match scenario {
+        "stopped" => client.signal(Signal::STOP),
+        _ => far(&client, &["link", "set", "far", "down"]),
+    }
+    if scenario == "unsent" {
+        // More than the kernel's buffers take.
+        watcher.send(TEXT, "flood 700000").await.unwrap();
+        watcher.send(TEXT, "flood 300000").await.unwrap();
+    }
+    let mut seen = [within(next_text(&mut watcher)).await, within(next_text(&mut watcher)).await];
+    let took = lost.elapsed();
+    seen.sort();
+    assert!(seen.contains(&"far ended: KeepaliveTimeout".to_owned()), "after {took:?}: {seen:?}");
+    assert!(seen.iter().any(|text| text.contains(r#""leave""#) && text.contains("far")), "{seen:?}");
+    assert!(took < DEADLINE, "{took:?}");
+    wait_until(PATIENCE, "its descriptor is gone", || server.descriptors() == before);
+    println!("{scenario}: given up after {took:?}");
+    if scenario == "unsent" {
+        // TCP_USER_TIMEOUT: else its bytes would stay in the kernel for a quarter of an hour.
+        let took = wait_until(PATIENCE, "the kernel has let go of it", || !is_known_to_the_kernel());
+        println!("{scenario}: forgotten by the kernel {took:?} later");
+    }
+}
+
+/// Whether there is a socket whose other end is 10.78.0.2, as the kernel writes it.
+fn is_known_to_the_kernel() -> bool {
+    std::fs::read_to_string("/proc/self/net/tcp").unwrap().contains(" 02004E0A:")
+}
+
+async fn next_text(peer: &mut Peer) -> String {
+    String::from_utf8(peer.next().await.unwrap().payload).unwrap()
+}
+
+// ---- the far end
+
+/// A client in a namespace of its own, whose only link is called `far`.
+fn far_client(port: u16) -> Child {
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+    let url = format!("ws://10.78.0.1:{port}/room?user=far");
+    let mut command = in_front_of_this_binary(&["unshare", "--net"], "half_open::client");
+    let client = Child::start(command.env_remove(SCENARIO).env(CLIENT, url));
+    let namespace = format!("/proc/{}/ns/net", client.id());
+    wait_until(PATIENCE, "the client has a namespace", || std::fs::read_link(&namespace).is_ok_and(|ns| ns != own));
+    let pid = client.id().to_string();
+    ip(&["link", "add", "near", "type", "veth", "peer", "name", "far", "netns", &pid]);
+    ip(&["addr", "add", "10.78.0.1/24", "dev", "near"]);
+    ip(&["link", "set", "near", "up"]);
+    far(&client, &["addr", "add", "10.78.0.2/24", "dev", "far"]);
+    far(&client, &["link", "set", "far", "up"]);
+    client
+}
+
+/// Connects as soon as it has a network, and answers pings for as long as it is let. Without its variable, it has nothing
+/// to do.
+#[test]
+fn client() {
+    let Ok(url) = std::env::var(CLIENT) else { return };
+    block_on(async {
+        let began = Instant::now();
+        let mut websocket = loop {
+            match nexios::client::connect(&*url).await {
+                Ok(websocket) => break websocket,
+                Err(error) => assert!(began.elapsed() < PATIENCE, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        while websocket.receive().await.is_ok() {}
+    });
+}
+
+fn ip(words: &[&str]) {
+    run(Command::new("ip").args(words));
+}
+
+fn far(client: &Child, words: &[&str]) {
+    let net = format!("--net=/proc/{}/ns/net", client.id());
+    run(Command::new("nsenter").args([&*net, "ip"]).args(words));
+}
+
+fn run(command: &mut Command) {
+    match command.output() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => missing("ip", "iproute2"),
+        output => {
+            let output = output.unwrap();
+            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
