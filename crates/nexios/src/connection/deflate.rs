@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use nexios_proto::handshake::deflate::DeflateParams;
 use nexios_proto::{Compressor, MaskKey, Message, Role, encode};
 
+use super::holding::CompressorPlace;
 use super::link::{Link, State};
 use super::outbound::Outbound;
 use super::sending::Form;
@@ -49,6 +50,7 @@ pub(super) struct Kept {
     was_used: bool,
     /// Something was sent that the compressor has not seen: it must begin anew.
     is_stale: bool,
+    _place: CompressorPlace,
 }
 
 /// A message in the form in which it is sent.
@@ -147,7 +149,14 @@ impl Link {
         let window = std::mem::replace(&mut self.lock().window, Window::Lent);
         let mut kept = match window {
             Window::Lent => return Prepared { message, compressed: None, lent: None },
-            Window::Fresh => Box::new(Kept::new(coding)),
+            Window::Fresh => match self.place_for_compressor() {
+                Some(place) => Box::new(Kept::new(coding, place)),
+                // One that all share serves a message as well, if not as small: it refers to nothing before it.
+                None => {
+                    self.lock().window = Window::Fresh;
+                    return Prepared { message, compressed: coding.compress(message), lent: None };
+                }
+            },
             Window::Kept(kept) => kept,
         };
         if std::mem::take(&mut kept.is_stale) {
@@ -189,9 +198,9 @@ impl Window {
 }
 
 impl Kept {
-    fn new(coding: Coding) -> Self {
+    fn new(coding: Coding, place: CompressorPlace) -> Self {
         let compressor = Compressor::new(coding.level, coding.window_bits);
-        Self { compressor, was_used: false, is_stale: false }
+        Self { compressor, was_used: false, is_stale: false, _place: place }
     }
 }
 

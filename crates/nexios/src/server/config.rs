@@ -109,7 +109,9 @@ impl ServerConfig {
 
     /// The most bytes that are held for all connections together: what they have begun to send, what their handlers have
     /// not taken yet, and what they do not read. Above it, a connection that holds more than the average of those that
-    /// hold anything is closed with 1013 and the cause [`Overloaded`](crate::Cause::Overloaded).
+    /// hold anything is closed with 1013 and the cause [`Overloaded`](crate::Cause::Overloaded). As much as half of it, besides,
+    /// may be compressors of connections' own ([`Compression::dedicated`](crate::Compression::dedicated), about 370 KiB
+    /// each): those beyond share one.
     pub fn buffered_bytes(mut self, bytes: impl Into<Limit>) -> Self {
         self.buffered_bytes = Some(bytes.into());
         self

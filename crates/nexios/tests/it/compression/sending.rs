@@ -148,6 +148,34 @@ async fn with_a_dedicated_compressor_a_similar_message_becomes_much_smaller() {
     assert!(sizes[1] * 4 < sizes[0] && sizes[2] * 4 < sizes[0], "{sizes:?}");
 }
 
+/// How long the second of two equal messages is on the wire.
+async fn second_of_two(peer: &mut Peer<tokio::net::TcpStream>) -> usize {
+    let message = prose(20_000);
+    peer.wire.send(text(&message)).await;
+    peer.message().await.assert_compressed(&message);
+    peer.wire.send(text(&message)).await;
+    let second = peer.message().await;
+    second.assert_compressed(&message);
+    second.on_wire.len()
+}
+
+#[tokio::test]
+async fn dedicated_compressors_that_would_take_too_much_give_way_to_a_shared_one() {
+    let server = nexios::ServerConfig::new().buffered_bytes(1024 * 1024);
+    let app = app(echo).config(config(Compression::dedicated())).server_config(server);
+    let server = crate::serving::serve(app).await;
+    let upgrade =
+        async || Peer::upgrade(crate::wire::Wire::connect(server.address).await, "/ws", super::peer::OFFER).await;
+    let (mut first, mut second) = (upgrade().await, upgrade().await);
+    let own = second_of_two(&mut first).await;
+    let shared = second_of_two(&mut second).await;
+    assert!(own < 1_000 && shared > 3_000, "{own}, {shared}");
+    drop(first);
+    server.wait_for_connections(1).await;
+    // There is room again.
+    assert!(second_of_two(&mut second).await < 1_000);
+}
+
 #[tokio::test]
 async fn a_client_that_asks_for_it_gets_each_message_by_itself_from_a_dedicated_compressor() {
     let app = app(echo).config(config(Compression::dedicated()));
