@@ -259,7 +259,7 @@ where
     }
 
     fn build(self) -> axum::Router {
-        self.handle.configure(self.server.clone());
+        self.handle.configure(self.server.clone(), self.groups.clone());
         let groups = self.groups.clone();
         let context = Arc::new(AppContext {
             groups: self.groups,

@@ -57,6 +57,8 @@ impl Link {
     /// The handler has returned. A disconnect inside an error is a normal end; any other error is logged, shown to the
     /// app's hook, and decides the close code. A connection that was never accepted is over.
     pub(crate) fn conclude(&self, result: Result) {
+        let end = result.as_ref().err().and_then(Error::disconnect);
+        let shutdown = end.filter(|end| end.cause() == Cause::Shutdown).and_then(WebSocketDisconnect::sent).cloned();
         let failure = result.err().and_then(|error| Some((error.verdict()?, error)));
         if let Some(((_, cause), error)) = &failure {
             log_failure(self, *cause, error);
@@ -69,7 +71,10 @@ impl Link {
         }
         let (code, cause) = failure.map_or_else(|| self.verdict_of_ok(), |(verdict, _)| verdict);
         let is_open = !matches!(self.lock().phase, Phase::Handshake);
-        if is_open {
+        if let (true, Some(frame)) = (is_open, shutdown) {
+            // It could not publish any more, which is no fault of its own.
+            self.request_close(frame, Cause::Shutdown);
+        } else if is_open {
             self.request_close(CloseFrame::new(code, ""), cause);
         } else {
             self.end(&WebSocketDisconnect::lost());

@@ -28,12 +28,13 @@ mod position;
 mod presence;
 mod publish;
 mod room;
+mod seal;
 mod several;
 mod stats;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 pub use config::{GroupConfig, GroupsConfig};
@@ -56,6 +57,7 @@ use stats::Past;
 pub use stats::{GroupStats, GroupsStats};
 
 use crate::connection::Registry;
+use crate::disconnect::WebSocketDisconnect;
 use crate::sender::ConnectionId;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -100,6 +102,8 @@ pub(crate) struct GroupsInner {
     past: Past,
     /// Every connection of the app.
     connections: Arc<Registry>,
+    /// The server goes down.
+    sealed: OnceLock<WebSocketDisconnect>,
 }
 
 impl Groups {
@@ -111,6 +115,7 @@ impl Groups {
             histories: AtomicUsize::new(0),
             past: Past::default(),
             connections,
+            sealed: OnceLock::new(),
         };
         Self { handle: Arc::new(Handle { inner: Arc::new(inner), connection: None, asker: None }) }
     }

@@ -54,7 +54,8 @@ impl Group {
     /// # Errors
     ///
     /// [`GroupError`] for a bad name, a policy that does not allow it, or a binary message to a group whose messages tell
-    /// their positions. A member that is gone or does not keep up is no error: it concerns nobody else.
+    /// their positions. [`Error::Disconnect`](crate::Error::Disconnect) when the server goes down. A member that is gone or
+    /// does not keep up is no error: it concerns nobody else.
     pub async fn send(&self, message: impl Into<Message>) -> Result {
         let sent = self.publish(&Draft::new(message))?;
         give_way(sent).await;
@@ -178,8 +179,9 @@ impl Group {
     fn publish(&self, draft: &Draft) -> Result<usize> {
         self.check_name()?;
         self.check(self.asker(), GroupAction::Publish)?;
-        if let Some(group) = self.find_for_publishing() {
-            group.publish(draft, self.groups())?;
+        match self.find_for_publishing() {
+            Some(group) => group.publish(draft, self.groups())?,
+            None => self.groups().check_sealed()?,
         }
         Ok(draft.message.len())
     }
@@ -187,7 +189,7 @@ impl Group {
 
 impl GroupInner {
     /// Makes a message known to all members.
-    fn publish(self: &Arc<Self>, draft: &Draft, groups: &Arc<GroupsInner>) -> Result<(), GroupError> {
+    fn publish(self: &Arc<Self>, draft: &Draft, groups: &Arc<GroupsInner>) -> Result {
         let this: Weak<dyn PutOff> = Arc::downgrade(self) as Weak<dyn PutOff>;
         // What this task published to other groups comes first.
         catch_up_on_others(&this);
@@ -198,6 +200,7 @@ impl GroupInner {
         let except = draft.except;
         let (publication, data) = self.encode(draft, codings)?;
         let mut members = self.members();
+        groups.check_sealed()?;
         self.record(&mut members, &publication, data, groups);
         // The lock makes one order for all members; nothing under it waits.
         let published = members.publish(publication, except, self.terms());

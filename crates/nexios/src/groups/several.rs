@@ -10,7 +10,7 @@ use super::inner::GroupInner;
 use super::members::Distributed;
 use super::policy::{GroupAction, check};
 use super::publish::Draft;
-use super::{Group, GroupError, Groups, GroupsInner};
+use super::{Group, Groups, GroupsInner};
 use crate::Result;
 use crate::connection::{Coding, Publication, Terms, catch_up};
 use crate::sender::give_way;
@@ -105,6 +105,7 @@ impl Groups {
 
     fn publish_to_all(&self, message: &Message) -> Result<usize> {
         check(self.inner().config.policy.as_ref(), self.asker(), GroupAction::Broadcast, "")?;
+        self.inner().check_sealed()?;
         catch_up();
         let links = self.inner().connections.all();
         let codings = Coding::distinct(links.iter().filter_map(|link| link.any_coding()));
@@ -120,7 +121,7 @@ impl Groups {
 }
 
 /// Under the locks of all groups, so that no other message comes before it in one and behind it in another.
-fn distribute(groups: &[Arc<GroupInner>], draft: &Draft, all: &Arc<GroupsInner>) -> Result<Distributed, GroupError> {
+fn distribute(groups: &[Arc<GroupInner>], draft: &Draft, all: &Arc<GroupsInner>) -> Result<Distributed> {
     let numbered = groups.iter().filter(|group| group.tells_positions());
     let _numbering: Vec<_> =
         numbered.map(|group| group.numbering.lock().unwrap_or_else(PoisonError::into_inner)).collect();
@@ -128,6 +129,7 @@ fn distribute(groups: &[Arc<GroupInner>], draft: &Draft, all: &Arc<GroupsInner>)
     let encoded = groups.iter().map(|group| group.encode(draft, codings.iter().copied()));
     let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
     let mut locked: Vec<_> = groups.iter().map(|group| group.members()).collect();
+    all.check_sealed()?;
     // What was published to any of them before comes before: a member may be in all.
     let mut after = Distributed::default();
     for (group, members) in groups.iter().zip(&mut locked) {

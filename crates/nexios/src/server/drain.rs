@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ServerConfig;
 use crate::connection::Registry;
+use crate::groups::Groups;
 
 /// Connections are closed in batches, so that neither this process nor the next one meets all their clients at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +33,7 @@ struct Inner {
     connections: Arc<Registry>,
     http: TaskTracker,
     config: OnceLock<ServerConfig>,
+    groups: OnceLock<Groups>,
     /// A shutdown has begun: the server is not ready any more.
     shutdown: CancellationToken,
     /// No more connections are taken.
@@ -46,6 +48,7 @@ impl AppHandle {
             connections,
             http: TaskTracker::new(),
             config: OnceLock::new(),
+            groups: OnceLock::new(),
             shutdown: CancellationToken::new(),
             closed: CancellationToken::new(),
             closing: AtomicBool::new(false),
@@ -54,10 +57,11 @@ impl AppHandle {
     }
 
     /// The app is built.
-    pub(crate) fn configure(&self, config: ServerConfig) {
+    pub(crate) fn configure(&self, config: ServerConfig, groups: Groups) {
         self.inner.connections.admission().configure(&config);
         // Nobody builds an app twice.
         let _ = self.inner.config.set(config);
+        let _ = self.inner.groups.set(groups);
     }
 
     /// Shuts the app down. It is not ready any more from now on; after
@@ -66,6 +70,9 @@ impl AppHandle {
     /// 5,000 in a second, or faster when half of the deadline would not do. Each is told when to come back
     /// ([`reconnect_within`](ServerConfig::reconnect_within)).
     ///
+    /// What was published to groups before the first of them is closed reaches all members; after that, publishing fails with
+    /// [`Error::Disconnect`](crate::Error::Disconnect).
+    ///
     /// [`App::serve`](crate::App::serve) and [`App::run`](crate::App::run) return once all handlers have, or at the
     /// [`drain_deadline`](ServerConfig::drain_deadline). Outside of a runtime there is neither delay nor pause.
     pub fn shutdown(&self) {
@@ -73,7 +80,7 @@ impl AppHandle {
         match Handle::try_current() {
             Ok(runtime) => self.begin_closing(&runtime),
             Err(_) => {
-                self.inner.closed.cancel();
+                self.stop_taking();
                 self.close(usize::MAX);
             }
         }
@@ -85,7 +92,7 @@ impl AppHandle {
         }
         if self.config().drain_delay.is_zero() {
             // What is published after a shutdown comes too late for those who are closed at once.
-            self.inner.closed.cancel();
+            self.stop_taking();
             self.close(self.batch());
         }
         runtime.spawn(self.clone().close_in_batches());
@@ -148,7 +155,7 @@ impl AppHandle {
     async fn close_in_batches(self) {
         let config = self.config();
         tokio::time::sleep(config.drain_delay).await;
-        self.inner.closed.cancel();
+        self.stop_taking();
         let (end, batch) = (Instant::now() + self.time_to_close(), self.batch());
         // Those who were about to connect are found in a later round. Handlers may take longer to end.
         while self.close(batch) > 0 || Instant::now() < end {
@@ -157,6 +164,14 @@ impl AppHandle {
             }
             let share = rand::rng().random_range(0.5..1.5);
             tokio::time::sleep(PAUSE.mul_f64(share)).await;
+        }
+    }
+
+    /// From now on neither connections nor publications are taken.
+    fn stop_taking(&self) {
+        self.inner.closed.cancel();
+        if let Some(groups) = self.inner.groups.get() {
+            groups.seal(CloseFrame::new(self.config().drain_code, "server is shutting down"));
         }
     }
 

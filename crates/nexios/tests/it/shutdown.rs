@@ -272,3 +272,85 @@ async fn before_it_closes_the_door_a_server_may_stay_open_for_a_while() {
     }
     within(server.serving).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn what_was_acknowledged_reaches_every_member_also_when_these_are_closed_in_batches() {
+    const MEMBERS: usize = 1_200;
+    const PUBLISHERS: usize = 8;
+    let member = async |mut websocket: WebSocket| -> nexios::Result {
+        websocket.accept().await?;
+        websocket.groups().group("news").join(&websocket).await?;
+        websocket.receive().await.map(drop)
+    };
+    let publisher = async |mut websocket: WebSocket| -> nexios::Result {
+        websocket.accept().await?;
+        loop {
+            let number = websocket.receive_text().await?;
+            websocket.groups().group("news").send_text(number.clone()).await?;
+            websocket.send_text(number).await?;
+        }
+    };
+    let config = nexios::ServerConfig::new().drain_deadline(Duration::from_secs(5));
+    let app =
+        App::new().server_config(config).websocket_route("/member", member).websocket_route("/publish", publisher);
+    let server = serve(app).await;
+    let mut members = Vec::new();
+    for _ in 0..MEMBERS {
+        let mut websocket = nexios::client::connect(server.url("/member")).await.unwrap();
+        members.push(tokio::spawn(async move {
+            let mut last = [None; PUBLISHERS];
+            loop {
+                match websocket.receive_text().await {
+                    Ok(text) => {
+                        let (publisher, number) = text.split_once(' ').unwrap();
+                        last[publisher.parse::<usize>().unwrap()] = Some(number.parse::<u32>().unwrap());
+                    }
+                    end => return (last, code(end)),
+                }
+            }
+        }));
+    }
+    while server.handle.connection_count() < MEMBERS {
+        pause(5).await;
+    }
+    // Several, so that some are still open when the first batch is closed.
+    let mut publishers = Vec::new();
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    for publisher in 0..PUBLISHERS {
+        let mut websocket = nexios::client::connect(server.url("/publish")).await.unwrap();
+        let count = count.clone();
+        publishers.push(tokio::spawn(async move {
+            let mut acknowledged = None;
+            for number in 0..u32::MAX {
+                if websocket.send_text(format!("{publisher} {number}")).await.is_err() {
+                    break;
+                }
+                match websocket.receive_text().await {
+                    Ok(_) => {
+                        acknowledged = Some(number);
+                        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                    end => return (acknowledged, code(end)),
+                }
+            }
+            (acknowledged, 0)
+        }));
+    }
+    while count.load(std::sync::atomic::Ordering::Relaxed) < 40 {
+        pause(5).await;
+    }
+    server.handle.shutdown();
+    let mut acknowledged = Vec::new();
+    for publisher in publishers {
+        let (last, code) = within(publisher).await.unwrap();
+        assert!(matches!(code, 0 | 1001), "{code}");
+        acknowledged.push(last);
+    }
+    for member in members {
+        let (last, code) = within(member).await.unwrap();
+        assert_eq!(code, 1001);
+        // What was not acknowledged may have come as well.
+        assert!(last.iter().zip(&acknowledged).all(|(heard, sent)| heard >= sent), "{last:?} of {acknowledged:?}");
+    }
+    within(server.serving).await.unwrap().unwrap();
+}
