@@ -14,6 +14,7 @@ mod child;
 mod descriptors;
 mod half_open;
 mod idle;
+mod nginx;
 mod peer;
 mod server;
 mod shutdown;

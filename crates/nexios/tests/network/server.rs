@@ -85,6 +85,7 @@ fn app(options: &Options) -> App {
         .groups_config(groups)
         .server_config(server)
         .websocket_route("/echo", echo)
+        .websocket_route("/chat", chat)
         .websocket_route("/room", room)
         .websocket_route("/feed", feed)
         .websocket_route("/publish", publish)
@@ -93,6 +94,15 @@ fn app(options: &Options) -> App {
 
 async fn echo(mut websocket: WebSocket) -> nexios::Result {
     websocket.accept().await?;
+    loop {
+        let message = websocket.receive().await?;
+        websocket.send(message).await?;
+    }
+}
+
+/// The same with a subprotocol.
+async fn chat(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept_with(Accept::new().subprotocol("chat")).await?;
     loop {
         let message = websocket.receive().await?;
         websocket.send(message).await?;
