@@ -118,6 +118,11 @@ impl Server {
     pub fn resident(&self) -> Result<u64> {
         resident(self.pid())
     }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
+    }
 }
 
 impl Server {

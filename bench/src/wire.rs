@@ -23,7 +23,11 @@ const RSV1: u8 = 0x40;
 pub fn request(opcode: Opcode, payload: &[u8], deflate: bool) -> Vec<u8> {
     let compressed = deflate.then(|| deflate::compress(payload));
     let first = FIN | if deflate { RSV1 } else { 0 } | opcode as u8;
-    let payload = compressed.as_deref().unwrap_or(payload);
+    masked(first, compressed.as_deref().unwrap_or(payload))
+}
+
+/// A client's frame with its first byte as given: FIN, the reserved bits and the opcode.
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(first, payload.len(), true);
     frame.extend_from_slice(&MASK_KEY);
     frame.extend(payload.iter().zip(MASK_KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
