@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,7 +16,7 @@ use super::admission::Refused;
 
 /// How long the loop rests after an error that is not one connection's own, such as no descriptors left: at first, and
 /// after many.
-const REST: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+const REST: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// How often such errors are logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -76,20 +77,29 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 #[derive(Debug, Default)]
 struct Trouble {
     rest: Option<Duration>,
-    logged: Option<Instant>,
 }
 
 impl Trouble {
     /// How long to rest.
     fn note(&mut self, error: &io::Error) -> Duration {
-        if self.logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-            self.logged = Some(Instant::now());
+        if is_to_be_logged() {
             tracing::error!(%error, "cannot accept connections; trying again");
         }
         let rest = self.rest.map_or(REST.0, |rest| (rest * 2).min(REST.1));
         self.rest = Some(rest);
         rest
     }
+}
+
+/// What one worker has no descriptors for, the others have none for either: one line for all.
+fn is_to_be_logged() -> bool {
+    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_due = logged.is_none_or(|at| at.elapsed() >= LOG_EVERY);
+    if is_due {
+        *logged = Some(Instant::now());
+    }
+    is_due
 }
 
 /// Says why, before a request was read. Under TLS nothing can be said before a handshake.

@@ -23,15 +23,17 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
     // Elsewhere than on Linux a shared port does not spread connections.
     let workers = if cfg!(target_os = "linux") { workers.unwrap_or_else(cores) } else { 1 };
     let listeners = listen::listeners(bind, workers, config.reuse_port)?;
+    // This thread serves nobody: it waits for signals and for the workers. Signals are watched for before anybody can know
+    // that the server is there: one that nobody watches for would end the process without a drain.
+    let waiting = runtime()?;
+    let signals = waiting.block_on(async { Signals::watch() })?;
     for listener in listeners.iter().take(1).flatten() {
         tracing::info!("Nexios listens on http://{} with {workers} workers", listener.local_addr()?);
     }
-    // This thread serves nobody: it waits for signals and for the workers.
-    let signals = runtime()?;
     let workers =
         listeners.into_iter().map(|listeners| worker(server.clone(), listeners)).collect::<io::Result<Vec<_>>>()?;
-    signals.block_on(async {
-        tokio::spawn(shut_down_on_signals(server.handle.clone()));
+    waiting.block_on(async {
+        tokio::spawn(shut_down_on_signals(server.handle.clone(), signals));
         join(workers).await
     })
 }
@@ -64,33 +66,50 @@ async fn join(workers: Vec<JoinHandle<Result>>) -> Result {
 }
 
 /// The first signal drains, the second one ends at once.
-async fn shut_down_on_signals(handle: AppHandle) {
-    if let Err(error) = wait_for_signal().await {
-        tracing::error!(%error, "cannot watch for signals");
-        return;
-    }
+async fn shut_down_on_signals(handle: AppHandle, mut signals: Signals) {
+    signals.next().await;
     tracing::info!(connections = handle.connection_count(), "shutting down");
     handle.shutdown();
-    if wait_for_signal().await.is_ok() {
-        tracing::warn!("second signal: ending at once");
-        std::process::exit(1);
-    }
+    signals.next().await;
+    tracing::warn!("second signal: ending at once");
+    std::process::exit(1);
+}
+
+/// Ctrl-C and SIGTERM, none of which is missed between one and the next.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-async fn wait_for_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
+impl Signals {
+    fn watch() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
 
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 
-#[cfg(not(unix))]
-async fn wait_for_signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn watch() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }
 
 /// Without a subscriber of the program's own nobody would see that the server runs, or why a handler failed.
