@@ -166,7 +166,11 @@ impl Driver {
         let Some(keepalive) = &mut self.keepalive else {
             return None;
         };
-        let alive = keepalive.heard || (!is_read && (self.writing.is_empty() || keepalive.wrote));
+        let mut alive = keepalive.heard || (!is_read && (self.writing.is_empty() || keepalive.wrote));
+        // When this process was stopped, or its thread held up, deadlines are over before answers are read that came in time.
+        if !alive && is_read && keepalive.is_unanswered() {
+            alive = self.transport.has_unread();
+        }
         let check = keepalive.check(config, alive);
         match check {
             Check::Wait => {}

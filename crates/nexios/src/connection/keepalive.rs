@@ -53,6 +53,11 @@ impl Keepalive {
         Duration::from_millis(self.wait.into())
     }
 
+    /// A ping waits for its answer.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.unanswered.is_some()
+    }
+
     /// The wait is over. `alive`: the peer gave a sign of life since the last check.
     pub(super) fn check(&mut self, config: &Config, alive: bool) -> Check {
         let interval = config.ping_interval.map_or(Millis::MAX, millis);

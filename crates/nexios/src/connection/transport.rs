@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -51,6 +52,14 @@ impl Transport {
         if let Err(error) = result {
             tracing::debug!(%error, "an option of the socket could not be set");
         }
+    }
+
+    /// Whether something has arrived that was not read yet, as far as can be told without reading it: the kernel is asked,
+    /// as the runtime may not have been told yet.
+    pub(super) fn has_unread(&self) -> bool {
+        let Self::Tcp(stream) = self else { return false };
+        // The end of the connection is something as well.
+        socket2::SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok()
     }
 
     #[inline]
