@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::install;
 use crate::process;
 use crate::step::Outcome;
 use crate::workspace::Workspace;
@@ -18,8 +19,11 @@ pub(crate) fn clippy(workspace: &Workspace) -> Outcome {
     run(workspace, &arguments)
 }
 
-/// Unit, integration and doc tests.
+/// Unit, integration and doc tests; some of these are about networks and other people's programs.
 pub(crate) fn test(workspace: &Workspace) -> Outcome {
+    if cfg!(target_os = "linux") {
+        install::network::present()?;
+    }
     run(workspace, &["test", "--workspace", "--all-features", "--quiet"])
 }
 

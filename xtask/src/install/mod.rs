@@ -4,6 +4,7 @@ pub(crate) mod cargo_tool;
 pub(crate) mod chromium;
 mod debian;
 pub(crate) mod fuzzer;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod python;
 pub(crate) mod valgrind;

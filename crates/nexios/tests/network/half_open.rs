@@ -47,7 +47,9 @@ fn in_a_network_of_its_own(name: &str) {
         !text.contains("unshare failed"),
         "this test needs the right to make network namespaces (be root, or allow user namespaces): {text}"
     );
-    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stdout));
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{text}");
+    told.lines().filter(|line| line.starts_with(name)).for_each(|line| println!("{line}"));
 }
 
 /// What goes on in the namespace. Without its variable, it has nothing to do.
@@ -89,7 +91,7 @@ async fn lose_a_peer(scenario: &str) {
     assert!(seen.iter().any(|text| text.contains(r#""leave""#) && text.contains("far")), "{seen:?}");
     assert!(took < DEADLINE, "{took:?}");
     wait_until(PATIENCE, "its descriptor is gone", || server.descriptors() == before);
-    println!("{scenario}: given up after {took:?}");
+    println!("\n{scenario}: given up after {took:?}");
     if scenario == "unsent" {
         // TCP_USER_TIMEOUT: else its bytes would stay in the kernel for a quarter of an hour.
         let took = wait_until(PATIENCE, "the kernel has let go of it", || !is_known_to_the_kernel());

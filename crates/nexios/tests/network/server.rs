@@ -12,7 +12,7 @@ use crate::child::{Child, this_binary};
 
 /// Words of the form `name=number`; without it this binary is no server.
 const OPTIONS: &str = "NEXIOS_NETWORK_SERVER";
-const ROLE: &str = "server::serves_in_a_process_of_its_own";
+pub(crate) const ROLE: &str = "server::serves_in_a_process_of_its_own";
 
 /// A server in a process of its own.
 pub(crate) struct Server {
@@ -74,10 +74,13 @@ fn app(options: &Options) -> App {
         .compression(Compression::shared())
         .ping_interval(options.millis("ping_interval", Duration::from_secs(20)))
         .ping_timeout(options.millis("ping_timeout", Duration::from_secs(20)));
-    let server = ServerConfig::new()
+    let mut server = ServerConfig::new()
         .drain_deadline(options.millis("drain_deadline", Duration::from_secs(10)))
         .drain_delay(options.millis("drain_delay", Duration::ZERO))
         .reuse_port(options.number("reuse_port") == Some(1));
+    if let Some(bytes) = options.number("buffered_bytes") {
+        server = server.buffered_bytes(usize::try_from(bytes).unwrap());
+    }
     // Nobody is waited for: who is gone has left at once.
     let groups = GroupsConfig::new().each(GroupConfig::new().grace(Duration::ZERO));
     App::new()
