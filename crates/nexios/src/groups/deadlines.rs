@@ -23,24 +23,28 @@ pub(super) struct Deadlines {
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// With each group's number, which tells those of one moment apart.
     groups: BTreeMap<(Instant, u64), Weak<GroupInner>>,
-    next: u64,
     is_served: bool,
     is_crowded: bool,
 }
 
 impl Deadlines {
     /// Looks after the group at that time. Without a runtime, nobody does before the next such call with one.
-    pub(super) fn add(&self, at: Instant, group: Weak<GroupInner>, groups: &Arc<GroupsInner>) {
+    pub(super) fn add(&self, at: Instant, number: u64, group: Weak<GroupInner>, groups: &Arc<GroupsInner>) {
         let mut queue = self.queue();
-        let number = queue.next;
-        queue.next += 1;
         queue.groups.insert((at, number), group);
         let is_first = queue.groups.first_key_value().is_some_and(|(first, _)| *first == (at, number));
         self.serve(queue, groups);
         if is_first {
             self.sooner.notify_one();
         }
+    }
+
+    /// Forgets the group: it has a sooner deadline, or is gone. Its memory is not free before that.
+    pub(super) fn remove(&self, at: Instant, number: u64) {
+        let removed = self.queue().groups.remove(&(at, number));
+        drop(removed);
     }
 
     /// The histories take nearly all that they may.

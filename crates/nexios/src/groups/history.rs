@@ -192,6 +192,10 @@ impl Stream {
         self.last += 1;
         self.used = now;
         self.size += size(&publication);
+        if self.entries.capacity() == 0 {
+            // Of ever so many groups most have one message: places for four of them would be most of what they take.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push_back(Entry { at: now, publication, data });
     }
 

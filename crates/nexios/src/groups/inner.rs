@@ -21,7 +21,7 @@ pub(crate) struct GroupInner {
     groups: Weak<GroupsInner>,
     name: Arc<str>,
     pub(super) config: Arc<GroupConfig>,
-    /// Tells its messages from those of other groups in a member's queue.
+    /// Tells it from other groups: its messages in a member's queue, its deadline.
     number: u64,
     /// Held by who publishes messages that tell their positions, while they are encoded.
     pub(super) numbering: Mutex<()>,
@@ -114,8 +114,12 @@ impl GroupInner {
                 drop(groups.names.release(self));
             }
         }
+        let known = members.deadline;
         if let Some(at) = members.new_deadline(&self.config) {
-            groups.deadlines.add(at, Arc::downgrade(self), &groups);
+            if let Some(known) = known {
+                groups.deadlines.remove(known, self.number);
+            }
+            groups.deadlines.add(at, self.number, Arc::downgrade(self), &groups);
         }
     }
 
@@ -162,6 +166,9 @@ impl Drop for GroupInner {
             let members = self.members.get_mut().unwrap_or_else(PoisonError::into_inner);
             groups.histories.fetch_sub(members.history_size(), Ordering::Relaxed);
             groups.past.add(members.counts());
+            if let Some(at) = members.deadline {
+                groups.deadlines.remove(at, self.number);
+            }
             groups.names.forget(&self.name);
         }
     }

@@ -1,13 +1,13 @@
-//! A client that sends what it likes, and waits for an answer for 5 s at most.
+//! A client that sends what it likes, and waits for an answer for 10 s at most.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::wire::{CLOSE, TEXT, request};
+use super::wire::{CLOSE, PING, PONG, TEXT, request};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -112,8 +112,15 @@ impl Client {
         }
     }
 
+    /// Reads a text message. The server's pings are answered meanwhile.
     pub(crate) fn text(&mut self) -> String {
-        let frame = self.frame().expect("the connection ended");
+        let frame = loop {
+            let frame = self.frame().expect("the connection ended");
+            if frame.opcode() != PING {
+                break frame;
+            }
+            self.send(super::wire::frame(PONG, &frame.payload));
+        };
         assert_eq!(frame.opcode(), TEXT, "{frame:?}");
         String::from_utf8(frame.payload).unwrap()
     }

@@ -43,7 +43,9 @@ fn routes() -> WsRouter {
         .add_ws_route(WebSocketRoute::new("/shared", echo).config(deflate(Compression::shared())))
         .add_ws_route(WebSocketRoute::new("/deaf", deaf).config(deflate(Compression::dedicated())))
         .add_ws_route(WebSocketRoute::new("/brief", brief).config(hasty()))
-        .ws_route("/slow", slow)
+        .add_ws_route(
+            WebSocketRoute::new("/slow", slow).config(Config::new().ping_interval(Duration::from_millis(500))),
+        )
         .ws_route("/member", member)
         .ws_route("/publisher", publisher)
         .ws_route("/joins", joins)
@@ -84,12 +86,16 @@ async fn brief(mut websocket: WebSocket) -> nexios::Result {
     websocket.close(3000, "ü".repeat(100)).await
 }
 
-/// Takes 10 ms for each message.
+/// Takes 10 ms for each message, as long as there is somebody to do it for.
 async fn slow(mut websocket: WebSocket) -> nexios::Result {
     websocket.accept().await?;
+    let sender = websocket.sender();
     loop {
         websocket.receive().await?;
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            _ = sender.closed() => return Ok(()),
+        }
     }
 }
 
