@@ -12,4 +12,5 @@
 mod compression;
 mod floods;
 mod frames;
+mod handshake;
 mod harness;

@@ -23,7 +23,7 @@ fn serves_in_a_process_of_its_own() {
 fn app(profile: &str) -> App {
     match profile {
         // What an app has that sets nothing; the routes that need it have settings of their own.
-        "plain" => App::new().mount_ws_router(routes()),
+        "plain" => App::new().mount_ws_router(routes()).http(pages()),
         // All histories together have less room than the attack on them fills.
         "histories" => {
             let history = History::new().messages(100);
@@ -51,7 +51,18 @@ fn routes() -> WsRouter {
         .ws_route("/joins", joins)
         .add_ws_route(WebSocketRoute::new("/unlimited-joins", joins).config(in_any_number_of_groups()))
         .ws_route("/archive", archive)
+        .ws_route("/protocols", protocols)
+        .ws_route("/reflect", reflect)
+        .ws_route("/missing/{*path}", missing)
         .ws_route("/json", json)
+}
+
+/// What stands beside the WebSocket routes: a page, and one that takes a body and says how long it was.
+fn pages() -> axum::Router {
+    use axum::routing::{get, post};
+    axum::Router::new()
+        .route("/marker", get(async || "the marker"))
+        .route("/length", post(async |body: axum::body::Bytes| format!("{} bytes", body.len())))
 }
 
 fn unlimited() -> Limits {
@@ -168,4 +179,29 @@ async fn json(mut websocket: WebSocket) -> nexios::Result {
         let event: Event = websocket.receive_json().await?;
         websocket.send_json(&event).await?;
     }
+}
+
+/// Says how many subprotocols the client offers.
+async fn protocols(mut websocket: WebSocket) -> nexios::Result {
+    let offered = websocket.subprotocols().count();
+    websocket.accept().await?;
+    websocket.send_text(offered.to_string()).await
+}
+
+/// Puts what a client asks for into the head of its answer, without a look at it.
+async fn reflect(mut websocket: WebSocket) -> nexios::Result {
+    let query = |name| websocket.query_params().get(name).unwrap_or_default().to_owned();
+    let accept = match (query("header"), query("name"), query("subprotocol")) {
+        (header, _, _) if !header.is_empty() => Accept::new().header("x-echo", header),
+        (_, name, _) if !name.is_empty() => Accept::new().header(name, "x"),
+        (_, _, subprotocol) => Accept::new().subprotocol(subprotocol),
+    };
+    websocket.accept_with(accept).await
+}
+
+/// Fails with the client's own words.
+async fn missing(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept().await?;
+    let path = websocket.path_params().get("path").unwrap_or_default();
+    Err(Error::other(format!("no page {path}")))
 }
