@@ -12,5 +12,6 @@
 mod compression;
 mod floods;
 mod frames;
+mod framing;
 mod handshake;
 mod harness;

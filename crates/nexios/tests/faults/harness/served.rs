@@ -62,7 +62,7 @@ fn pages() -> axum::Router {
     use axum::routing::{get, post};
     axum::Router::new()
         .route("/marker", get(async || "the marker"))
-        .route("/length", post(async |body: axum::body::Bytes| format!("{} bytes", body.len())))
+        .route("/length", post(async |body: Bytes| format!("{} bytes", body.len())))
 }
 
 fn unlimited() -> Limits {
