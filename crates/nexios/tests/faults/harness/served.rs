@@ -54,6 +54,7 @@ fn routes() -> WsRouter {
         .ws_route("/protocols", protocols)
         .ws_route("/reflect", reflect)
         .ws_route("/missing/{*path}", missing)
+        .ws_route("/faulty/{fault}", faulty)
         .ws_route("/json", json)
 }
 
@@ -204,4 +205,21 @@ async fn missing(mut websocket: WebSocket) -> nexios::Result {
     websocket.accept().await?;
     let path = websocket.path_params().get("path").unwrap_or_default();
     Err(Error::other(format!("no page {path}")))
+}
+
+/// Has the fault that its client names: for the tests of the harness itself.
+async fn faulty(mut websocket: WebSocket, Path(fault): Path<String>) -> nexios::Result {
+    websocket.accept().await?;
+    match &*fault {
+        "leaks-memory" => std::mem::forget(vec![1_u8; 4 << 20]),
+        "hoards-memory" => drop(std::hint::black_box(vec![1_u8; 16 << 20])),
+        "leaks-descriptors" => std::mem::forget(std::fs::File::open("/dev/null")?),
+        "burns-cpu" => loop {
+            tokio::task::yield_now().await;
+        },
+        "stalls-its-thread" => std::thread::sleep(Duration::from_millis(700)),
+        "panics" => panic!("a fault of the server"),
+        _ => std::process::exit(1),
+    }
+    Ok(())
 }

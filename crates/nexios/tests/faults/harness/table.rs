@@ -13,6 +13,9 @@ const TABLE: &str = "NEXIOS_FAULTS_TABLE";
 /// wait, outcome.
 pub(crate) fn append(record: &Record) {
     let Ok(path) = std::env::var(TABLE) else { return };
+    if record.rows.is_empty() {
+        return;
+    }
     let Record { rows, what, held, left_behind, cpu, bystander, outcome } = record;
     let micros = |wait: Duration| wait.as_micros();
     let row = format!(
