@@ -12,6 +12,7 @@ use crate::connection::{Budget, OnError, Registry};
 use crate::groups::{Groups, GroupsConfig};
 use crate::handler::Handler;
 use crate::middleware::{IntoMiddleware, MiddlewareShape};
+use crate::observe::{self, Observed};
 use crate::routing::{AppContext, IntoRoute, WsRouter};
 use crate::server::{AppHandle, Server, ServerConfig};
 use crate::{Error, Result};
@@ -48,6 +49,7 @@ pub struct App<S = ()> {
     groups: Groups,
     on_error: Option<OnError>,
     handle: AppHandle,
+    pub(crate) observed: Observed,
 }
 
 impl App<()> {
@@ -76,6 +78,7 @@ where
             groups: Groups::new(Arc::clone(&connections), GroupsConfig::default()),
             on_error: None,
             handle: AppHandle::new(connections),
+            observed: Observed::default(),
         }
     }
 
@@ -267,7 +270,9 @@ where
             handle: self.handle.clone(),
             on_error: self.on_error,
             budget: Arc::new(Budget::new(self.server.buffered())),
+            is_metered: self.observed.is_metered(),
         });
+        observe::observe_app(&context);
         let mut router = axum::Router::new();
         for route in self.routes.bind(&context, &self.config, &self.state) {
             let route = Arc::new(route);
@@ -275,7 +280,7 @@ where
             let service = move |request| Arc::clone(&route).respond(request);
             router = router.route_service(&path, tower::service_fn(service));
         }
-        let router = router.merge(self.http.layer(Extension(groups)));
+        let router = router.merge(self.http.layer(Extension(groups))).merge(self.observed.router(&self.handle));
         self.layers.into_iter().fold(router, |router, layer| layer(router))
     }
 

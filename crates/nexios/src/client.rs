@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::Result;
 use crate::config::Config;
 use crate::connection::{ConnectionTask, Link, Settings, Transport};
+use crate::observe::Meter;
 use crate::websocket::{WebSocket, header_pairs};
 
 /// The most of a refusal's body that is kept, in bytes.
@@ -181,7 +182,8 @@ impl Connect {
         let upgraded = hyper::upgrade::on(&mut response).await.map_err(io_error)?;
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
         let (route, config) = (self.url.as_str().into(), self.config.clone());
-        let settings = Settings { role: Role::Client, route, config, on_error: None, budget: None };
+        let settings =
+            Settings { role: Role::Client, route, config, on_error: None, budget: None, meter: Meter::default() };
         let link = Link::new(Arc::new(settings), None);
         if let Some(params) = accepted.deflate {
             link.agree(params);

@@ -12,6 +12,7 @@ mod error;
 pub mod groups;
 pub mod handler;
 pub mod middleware;
+mod observe;
 mod rate;
 pub mod routing;
 mod sender;

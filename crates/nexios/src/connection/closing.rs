@@ -210,7 +210,7 @@ impl Closing {
 impl Link {
     /// Makes the ending known and lets go of everything that the connection held.
     pub(crate) fn end(&self, end: &WebSocketDisconnect) {
-        self.begin_closing(end);
+        let was_open = self.begin_closing(end);
         let mut state = self.lock();
         if matches!(state.phase, Phase::Ended(_)) {
             return;
@@ -226,6 +226,9 @@ impl Link {
         let unanswered = state.take_pending();
         drop(state);
         drop((outbound, backlog, respond));
+        if was_open {
+            self.meter().ended(&self.watch, end);
+        }
         log_end(self, end);
         drop(unanswered);
         wake_all(wakers);

@@ -24,6 +24,7 @@ use super::signals::{ASKED, BACKLOG, CLOSE, OUTBOUND, ROOM, TIMER};
 use super::transport::Transport;
 use super::waiters::wake_all;
 use super::wheel::{Deadline, Purpose};
+use crate::observe::Tally;
 
 /// How many messages and control frames one turn takes before the thread's other connections have theirs.
 const EVENTS_PER_TURN: u32 = 1024;
@@ -275,6 +276,7 @@ impl Driver {
     #[inline]
     fn deliver(&mut self, turn: &mut Turn, message: Message) -> Parsed {
         turn.completed = true;
+        Tally::received();
         if self.link.signals.any(ASKED) && self.link.catch_answer(&message) {
             return Parsed::Dry;
         }
@@ -381,6 +383,7 @@ impl Driver {
 
     #[inline]
     fn heard(&mut self, bytes: usize) -> Read {
+        Tally::read(bytes);
         if bytes == 0 {
             return Read::EndOfFile;
         }
@@ -433,6 +436,7 @@ impl Driver {
         };
         if let Poll::Ready(Ok(written)) = result {
             self.writing.advance(written);
+            Tally::written(written);
             if let Some(keepalive) = &mut self.keepalive {
                 keepalive.wrote = true;
             }

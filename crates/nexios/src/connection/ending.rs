@@ -59,9 +59,12 @@ impl Link {
     pub(crate) fn conclude(&self, result: Result) {
         let end = result.as_ref().err().and_then(Error::disconnect);
         let shutdown = end.filter(|end| end.cause() == Cause::Shutdown).and_then(WebSocketDisconnect::sent).cloned();
+        // It is done with its last message.
+        self.watch.asked(self.meter());
         let failure = result.err().and_then(|error| Some((error.verdict()?, error)));
         if let Some(((_, cause), error)) = &failure {
             log_failure(self, *cause, error);
+            self.meter().handler_failed(*cause, error);
             if let Some(on_error) = self.on_error()
                 && catch_unwind(AssertUnwindSafe(|| on_error(error))).is_err()
             {

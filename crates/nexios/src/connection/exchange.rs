@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use nexios_proto::Message;
 
 use super::outbound::Outbound;
+use crate::observe::Tally;
 use crate::sender::ConnectionId;
 use crate::sync::thread_local;
 
@@ -65,6 +66,7 @@ pub(super) struct Outer {
     waits: bool,
     message: Option<Message>,
     sent: Outbound,
+    tally: Tally,
 }
 
 /// What `poll_receive` finds.
@@ -96,6 +98,7 @@ pub(super) fn begin_poll() -> Option<Box<Outer>> {
             waits: exchange.waits.take(),
             message: exchange.message.take(),
             sent: exchange.sent.take(),
+            tally: Tally::take(),
         }))
     })
 }
@@ -112,6 +115,7 @@ pub(super) fn end_poll(outer: Option<Box<Outer>>) {
             exchange.waits.set(outer.waits);
             exchange.message.replace(outer.message);
             exchange.sent.replace(outer.sent);
+            outer.tally.restore();
         }
     });
 }

@@ -12,6 +12,7 @@ use super::sending::{Enqueued, Form};
 use super::signals::BACKLOG;
 use super::tick;
 use super::worker;
+use crate::observe::Sent;
 use crate::slow_consumer::SlowConsumer;
 
 /// On what terms something is sent to many.
@@ -38,6 +39,8 @@ pub(crate) struct Effects {
     pub(crate) dropped: u64,
     /// Connections that are being closed because they did not keep up.
     pub(crate) closed: u64,
+    /// Messages that were queued.
+    sent: Sent,
 }
 
 impl Effects {
@@ -68,6 +71,15 @@ impl Link {
     /// Queues a message that was encoded once for many. What is left to do goes to `effects`: the caller holds a lock.
     #[inline]
     pub(crate) fn enqueue_shared(&self, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
+        let enqueued = self.try_enqueue_shared(publication, terms, effects);
+        if enqueued == Enqueued::Queued {
+            effects.sent.add(self.meter(), publication.messages());
+        }
+        enqueued
+    }
+
+    #[inline]
+    fn try_enqueue_shared(&self, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
         let compressed = self.any_coding().and_then(|coding| publication.compressed(coding));
         let mut state = self.lock();
         let frame = match compressed {
@@ -79,8 +91,10 @@ impl Link {
             let room = self.check_room(&state, frame.len(), terms.queue, publication.is_merged());
             if room == Err(Enqueued::Full) { Err(self.full(&mut state, publication, effects)) } else { room }
         } else {
-            let terms = Terms { slow: Some(slow), ..terms };
-            self.check_room_or_drop(&mut state, frame, publication, terms, effects)
+            let (terms, dropped) = (Terms { slow: Some(slow), ..terms }, effects.dropped);
+            let room = self.check_room_or_drop(&mut state, frame, publication, terms, effects);
+            self.meter().dropped(effects.dropped - dropped);
+            room
         };
         if let Err(enqueued) = room {
             return enqueued;

@@ -34,14 +34,25 @@ impl Link {
         if self.unexpected.load(Ordering::Relaxed) != 0 {
             self.unexpected.store(0, Ordering::Relaxed);
         }
+        let asked = self.watch.asked(self.meter());
         if self.is_own(cx.waker()) {
             match exchange::receive(self.id(), || self.signals.any(INBOX)) {
-                Received::Message(message) => return Poll::Ready(Ok(message)),
-                Received::Waiting => return Poll::Pending,
+                Received::Message(message) => {
+                    self.watch.took(self.meter(), asked);
+                    return Poll::Ready(Ok(message));
+                }
+                Received::Waiting => {
+                    asked.waits();
+                    return Poll::Pending;
+                }
                 Received::Elsewhere => {}
             }
         }
-        self.poll_inbox(cx)
+        let polled = self.poll_inbox(cx);
+        if matches!(polled, Poll::Ready(Ok(_))) {
+            self.watch.took(self.meter(), asked);
+        }
+        polled
     }
 
     fn poll_inbox(&self, cx: &mut Context<'_>) -> Poll<Result<Message>> {

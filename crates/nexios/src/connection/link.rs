@@ -29,6 +29,7 @@ use super::worker;
 use crate::config::Config;
 use crate::disconnect::{Cause, WebSocketDisconnect};
 use crate::groups::{GroupError, Membership};
+use crate::observe::{Meter, Watch};
 use crate::sender::ConnectionId;
 use crate::sync::atomic::{AtomicU16, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -42,6 +43,7 @@ pub(crate) struct Link {
     pub(super) signals: Signals,
     /// The close code for a message that the handler did not expect, until it receives again; or 0.
     pub(super) unexpected: AtomicU16,
+    pub(super) watch: Watch,
     state: Mutex<State>,
 }
 
@@ -54,6 +56,7 @@ pub(crate) struct Settings {
     pub(crate) on_error: Option<OnError>,
     /// What all connections of the app hold; a client's own are not counted.
     pub(crate) budget: Option<Arc<Budget>>,
+    pub(crate) meter: Meter,
 }
 
 /// The application's hook for errors.
@@ -112,6 +115,7 @@ impl Link {
         static NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
         Arc::new(Self {
             id: ConnectionId::new(NEXT.fetch_add(1, Ordering::Relaxed)),
+            watch: Watch::new(settings.meter),
             settings,
             agreed: OnceLock::new(),
             signals: Signals::default(),
@@ -151,6 +155,12 @@ impl Link {
     #[inline]
     pub(crate) fn config(&self) -> &Config {
         &self.settings.config
+    }
+
+    /// Where it is counted.
+    #[inline]
+    pub(super) fn meter(&self) -> Meter {
+        self.settings.meter
     }
 
     pub(super) fn on_error(&self) -> Option<&OnError> {
@@ -217,8 +227,10 @@ impl Link {
     }
 
     /// Takes no more for sending, and leaves every group: the connection is closing.
-    pub(super) fn begin_closing(&self, expected: &WebSocketDisconnect) {
+    /// It returns whether it was ever open.
+    pub(super) fn begin_closing(&self, expected: &WebSocketDisconnect) -> bool {
         let mut state = self.lock();
+        let was_open = !matches!(state.phase, Phase::Handshake);
         if !matches!(state.phase, Phase::Ended(_)) {
             state.phase = Phase::Closing(expected.clone());
         }
@@ -228,6 +240,7 @@ impl Link {
         for membership in memberships.into_iter().flat_map(|list| list.into_iter()) {
             membership.end(self.id);
         }
+        was_open
     }
 
     #[inline]
@@ -392,6 +405,6 @@ mod tests {
 
     #[test]
     fn a_link_stays_small() {
-        assert!(size_of::<Link>() <= 216, "{}", size_of::<Link>());
+        assert!(size_of::<Link>() <= 216 + size_of::<Watch>(), "{}", size_of::<Link>());
     }
 }

@@ -10,6 +10,7 @@ use super::deflate::{Coding, keep_scratch};
 #[derive(Clone, Debug)]
 pub(crate) struct Publication {
     plain: Bytes,
+    messages: u32,
     /// How many bytes of `plain` stand before the message's own, or that it holds several.
     header: Option<u8>,
     is_text: bool,
@@ -23,7 +24,7 @@ impl Publication {
         let compressed = codings.into_iter().map(|coding| (coding, compress(message, coding))).collect();
         let plain = frame(message.len(), |out| encode::message(message, None, out));
         let header = u8::try_from(plain.len() - message.len()).ok();
-        Self { plain, header, is_text: message.is_text(), key: None, compressed }
+        Self { plain, messages: 1, header, is_text: message.is_text(), key: None, compressed }
     }
 
     /// The newest state of what the key stands for.
@@ -40,13 +41,20 @@ impl Publication {
         };
         let compressed = codings.into_iter().map(|coding| (coding, merged(coding))).collect();
         let plain = concat(publications.clone().map(|one| &one.plain));
-        Self { plain, header: None, is_text: false, key: None, compressed }
+        let messages = publications.clone().map(|one| one.messages).sum();
+        Self { plain, messages, header: None, is_text: false, key: None, compressed }
     }
 
     /// Whether it holds several messages.
     #[inline]
     pub(super) fn is_merged(&self) -> bool {
         self.header.is_none()
+    }
+
+    /// How many it holds.
+    #[inline]
+    pub(super) fn messages(&self) -> u32 {
+        self.messages
     }
 
     pub(super) fn key(&self) -> Option<&Key> {

@@ -11,6 +11,7 @@ use super::outbound::{COPY_MAX, Outbound};
 use super::signals::{BACKLOG, CLOSE, OUTBOUND, ROOM};
 use super::tick;
 use crate::disconnect::WebSocketDisconnect;
+use crate::observe::Tally;
 use crate::{Error, Result};
 
 /// What became of a message for somebody else's connection.
@@ -44,8 +45,12 @@ impl Link {
     /// Appends to what the handler sends in its turn, if it is one, and nothing that others queued has to leave before.
     #[inline]
     fn send_in_turn(&self, len: usize, append: impl FnOnce(&mut Outbound, Option<MaskKey>)) -> bool {
-        !self.signals.any(OUTBOUND | CLOSE | BACKLOG)
-            && exchange::send(self.id(), len, |sent| append(sent, self.mask_key()))
+        let sent = !self.signals.any(OUTBOUND | CLOSE | BACKLOG)
+            && exchange::send(self.id(), len, |sent| append(sent, self.mask_key()));
+        if sent {
+            Tally::sent();
+        }
+        sent
     }
 
     fn poll_enqueue(&self, cx: &mut Context<'_>, message: &mut Option<Message>, form: Form) -> Poll<Result> {
@@ -135,6 +140,7 @@ impl Link {
 
     /// Appends a message; the waker is the caller's to use, after the lock.
     fn append(&self, state: &mut State, mut prepared: Prepared<'_>) -> Option<Waker> {
+        self.meter().sent();
         prepared.give_back(state);
         if let Some(backlog) = &mut state.backlog {
             let mut frame = Outbound::default();

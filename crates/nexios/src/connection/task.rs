@@ -18,6 +18,7 @@ use super::worker;
 use crate::disconnect::WebSocketDisconnect;
 use crate::error::HandlerPanic;
 use crate::handler::BoxFuture;
+use crate::observe::ConnectionSpan;
 use crate::server::Seat;
 use crate::{Error, Result};
 
@@ -32,6 +33,7 @@ pub(crate) struct ConnectionTask {
     handler: Option<HandlerFuture>,
     io: Io,
     knows_waker: bool,
+    span: ConnectionSpan,
     /// Where it is listed as long as it lives.
     registry: Option<Arc<Registry>>,
 }
@@ -49,16 +51,23 @@ enum Io {
 
 impl ConnectionTask {
     /// The task of a connection that the server has been asked for.
-    pub(crate) fn serve(link: Arc<Link>, handler: HandlerFuture, registry: &Arc<Registry>, seat: Seat) -> Self {
+    pub(crate) fn serve(
+        link: Arc<Link>,
+        handler: HandlerFuture,
+        registry: &Arc<Registry>,
+        seat: Seat,
+        span: ConnectionSpan,
+    ) -> Self {
         link.signals.set(HANDLER);
         registry.insert(&link, seat);
         let registry = Some(Arc::clone(registry));
-        Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, registry }
+        Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, span, registry }
     }
 
     /// The task of a client's connection, whose `WebSocket` is used elsewhere.
     pub(crate) fn client(link: Arc<Link>) -> Self {
-        Self { link, handler: None, io: Io::Handshake, knows_waker: false, registry: None }
+        let span = ConnectionSpan::default();
+        Self { link, handler: None, io: Io::Handshake, knows_waker: false, span, registry: None }
     }
 
     #[inline]
@@ -117,6 +126,39 @@ impl ConnectionTask {
         }
         progress
     }
+
+    #[inline]
+    fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.knows_waker {
+            // The runtime polls a task with one and the same waker for all its life.
+            let mut state = self.link.lock();
+            state.task = Some(cx.waker().clone());
+            state.worker = worker::here();
+            drop(state);
+            self.knows_waker = true;
+        }
+        let outer = exchange::begin_poll();
+        // The socket comes first: a handler that waits for a message is then polled once, with it.
+        let mut turn = Turn::new(self.link.signals.take(HANDLER));
+        let progress = loop {
+            match self.poll_io(cx, &mut turn) {
+                Progress::Handler => {}
+                _ if turn.handler_is_due => {}
+                progress => break progress,
+            }
+            turn.handler_is_due = false;
+            self.poll_handler(&mut turn);
+        };
+        self.link.meter().end_poll();
+        exchange::end_poll(outer);
+        if progress == Progress::Waiting {
+            if let Io::Open(driver) = &mut self.io {
+                driver.keep(turn);
+            }
+            return Poll::Pending;
+        }
+        if self.handler.is_some() { Poll::Pending } else { Poll::Ready(()) }
+    }
 }
 
 impl Future for ConnectionTask {
@@ -124,41 +166,27 @@ impl Future for ConnectionTask {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if !this.knows_waker {
-            // The runtime polls a task with one and the same waker for all its life.
-            let mut state = this.link.lock();
-            state.task = Some(cx.waker().clone());
-            state.worker = worker::here();
-            drop(state);
-            this.knows_waker = true;
+        if this.span.is_none() {
+            return this.poll_all(cx);
         }
-        let outer = exchange::begin_poll();
-        // The socket comes first: a handler that waits for a message is then polled once, with it.
-        let mut turn = Turn::new(this.link.signals.take(HANDLER));
-        let progress = loop {
-            match this.poll_io(cx, &mut turn) {
-                Progress::Handler => {}
-                _ if turn.handler_is_due => {}
-                progress => break progress,
-            }
-            turn.handler_is_due = false;
-            this.poll_handler(&mut turn);
-        };
-        exchange::end_poll(outer);
-        if progress == Progress::Waiting {
-            if let Io::Open(driver) = &mut this.io {
-                driver.keep(turn);
-            }
-            return Poll::Pending;
-        }
-        if this.handler.is_some() { Poll::Pending } else { Poll::Ready(()) }
+        let span = std::mem::take(&mut this.span);
+        let entered = span.enter();
+        let polled = this.poll_all(cx);
+        drop(entered);
+        this.span = span;
+        polled
     }
 }
 
 impl Drop for ConnectionTask {
     fn drop(&mut self) {
         // A runtime that ends drops its tasks: whoever still holds a sender learns that nobody writes any more.
+        let entered = self.span.enter();
         self.link.end(&WebSocketDisconnect::lost());
+        drop(entered);
+        if let Some(end) = self.link.end_value() {
+            self.span.record(&end);
+        }
         self.link.lock().task = None;
         if let Some(registry) = &self.registry {
             registry.remove(self.link.id());

@@ -97,6 +97,12 @@ impl Groups {
     /// What the groups have done and hold. It looks at every group and every connection: for an operator, now and
     /// then.
     pub fn stats(&self) -> GroupsStats {
+        let queued_bytes = self.inner().connections.all().iter().map(|link| link.queued()).sum();
+        GroupsStats { queued_bytes, ..self.totals() }
+    }
+
+    /// The same without a look at the connections' queues.
+    pub(crate) fn totals(&self) -> GroupsStats {
         let past = &self.inner().past;
         let mut all = GroupsStats {
             publications: past.publications.load(Ordering::Relaxed),
@@ -114,7 +120,6 @@ impl Groups {
             all.history_messages += one.history_messages;
             all.history_bytes += one.history_bytes;
         }
-        all.queued_bytes = self.inner().connections.all().iter().map(|link| link.queued()).sum();
         all
     }
 }

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::connection::{Budget, ConnectionTask, Link, OnError, Registry, Settings};
 use crate::groups::Groups;
 use crate::middleware::Chain;
+use crate::observe::{ConnectionSpan, Meter};
 use crate::server::{AppHandle, Refused, Seat, SocketSeat};
 use crate::websocket::{Handshake, WebSocket, header_pairs};
 
@@ -27,6 +28,8 @@ pub(crate) struct AppContext {
     pub(crate) handle: AppHandle,
     pub(crate) on_error: Option<OnError>,
     pub(crate) budget: Arc<Budget>,
+    /// Whether [`App::metrics`](crate::App) was asked for.
+    pub(crate) is_metered: bool,
 }
 
 /// A route with everything around it, ready for connections.
@@ -40,7 +43,8 @@ impl BoundRoute {
     pub(super) fn new(path: String, config: Config, chain: Chain, app: &Arc<AppContext>) -> Self {
         let on_error = app.on_error.clone();
         let budget = Some(Arc::clone(&app.budget));
-        let settings = Settings { role: Role::Server, route: path.into(), config, on_error, budget };
+        let meter = Meter::of_route(&path, app.is_metered);
+        let settings = Settings { role: Role::Server, route: path.into(), config, on_error, budget, meter };
         Self { settings: Arc::new(settings), chain: Arc::new(chain), app: Arc::clone(app) }
     }
 
@@ -51,19 +55,21 @@ impl BoundRoute {
     /// Answers a request: by the handler's word when it is a valid opening handshake, else by RFC 6455 §4.2.
     pub(crate) async fn respond(self: Arc<Self>, request: Request) -> Result<Response, Infallible> {
         let (mut parts, _body) = request.into_parts();
+        let counted = self.settings.meter.handshake();
         let answer = match self.validate(&mut parts) {
             Ok(handshake) => match self.admit(&mut parts) {
                 Ok(seat) => {
                     let (respond, answer) = oneshot::channel();
                     self.start(parts, handshake, seat, respond);
-                    answer.await
+                    // A handler that ended without an answer refuses.
+                    answer.await.unwrap_or_else(|_| closing(StatusCode::FORBIDDEN.into_response()))
                 }
-                Err(refused) => return Ok(closing(refused.into_response())),
+                Err(refused) => closing(refused.into_response()),
             },
-            Err(refusal) => return Ok(refusal),
+            Err(refusal) => refusal,
         };
-        // A handler that ended without an answer refuses.
-        Ok(answer.unwrap_or_else(|_| closing(StatusCode::FORBIDDEN.into_response())))
+        counted.answered(answer.status());
+        Ok(answer)
     }
 
     /// The handshake, or the refusal.
@@ -117,8 +123,9 @@ impl BoundRoute {
         let groups = self.app.groups.of_connection(link.id());
         parts.extensions.insert(groups.clone());
         let websocket = WebSocket::new(Arc::clone(&link), groups, handshake, parts);
+        let span = ConnectionSpan::new(self.path(), link.id(), websocket.peer_addr());
         let handler = self.chain.start(websocket);
-        tokio::spawn(ConnectionTask::serve(link, handler, &self.app.connections, seat));
+        tokio::spawn(ConnectionTask::serve(link, handler, &self.app.connections, seat, span));
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Server;
 use super::admission::Refused;
+use crate::observe::{accept_failed, connection_refused};
 
 /// How long the loop rests after an error that is not one connection's own, such as no descriptors left: at first, and
 /// after many.
@@ -82,6 +83,7 @@ struct Trouble {
 impl Trouble {
     /// How long to rest.
     fn note(&mut self, error: &io::Error) -> Duration {
+        accept_failed();
         if is_to_be_logged() {
             tracing::error!(%error, "cannot accept connections; trying again");
         }
@@ -106,6 +108,7 @@ fn is_to_be_logged() -> bool {
 fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr, refused: Refused) {
     static REFUSING: AtomicUsize = AtomicUsize::new(0);
     tracing::debug!(%peer, reason = refused.reason(), "connection refused");
+    connection_refused(refused.word());
     if REFUSING.fetch_add(1, Ordering::Relaxed) >= REFUSALS {
         REFUSING.fetch_sub(1, Ordering::Relaxed);
         return;

@@ -206,6 +206,16 @@ impl Refused {
         }
     }
 
+    /// For metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::TooFast => "rate",
+            Self::AddressFull => "address",
+            Self::ShuttingDown => "shutdown",
+        }
+    }
+
     /// The answer as it goes over a socket that speaks HTTP/1.1, before a request was read.
     pub(crate) fn as_bytes(self) -> Vec<u8> {
         let (status, body) = (self.status(), self.reason());

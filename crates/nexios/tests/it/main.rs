@@ -21,6 +21,7 @@ mod exchange;
 mod extractors;
 mod groups;
 mod handshake;
+mod health;
 mod history;
 mod hostile;
 mod keepalive;
@@ -28,6 +29,8 @@ mod limits;
 mod logs;
 #[cfg(feature = "macros")]
 mod macro_route;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod middleware;
 mod outcome;
 mod policy;
@@ -42,6 +45,7 @@ mod serving;
 mod several;
 mod shutdown;
 mod slow_consumer;
+mod spans;
 mod stats;
 mod threads;
 mod tick;

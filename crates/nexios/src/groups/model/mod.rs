@@ -113,7 +113,14 @@ fn connection() -> (WebSocket, Task, Peer) {
 /// The same, with a socket that holds so many bytes.
 fn connection_with(config: Config, socket: usize) -> (WebSocket, Task, Peer) {
     let config = config.ping_interval(None);
-    let settings = Settings { role: Role::Server, route: "/".into(), config, on_error: None, budget: None };
+    let settings = Settings {
+        role: Role::Server,
+        route: "/".into(),
+        config,
+        on_error: None,
+        budget: None,
+        meter: crate::observe::Meter::default(),
+    };
     let link = Link::new(Arc::new(settings), None);
     let (server, client) = tokio::io::duplex(socket);
     link.open(Transport::Other(Box::new(server)), Bytes::new());
