@@ -1,6 +1,6 @@
 //! The route that shows metrics, and the recorder behind it.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -55,19 +55,19 @@ fn render(recorder: &PrometheusHandle) -> Result<String, fmt::Error> {
     publish::publish(Histograms::Ours);
     let mut text = recorder.render();
     let totals: Vec<_> = meter::all().into_iter().map(|meter| (meter.route, publish::totals(meter))).collect();
-    head(&mut text, HANDLER_SECONDS, HANDLER_HELP);
+    head(&mut text, HANDLER_SECONDS, HANDLER_HELP)?;
     for (route, (handler, _)) in &totals {
         handler.write(&mut text, HANDLER_SECONDS, route, &HANDLER)?;
     }
-    head(&mut text, CONNECTION_SECONDS, CONNECTION_HELP);
+    head(&mut text, CONNECTION_SECONDS, CONNECTION_HELP)?;
     for (route, (_, connection)) in &totals {
         connection.write(&mut text, CONNECTION_SECONDS, route, &CONNECTION)?;
     }
     Ok(text)
 }
 
-fn head(out: &mut String, name: &str, help: &str) {
-    out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} histogram\n"));
+fn head(out: &mut String, name: &str, help: &str) -> fmt::Result {
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram")
 }
 
 /// Starts what is done every few seconds, unless some runtime does it already.
