@@ -159,7 +159,7 @@ impl Link {
 
     /// Where it is counted.
     #[inline]
-    pub(super) fn meter(&self) -> Meter {
+    pub(crate) fn meter(&self) -> Meter {
         self.settings.meter
     }
 

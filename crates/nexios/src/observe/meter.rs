@@ -140,6 +140,10 @@ impl Meter {
         Self(is_metered.then(|| RouteMeter::named(route)))
     }
 
+    pub(super) fn is(self, other: &RouteMeter) -> bool {
+        self.0.is_some_and(|meter| std::ptr::eq(meter, other))
+    }
+
     /// A handshake has begun.
     pub(crate) fn handshake(self) -> Handshake {
         if self.0.is_some() {

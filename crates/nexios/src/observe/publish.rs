@@ -187,15 +187,16 @@ fn publish_rare(routes: &[&'static RouteMeter]) {
 
 /// Connections and their queues, as they are now.
 fn publish_queues(routes: &[&'static RouteMeter], apps: &[App]) {
-    let mut of_routes: Vec<_> = routes.iter().map(|meter| (meter.route, Queues::default())).collect();
+    let mut of_routes: Vec<_> = routes.iter().map(|meter| (*meter, Queues::default())).collect();
     for app in apps.iter().filter_map(|app| app.context.upgrade()) {
         for link in app.connections.all() {
-            if let Some((_, queues)) = of_routes.iter_mut().find(|(route, _)| *route == link.route()) {
+            if let Some((_, queues)) = of_routes.iter_mut().find(|(meter, _)| link.meter().is(meter)) {
                 queues.add(link.queued());
             }
         }
     }
-    for (route, queues) in of_routes {
+    for (meter, queues) in of_routes {
+        let route = meter.route;
         gauge!("nexios_connections", "route" => route).set(float(queues.connections));
         gauge!("nexios_queued_bytes", "route" => route).set(float(queues.bytes));
         gauge!("nexios_queued_bytes_max", "route" => route).set(float(queues.most));
