@@ -124,7 +124,7 @@ fn log_to_stderr() {
         let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
         // Its own lines say which connection they are about: to keep a span for each would take another half of what an
         // idle connection takes.
-        let lines = builder.finish().with(filter_fn(|metadata| metadata.is_event()));
+        let lines = builder.finish().with(filter_fn(|metadata| !metadata.is_span()));
         // An error means that somebody else was faster: then theirs stands.
         let _ = tracing::subscriber::set_global_default(lines);
     }

@@ -63,7 +63,7 @@ impl Scrape {
                 let (name, kind) = kind.split_once(' ').unwrap();
                 assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
                 assert!(kinds.insert(name.to_owned(), kind.to_owned()).is_none(), "twice: {line}");
-                family = name.to_owned();
+                name.clone_into(&mut family);
             } else {
                 let (series, value) = line.rsplit_once(' ').unwrap();
                 let name = series.split('{').next().unwrap();
