@@ -100,8 +100,8 @@ fn agree(client: &Wish, server: &Wish) -> DeflateParams {
         DeflateOptions::new()
             .server_no_context_takeover(wish.server_alone)
             .client_no_context_takeover(wish.client_alone)
-            .server_max_window_bits(wish.server_bits)
-            .client_max_window_bits(wish.client_bits)
+            .server_max_window_bits(9 + wish.server_bits % 7)
+            .client_max_window_bits(9 + wish.client_bits % 7)
     };
     let offer = options(client).offer();
     let answer = options(server).answer([("sec-websocket-extensions", offer.as_bytes())].into_iter());
@@ -139,7 +139,7 @@ impl End {
             role,
             listener: Listener::new(connection, limits, agreed.is_some()),
             limits,
-            compressor: (bits >= 9).then(|| Compressor::new(level, bits)),
+            compressor: (bits >= 9).then(|| Compressor::new(1 + level % 9, bits)),
             alone,
             key,
             out: Vec::new(),
@@ -164,16 +164,14 @@ impl End {
         }
         match what {
             What::Text { text, times, plain } => {
-                let times = times_at_most(text.len(), times);
-                self.send(&Message::from(text.repeat(times)), plain, false, other);
+                self.send(&Message::from(text.repeat(repetitions(text.len(), times))), plain, false, other);
             }
             What::Binary { bytes, times, plain } => {
-                let times = times_at_most(bytes.len(), times);
-                self.send(&Message::from(bytes.repeat(times)), plain, false, other);
+                self.send(&Message::from(bytes.repeat(repetitions(bytes.len(), times))), plain, false, other);
             }
             What::Apart { bytes, times, plain } => {
-                let times = times_at_most(bytes.len(), times);
-                self.send(&Message::from(bytes.repeat(times)), plain, self.role == Role::Server, other);
+                let message = Message::from(bytes.repeat(repetitions(bytes.len(), times)));
+                self.send(&message, plain, self.role == Role::Server, other);
             }
             What::Ping(payload) => {
                 let key = self.key();
@@ -283,6 +281,8 @@ fn cut(payload: &[u8]) -> bytes::Bytes {
     payload[..payload.len().min(125)].to_vec().into()
 }
 
-fn times_at_most(len: usize, times: u16) -> usize {
+/// How often a payload is repeated: mostly a few times, as large messages cost the time of many small ones.
+fn repetitions(len: usize, times: u16) -> usize {
+    let times = if times >= 0xf000 { times & 0xfff } else { times % 8 };
     usize::from(times).min(LONGEST / len.max(1))
 }

@@ -3,7 +3,6 @@
 //! The first byte of an input chooses which, the second one settings and limits, the third the fragments.
 #![no_main]
 
-use flate2::{Decompress, FlushDecompress, Status};
 use libfuzzer_sys::fuzz_target;
 use nexios_fuzz::{
     InflateTwin,
@@ -121,15 +120,15 @@ impl Compressed {
         let params = params(self.alone, self.bits);
         let limits = Limits::new().message_size(Limit::Unlimited).fragments(Limit::Unlimited);
         let mut listener = Listener::new(Connection::with_deflate(Role::Client, limits, params), limits, true);
-        let mut peer = Peer::new(self.bits);
+        let mut twin = InflateTwin::default();
         for message in bytes.split(|&byte| byte == 0xff).map(|bytes| repeated(bytes, self.bits)) {
             let mut payload = Vec::new();
             compressor.compress(message.as_bytes(), &mut payload);
             if self.alone {
                 compressor.reset();
-                peer = Peer::new(self.bits);
             }
-            assert_eq!(peer.inflate(&payload).as_deref(), Some(message.as_bytes()), "to a window of its size");
+            assert_eq!(twin.inflate(&payload, !self.alone).as_deref(), Some(message.as_bytes()), "by the letter");
+            assert!(twin.farthest() <= 1 << self.bits, "{} bytes back, of {} bits", twin.farthest(), self.bits);
             let first = if message.is_text() { 0x41 } else { 0x42 };
             for piece in pieces::cut(&fragments(first, &payload, self.seed), pieces::sizes(self.seed)) {
                 listener.hear(piece);
@@ -141,39 +140,13 @@ impl Compressed {
     }
 }
 
-/// Text where it is, and over and over, so that it can fill the window: the first byte says how often.
+/// Text where it is. The first byte says how often it is repeated: mostly a few times, sometimes until it fills the window.
 fn repeated(bytes: &[u8], bits: u8) -> Message {
     let &[times, ref bytes @ ..] = bytes else { return Message::from("") };
+    let times = if times >= 0xe0 { 8 * usize::from(times - 0xdf) } else { usize::from(times % 4) };
     let most = (4 << bits).min(40_000);
-    let times = usize::from(times).min(most / bytes.len().max(1)).max(1);
-    let bytes = bytes.repeat(times);
+    let bytes = bytes.repeat(times.min(most / bytes.len().max(1)));
     String::from_utf8(bytes).map_or_else(|error| Message::from(error.into_bytes()), Message::from)
-}
-
-/// An inflater with no more window than was agreed on, by another way than the connection's.
-struct Peer(Decompress);
-
-impl Peer {
-    fn new(bits: u8) -> Self {
-        Self(Decompress::new_with_window_bits(false, bits))
-    }
-
-    fn inflate(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
-        let input = [payload, TAIL].concat();
-        let (mut rest, mut message) = (&input[..], Vec::new());
-        loop {
-            // So little at a time that what is looked back to must come from the window.
-            let mut room = [0; 64];
-            let (read, written) = (self.0.total_in(), self.0.total_out());
-            let status = self.0.decompress(rest, &mut room, FlushDecompress::Sync).ok()?;
-            let written = usize::try_from(self.0.total_out() - written).ok()?;
-            rest = &rest[usize::try_from(self.0.total_in() - read).ok()?..];
-            message.extend(&room[..written]);
-            if status == Status::StreamEnd || rest.is_empty() && written < room.len() {
-                return Some(message);
-            }
-        }
-    }
 }
 
 fn params(alone: bool, bits: u8) -> DeflateParams {

@@ -18,4 +18,9 @@ impl InflateTwin {
     pub fn inflate(&mut self, payload: &[u8], keeps_context: bool) -> Option<Vec<u8>> {
         self.0.inflate(payload, keeps_context)
     }
+
+    /// The farthest that any message looked back, in bytes.
+    pub fn farthest(&self) -> usize {
+        self.0.farthest
+    }
 }

@@ -26,9 +26,7 @@ const SHOWN: usize = 60;
 pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Outcome {
     let seconds = seconds(options)?;
     let fuzzer = Fuzzer { program: fuzzer::program(workspace)?, workspace, seconds };
-    // `cargo fmt --all` ends where the workspace does.
-    let mut fmt = workspace.cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"]);
-    process::run(&mut fmt, BUILD_LIMIT)?;
+    lint(workspace)?;
     process::run(&mut fuzzer.command("build"), BUILD_LIMIT)?;
     let results: Vec<Outcome> = TARGETS.chunks(AT_ONCE).flat_map(|targets| fuzzer.side_by_side(targets)).collect();
     let failed: Vec<String> = results.iter().filter_map(|result| Some(result.as_ref().err()?.to_string())).collect();
@@ -36,6 +34,16 @@ pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Outcome {
         return Err(Problem::failed(failed.join("; ")));
     }
     Ok(results.into_iter().flatten().collect::<Vec<_>>().join("; "))
+}
+
+/// The targets are a workspace of their own, where the other steps do not come.
+fn lint(workspace: &Workspace) -> Result<(), Problem> {
+    const MANIFEST: [&str; 2] = ["--manifest-path", "fuzz/Cargo.toml"];
+    let mut fmt = workspace.cargo(&["fmt"]);
+    process::run(fmt.args(MANIFEST).args(["--", "--check"]), BUILD_LIMIT)?;
+    let mut clippy = workspace.cargo(&["clippy"]);
+    clippy.args(MANIFEST).arg("--target-dir").arg(workspace.target("fuzz"));
+    process::run(clippy.args(["--", "-D", "warnings"]), BUILD_LIMIT)
 }
 
 /// The value of `--seconds`.

@@ -103,6 +103,24 @@ proptest! {
     }
 
     #[test]
+    fn a_compressor_looks_back_no_farther_than_its_window(
+        word in vec(any::<u8>(), 20..100),
+        between in vec(any::<u8>(), 300..3000),
+        level in 1u8..=9,
+        bits in 9u8..=15,
+    ) {
+        let mut compressor = Compressor::new(level, bits);
+        let mut twin = Twin::default();
+        for message in [&word, &between, &word, &between] {
+            let mut payload = Vec::new();
+            compressor.compress(message, &mut payload);
+            let inflated = twin.inflate(&payload, true);
+            prop_assert_eq!(inflated.as_ref(), Some(message));
+        }
+        prop_assert!(twin.farthest <= 1 << bits, "{} bytes", twin.farthest);
+    }
+
+    #[test]
     fn encoded_frames_are_decoded(payload in payload(), is_text: bool, key: u32) {
         let text = String::from_utf8_lossy(&payload).into_owned();
         let message = if is_text { Message::from(text) } else { Message::from(payload) };

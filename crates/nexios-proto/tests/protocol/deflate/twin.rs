@@ -6,6 +6,8 @@ pub(super) struct Twin {
     window: Vec<u8>,
     /// Where in the window the current message begins.
     start: usize,
+    /// The farthest that any message looked back, in bytes.
+    pub(super) farthest: usize,
     /// The last block was a stored one without a byte, as the last one of a message is.
     ended_empty: bool,
 }
@@ -144,6 +146,7 @@ impl Twin {
     }
 
     fn copy(&mut self, length: usize, distance: usize) -> Option<()> {
+        self.farthest = self.farthest.max(distance);
         for _ in 0..length {
             let from = self.window.len().checked_sub(distance)?;
             self.window.push(self.window[from]);
