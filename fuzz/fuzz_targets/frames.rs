@@ -26,6 +26,13 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(setup.hear(bytes, ones, Listener::hear), whole, "byte by byte");
     assert_eq!(setup.hear(bytes, pieces::sizes(seed), Listener::hear), whole, "in pieces");
     assert_eq!(setup.hear(bytes, pieces::sizes(seed), Listener::hear_directly), whole, "by direct reads");
+    if choice & 0x20 != 0 {
+        let (before, after) = bytes.split_at(usize::from(seed).min(bytes.len()));
+        let mut listener = setup.listener();
+        listener.hear(before);
+        listener.give_up();
+        listener.hear_directly(after);
+    }
     if setup.deflate.is_none() {
         let (events, code) = twin::decode(setup.role, setup.limits, bytes);
         assert_eq!((&whole.events, whole.error.map(|error| error.close_code())), (&events, code), "by the letter");

@@ -61,6 +61,15 @@ impl Listener {
         }
     }
 
+    /// Gives the peer up, as a caller may at any time.
+    pub fn give_up(&mut self) {
+        let state = self.connection.close_state();
+        self.connection.fail();
+        assert_eq!(self.connection.close_state(), state);
+        self.has_ended = true;
+        self.check_memory();
+    }
+
     /// What was heard, without the connection.
     pub fn into_heard(self) -> Heard {
         self.heard
