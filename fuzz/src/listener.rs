@@ -1,7 +1,7 @@
 //! A connection that is listened to, and what must hold whatever it hears.
 
 use bytes::BufMut;
-use nexios_proto::{CloseState, Connection, Event, Limit, Limits, ProtocolError, Role};
+use nexios_proto::{CloseFrame, CloseState, Connection, Event, Limit, Limits, MaskKey, ProtocolError, Role};
 
 /// The payload of a control frame at most (RFC 6455 §5.5).
 const CONTROL_MAX: usize = 125;
@@ -148,8 +148,6 @@ impl Listener {
 
 /// What to say about an error is a frame that the other end understands.
 pub fn check_answer(connection: &mut Connection, role: Role, error: ProtocolError) {
-    use nexios_proto::{CloseFrame, MaskKey};
-
     let frame = CloseFrame::new(error.close_code(), error.to_string());
     assert!(frame.code().is_sendable() && !frame.reason().is_empty());
     let (key, peer) = match role {

@@ -119,8 +119,9 @@ fn report(target: &str, stderr: &str) -> String {
     let start = lines.iter().position(|line| marks.iter().any(|mark| line.contains(mark)));
     let start = start.unwrap_or(lines.len().saturating_sub(SHOWN));
     let said = lines[start..].iter().take(SHOWN).copied().collect::<Vec<_>>().join("\n");
+    // The last: a slow one may have been written before.
     let Some(path) =
-        lines.iter().find_map(|line| line.split_once("Test unit written to ")).map(|(_, path)| path.trim())
+        lines.iter().rev().find_map(|line| line.split_once("Test unit written to ")).map(|(_, path)| path.trim())
     else {
         return format!("{target}:\n{said}");
     };
