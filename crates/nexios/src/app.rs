@@ -263,12 +263,14 @@ where
 
     fn build(self) -> axum::Router {
         self.handle.configure(self.server.clone(), self.groups.clone());
-        let groups = self.groups.clone();
+        let (groups, proxies) = (self.groups.clone(), self.server.proxies.clone());
         let context = Arc::new(AppContext {
             groups: self.groups,
             connections: self.handle.connections(),
             handle: self.handle.clone(),
             on_error: self.on_error,
+            users: Arc::clone(self.handle.users()),
+            proxies: self.server.proxies.clone(),
             budget: Arc::new(Budget::new(self.server.buffered())),
             is_metered: self.observed.is_metered(),
         });
@@ -280,7 +282,8 @@ where
             let service = move |request| Arc::clone(&route).respond(request);
             router = router.route_service(&path, tower::service_fn(service));
         }
-        let router = router.merge(self.http.layer(Extension(groups))).merge(self.observed.router(&self.handle));
+        let http = self.http.layer(Extension(groups)).layer(Extension(proxies));
+        let router = router.merge(http).merge(self.observed.router(&self.handle));
         self.layers.into_iter().fold(router, |router, layer| layer(router))
     }
 

@@ -1,5 +1,6 @@
 //! A client: for services that connect to others, and for tests.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::Result;
 use crate::config::Config;
 use crate::connection::{ConnectionTask, Link, Settings, Transport};
 use crate::observe::Meter;
+use crate::server::TrustedProxies;
 use crate::websocket::{WebSocket, header_pairs};
 
 /// The most of a refusal's body that is kept, in bytes.
@@ -43,7 +45,6 @@ pub async fn connect(url: impl Into<String>) -> Result<WebSocket> {
 }
 
 /// A connection in the making: headers, subprotocols, limits.
-#[derive(Debug)]
 pub struct Connect {
     url: String,
     headers: HeaderMap,
@@ -149,16 +150,25 @@ impl Connect {
                 return Err(ConnectError::Url("TLS is not supported yet".to_owned()));
             }
             _ => {
-                return Err(ConnectError::Url(format!("{:?} does not begin with ws://", self.url)));
+                return Err(ConnectError::Url(format!("{:?} does not begin with ws://", self.shown_url())));
             }
         }
         let host = uri.host().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| ConnectError::Url(format!("{:?} has no host", self.url)))?;
+        let host = host.ok_or_else(|| ConnectError::Url(format!("{:?} has no host", self.shown_url())))?;
         Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
     }
 
     fn uri(&self) -> Result<Uri, ConnectError> {
-        self.url.parse().map_err(|error| ConnectError::Url(format!("{:?}: {error}", self.url)))
+        self.url.parse().map_err(|error| ConnectError::Url(format!("{:?}: {error}", self.shown_url())))
+    }
+
+    /// For logs and errors: without a query, a user or a password, where secrets stand.
+    fn shown_url(&self) -> String {
+        let url = self.url.split(['?', '#']).next().unwrap_or_default();
+        let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        format!("{scheme}://{host}{path}")
     }
 
     /// Does the handshake over a socket, or something like it.
@@ -181,9 +191,17 @@ impl Connect {
             .map_err(ConnectError::Handshake)?;
         let upgraded = hyper::upgrade::on(&mut response).await.map_err(io_error)?;
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
-        let (route, config) = (self.url.as_str().into(), self.config.clone());
-        let settings =
-            Settings { role: Role::Client, route, config, on_error: None, budget: None, meter: Meter::default() };
+        let (route, config) = (self.shown_url().into(), self.config.clone());
+        let settings = Settings {
+            role: Role::Client,
+            route,
+            config,
+            on_error: None,
+            budget: None,
+            meter: Meter::default(),
+            proxies: TrustedProxies::default(),
+            users: None,
+        };
         let link = Link::new(Arc::new(settings), None);
         if let Some(params) = accepted.deflate {
             link.agree(params);
@@ -221,6 +239,12 @@ impl Connect {
         parts.uri = self.uri().unwrap_or_default();
         parts.headers = response.into_parts().0.headers;
         parts
+    }
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect").field("url", &self.shown_url()).field("config", &self.config).finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nexios_proto::Limit;
 
 use crate::compression::Compression;
+use crate::origin::Origins;
 use crate::rate::{OverRate, Rate};
 use crate::slow_consumer::SlowConsumer;
 
@@ -29,6 +30,8 @@ use crate::slow_consumer::SlowConsumer;
 /// | [`message_timeout`](Self::message_timeout) | 60 s |
 /// | [`message_rate`](Self::message_rate), [`byte_rate`](Self::byte_rate) | none |
 /// | [`over_rate`](Self::over_rate) | the peer waits |
+/// | [`origins`](Self::origins) | the same origin, for requests with cookies |
+/// | [`authentication_timeout`](Self::authentication_timeout) | none |
 ///
 /// A limit takes a number or [`Limit::Unlimited`]; zero means zero.
 ///
@@ -54,6 +57,8 @@ pub struct Config {
     pub(crate) message_rate: Option<Rate>,
     pub(crate) byte_rate: Option<Rate>,
     pub(crate) over_rate: OverRate,
+    pub(crate) origins: Origins,
+    pub(crate) authentication_timeout: Option<Duration>,
 }
 
 /// What a message may hold: the size of a message and of a frame in bytes, and the number of frames in a message.
@@ -77,6 +82,8 @@ impl Default for Config {
             message_rate: None,
             byte_rate: None,
             over_rate: OverRate::Wait,
+            origins: Origins::same_origin(),
+            authentication_timeout: None,
         }
     }
 }
@@ -190,6 +197,20 @@ impl Config {
     /// What becomes of a peer that sends more than a rate allows.
     pub fn over_rate(mut self, choice: OverRate) -> Self {
         self.over_rate = choice;
+        self
+    }
+
+    /// Which web pages may connect; others are answered with 403.
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
+        self
+    }
+
+    /// How long after `accept` somebody has to be [authenticated](crate::WebSocket::authenticate), or `None` for never. Then
+    /// the connection is closed with 1008 and the cause [`NotAuthenticated`](crate::Cause::NotAuthenticated). For
+    /// protocols whose first message carries the token.
+    pub fn authentication_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.authentication_timeout = timeout.into();
         self
     }
 

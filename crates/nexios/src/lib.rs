@@ -2,6 +2,7 @@
 
 mod app;
 mod asking;
+pub mod auth;
 pub mod client;
 mod compression;
 mod config;
@@ -13,6 +14,7 @@ pub mod groups;
 pub mod handler;
 pub mod middleware;
 mod observe;
+mod origin;
 mod rate;
 pub mod routing;
 mod sender;
@@ -42,10 +44,11 @@ pub use middleware::{Next, WebSocketMiddleware};
 #[cfg(feature = "macros")]
 pub use nexios_macros::websocket_route;
 pub use nexios_proto::{CloseCode, CloseFrame, Limit, Message, ProtocolError, Utf8Bytes};
+pub use origin::Origins;
 pub use rate::{OverRate, Rate};
 pub use routing::{WebSocketRoute, WsRouter};
 pub use sender::{ConnectionId, Sender, TrySendError};
-pub use server::{AppHandle, ServerConfig};
+pub use server::{AppHandle, ClientIp, ProxyHeader, ServerConfig};
 pub use slow_consumer::SlowConsumer;
 pub use websocket::{
     Accept, AcceptError, JsonError, MessageType, MessageTypeError, Messages, Params, StateError, WebSocket,

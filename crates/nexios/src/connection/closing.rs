@@ -95,6 +95,9 @@ impl Driver {
         let remaining = self.link.config().close_timeout;
         let closing = Closing { ended_by, cause, sent: frame, stage, heard: false, remaining };
         self.link.begin_closing(&closing.end(None));
+        if closing.is_deaf() {
+            self.link.forget_received();
+        }
         // What the handler answered to earlier messages goes before.
         exchange::take_sent(&mut self.writing);
         self.link.lock().move_queued(&mut self.writing, usize::MAX, &self.link.signals);
@@ -196,6 +199,11 @@ impl Driver {
 }
 
 impl Closing {
+    /// Whoever is not, or no longer, somebody who may speak here is not heard while their answer is waited for.
+    pub(super) fn is_deaf(&self) -> bool {
+        matches!(self.cause, Cause::NotAuthenticated | Cause::Expired | Cause::Revoked)
+    }
+
     pub(super) fn heard(&mut self, bytes: usize) {
         /// A masked control frame of the greatest size (RFC 6455 §5.5): no more than the answer to the Close frame.
         const ANSWER: usize = 131;
@@ -224,8 +232,9 @@ impl Link {
         let mut wakers = state.waiters.take_all();
         wakers.extend(state.task.clone());
         let unanswered = state.take_pending();
+        let caller = state.release_caller();
         drop(state);
-        drop((outbound, backlog, respond));
+        drop((outbound, backlog, respond, caller));
         if was_open {
             self.meter().ended(&self.watch, end);
         }

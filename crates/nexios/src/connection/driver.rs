@@ -276,6 +276,9 @@ impl Driver {
     #[inline]
     fn deliver(&mut self, turn: &mut Turn, message: Message) -> Parsed {
         turn.completed = true;
+        if self.closing.as_ref().is_some_and(|closing| closing.is_deaf()) {
+            return Parsed::Dry;
+        }
         Tally::received();
         if self.link.signals.any(ASKED) && self.link.catch_answer(&message) {
             return Parsed::Dry;

@@ -125,6 +125,13 @@ impl Link {
         matches!(self.lock().phase, Phase::Open)
     }
 
+    /// Nobody is to receive what is there.
+    pub(super) fn forget_received(&self) {
+        let mut state = self.lock();
+        state.inbox.clear();
+        self.signals.clear(INBOX);
+    }
+
     /// The handler's `WebSocket` is gone: the task closes, unless the handler's own result is still to come.
     pub(crate) fn websocket_dropped(&self) {
         tick::catch_up();

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::asked::Asked;
 use super::backlog::Backlog;
+use super::caller::Caller;
 use super::deflate::{Agreed, Window};
 use super::ending::CloseRequest;
 use super::holding::Budget;
@@ -26,11 +27,13 @@ use super::transport::Transport;
 use super::waiters::Waiters;
 use super::wheel::Purpose;
 use super::worker;
+use crate::auth::Users;
 use crate::config::Config;
 use crate::disconnect::{Cause, WebSocketDisconnect};
 use crate::groups::{GroupError, Membership};
 use crate::observe::{Meter, Watch};
 use crate::sender::ConnectionId;
+use crate::server::TrustedProxies;
 use crate::sync::atomic::{AtomicU16, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::websocket::StateError;
@@ -57,6 +60,9 @@ pub(crate) struct Settings {
     /// What all connections of the app hold; a client's own are not counted.
     pub(crate) budget: Option<Arc<Budget>>,
     pub(crate) meter: Meter,
+    pub(crate) proxies: TrustedProxies,
+    /// Where users' connections are listed; a client's own are not.
+    pub(crate) users: Option<Arc<Users>>,
 }
 
 /// The application's hook for errors.
@@ -91,6 +97,7 @@ pub(super) struct State {
     #[expect(clippy::box_collection, reason = "many connections are in no group: 8 bytes instead of 24")]
     pub(super) memberships: Option<Box<Vec<Membership>>>,
     pub(super) asked: Option<Box<Asked>>,
+    pub(super) caller: Option<Box<Caller>>,
 }
 
 #[derive(Debug)]
@@ -138,6 +145,7 @@ impl Link {
                 waiters: Waiters::default(),
                 memberships: None,
                 asked: None,
+                caller: None,
             }),
         })
     }
@@ -161,6 +169,15 @@ impl Link {
     #[inline]
     pub(crate) fn meter(&self) -> Meter {
         self.settings.meter
+    }
+
+    /// Whose word on the client's address is taken.
+    pub(crate) fn proxies(&self) -> &TrustedProxies {
+        &self.settings.proxies
+    }
+
+    pub(super) fn users(&self) -> Option<&Arc<Users>> {
+        self.settings.users.as_ref()
     }
 
     pub(super) fn on_error(&self) -> Option<&OnError> {
@@ -256,7 +273,7 @@ impl Link {
     }
 
     /// The handshake is over: the socket goes to the task, and the connection is open.
-    pub(crate) fn open(&self, transport: Transport, read_ahead: Bytes) {
+    pub(crate) fn open(self: &Arc<Self>, transport: Transport, read_ahead: Bytes) {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Ended(_)) {
             return;
@@ -268,6 +285,7 @@ impl Link {
         };
         let waker = state.task.clone();
         drop(state);
+        self.await_authentication();
         // For a `WebSocket` that was moved to another task; in its own, the task looks after each turn of the handler.
         if let Some(waker) = waker {
             waker.wake();
@@ -405,6 +423,6 @@ mod tests {
 
     #[test]
     fn a_link_stays_small() {
-        assert!(size_of::<Link>() <= 216 + size_of::<Watch>(), "{}", size_of::<Link>());
+        assert!(size_of::<Link>() <= 224 + size_of::<Watch>(), "{}", size_of::<Link>());
     }
 }

@@ -13,6 +13,7 @@
 
 mod asked;
 mod backlog;
+mod caller;
 mod closing;
 mod deflate;
 mod driver;
@@ -46,8 +47,6 @@ pub(crate) use publication::Publication;
 pub(crate) use registry::Registry;
 pub(crate) use sending::{Enqueued, Form};
 pub(crate) use task::ConnectionTask;
-pub(crate) use tick::{PutOff, catch_up, catch_up_on_others, put_off};
+pub(crate) use tick::{PutOff, catch_up, catch_up_everywhere, catch_up_on_others, put_off};
 pub(crate) use transport::Transport;
-
-pub(crate) use wheel::{Deadline, Purpose};
 pub(crate) use worker::Worker;

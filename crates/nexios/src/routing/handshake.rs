@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, HeaderName, HeaderValue};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::{StatusCode, Version, request};
 use hyper::upgrade::OnUpgrade;
 use nexios_proto::Role;
 use nexios_proto::handshake::{HttpVersion, server};
 use tokio::sync::oneshot;
 
+use crate::auth::Users;
 use crate::config::Config;
 use crate::connection::{Budget, ConnectionTask, Link, OnError, Registry, Settings};
 use crate::groups::Groups;
 use crate::middleware::Chain;
 use crate::observe::{ConnectionSpan, Meter};
-use crate::server::{AppHandle, Refused, Seat, SocketSeat};
+use crate::origin::{Asked, Found};
+use crate::server::{AppHandle, OverTls, Refused, Seat, SocketSeat, TrustedProxies};
 use crate::websocket::{Handshake, WebSocket, header_pairs};
 
 /// What all connections of an app share.
@@ -30,6 +32,8 @@ pub(crate) struct AppContext {
     pub(crate) budget: Arc<Budget>,
     /// Whether [`App::metrics`](crate::App) was asked for.
     pub(crate) is_metered: bool,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) users: Arc<Users>,
 }
 
 /// A route with everything around it, ready for connections.
@@ -44,7 +48,9 @@ impl BoundRoute {
         let on_error = app.on_error.clone();
         let budget = Some(Arc::clone(&app.budget));
         let meter = Meter::of_route(&path, app.is_metered);
-        let settings = Settings { role: Role::Server, route: path.into(), config, on_error, budget, meter };
+        let (proxies, users) = (app.proxies.clone(), Some(Arc::clone(&app.users)));
+        let settings =
+            Settings { role: Role::Server, route: path.into(), config, on_error, budget, meter, proxies, users };
         Self { settings: Arc::new(settings), chain: Arc::new(chain), app: Arc::clone(app) }
     }
 
@@ -92,6 +98,7 @@ impl BoundRoute {
             }
             closing(response)
         })?;
+        self.check_origin(parts)?;
         let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
             // A server, or a layer, that cannot hand over its connection.
             return Err(closing(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
@@ -108,12 +115,42 @@ impl BoundRoute {
         }
         let socket = parts.extensions.remove::<SocketSeat>();
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let pairs = || parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let client = peer.map(|peer| self.app.proxies.client_ip(peer, pairs));
         // Of several WebSockets on one socket the first one has the socket's seat.
         let seat = if parts.version == Version::HTTP_2 { None } else { socket };
-        match seat.map(|seat| seat.take_for(peer)).transpose()?.flatten() {
+        match seat.map(|seat| seat.take_for(client)).transpose()?.flatten() {
             Some(seat) => Ok(seat),
-            None => self.app.connections.admission().admit(peer),
+            None => self.app.connections.admission().admit(client),
         }
+    }
+
+    #[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
+    fn check_origin(&self, parts: &request::Parts) -> Result<(), Response> {
+        let headers = &parts.headers;
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let origin = match (origins.next(), origins.next()) {
+            (None, _) => Found::None,
+            (Some(origin), None) => Found::One(origin.as_bytes()),
+            (Some(_), Some(_)) => Found::Several,
+        };
+        let scheme = || {
+            let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip();
+            let pairs = || headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            self.app.proxies.scheme(peer, pairs)
+        };
+        let is_over_tls = parts.extensions.get::<OverTls>().is_some();
+        let asked = Asked {
+            origin,
+            host: headers.get(HOST).map(HeaderValue::as_bytes),
+            has_cookies: headers.contains_key(COOKIE),
+            scheme: if is_over_tls { Some("https") } else { scheme() },
+        };
+        if self.settings.config.origins.allow(&asked) {
+            return Ok(());
+        }
+        tracing::info!(route = self.path(), origin = %origin, "origin not allowed");
+        Err(closing((StatusCode::FORBIDDEN, "origin not allowed\n").into_response()))
     }
 
     /// Starts the connection's task. It goes on when the client leaves before the answer, so that a handler's

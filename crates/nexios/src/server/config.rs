@@ -5,6 +5,7 @@ use std::time::Duration;
 use nexios_proto::{CloseCode, Limit};
 
 use super::memory;
+use super::proxies::{ProxyHeader, TrustedProxies};
 use crate::rate::Rate;
 
 /// For a machine that does not tell how much memory there is.
@@ -26,6 +27,8 @@ const BUFFERED: usize = 512 * 1024 * 1024;
 /// | [`drain_delay`](Self::drain_delay) | 0 s | |
 /// | [`reconnect_within`](Self::reconnect_within) | 5 s | |
 /// | [`reuse_port`](Self::reuse_port) | off | |
+/// | [`trusted_proxies`](Self::trusted_proxies) | none | |
+/// | [`proxy_header`](Self::proxy_header) | `X-Forwarded-For` | |
 ///
 /// The deadline for a request's head is [`Config::handshake_timeout`](crate::Config::handshake_timeout) (10 s, then 408).
 ///
@@ -48,6 +51,7 @@ pub struct ServerConfig {
     pub(crate) drain_delay: Duration,
     pub(crate) reconnect_within: Duration,
     pub(crate) reuse_port: bool,
+    pub(crate) proxies: TrustedProxies,
 }
 
 impl Default for ServerConfig {
@@ -64,6 +68,7 @@ impl Default for ServerConfig {
             drain_delay: Duration::ZERO,
             reconnect_within: Duration::from_secs(5),
             reuse_port: false,
+            proxies: TrustedProxies::default(),
         }
     }
 }
@@ -152,5 +157,34 @@ impl ServerConfig {
 
     pub(crate) fn buffered(&self) -> Limit {
         self.buffered_bytes.unwrap_or_else(|| memory::limit().map_or(Limit::At(BUFFERED), |bytes| Limit::At(bytes / 4)))
+    }
+
+    /// The proxies in front of the server, as addresses (`::1`) and networks (`10.0.0.0/8`): what they say of their
+    /// clients is believed, by [`WebSocket::client_ip`](crate::WebSocket::client_ip), [`ClientIp`](crate::ClientIp), the limit
+    /// on connections of one address, and [`Origins::same_origin`](crate::Origins::same_origin). What others say is
+    /// ignored. Without this setting nobody is believed.
+    ///
+    /// # Panics
+    ///
+    /// When an entry is neither an address nor a network.
+    pub fn trusted_proxies<I>(mut self, entries: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let networks = TrustedProxies::parse(entries);
+        assert!(
+            networks.is_ok(),
+            "{:?} is neither an address nor a network",
+            networks.as_ref().err().map_or("", String::as_str)
+        );
+        self.proxies = TrustedProxies::new(networks.unwrap_or_default(), self.proxies.header());
+        self
+    }
+
+    /// Which header tells the trusted proxies' clients. The other one is not read.
+    pub fn proxy_header(mut self, header: ProxyHeader) -> Self {
+        self.proxies = TrustedProxies::new(self.proxies.networks().to_vec(), header);
+        self
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ServerConfig;
+use crate::auth::Users;
 use crate::connection::Registry;
 use crate::groups::Groups;
 
@@ -40,6 +41,7 @@ struct Inner {
     closed: CancellationToken,
     /// Somebody closes the connections.
     closing: AtomicBool,
+    users: Arc<Users>,
 }
 
 impl AppHandle {
@@ -52,6 +54,7 @@ impl AppHandle {
             shutdown: CancellationToken::new(),
             closed: CancellationToken::new(),
             closing: AtomicBool::new(false),
+            users: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -106,6 +109,10 @@ impl AppHandle {
     /// How many WebSocket connections there are, from their handshakes to the ends of their handlers.
     pub fn connection_count(&self) -> usize {
         self.inner.connections.len()
+    }
+
+    pub(crate) fn users(&self) -> &Arc<Users> {
+        &self.inner.users
     }
 
     pub(crate) fn connections(&self) -> Arc<Registry> {

@@ -6,6 +6,7 @@ mod config;
 mod drain;
 mod listen;
 mod memory;
+mod proxies;
 mod run;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,8 @@ use tower::ServiceExt;
 pub(crate) use admission::{Address, Admission, Refused, Seat, SocketSeat};
 pub use config::ServerConfig;
 pub use drain::AppHandle;
+pub use proxies::{ClientIp, ProxyHeader};
+pub(crate) use proxies::{OverTls, TrustedProxies};
 pub(crate) use run::run;
 
 use crate::Result;

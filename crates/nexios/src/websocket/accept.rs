@@ -150,7 +150,7 @@ impl WebSocket {
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
         self.inner.phase = Phase::Accepted;
         if handler_runs {
-            self.inner.request.compact();
+            self.compact_request();
         }
         self.inner.link.open(transport, read_ahead);
         Ok(())

@@ -11,7 +11,7 @@ mod request;
 mod send;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use accept::Accept;
@@ -24,6 +24,7 @@ pub use messages::Messages;
 pub use params::Params;
 use request::Request;
 
+use crate::auth::Identity;
 use crate::connection::Link;
 use crate::groups::{Asker, Groups, GroupsConfig};
 use crate::sender::{ConnectionId, Sender};
@@ -125,6 +126,41 @@ impl WebSocket {
         self.inner.request.peer()
     }
 
+    /// The address of the client: that of the socket, or, behind a proxy of
+    /// [`ServerConfig::trusted_proxies`](crate::ServerConfig::trusted_proxies), the rightmost address in its header that is not
+    /// a trusted proxy's. When there is an entry that is no address on the way to it (`unknown`, `_hidden`, garbage), it is the
+    /// last trusted proxy before that. None where [`peer_addr`](Self::peer_addr) has none.
+    ///
+    /// It is worked out at each call and kept nowhere.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        let peer = self.peer_addr()?.ip();
+        Some(self.inner.link.proxies().client_ip(peer, || self.inner.request.header_pairs()))
+    }
+
+    /// Says whose connection this is, before `accept` or after it. Said again, it is so from then on: with a later
+    /// [`expires_at`](Identity::expires_at), for a token that the client has refreshed over the connection.
+    ///
+    /// When the identity expires, the connection is closed with 3000 and the cause [`Expired`](crate::Cause::Expired). Until
+    /// the connection ends, [`AppHandle::close_user`](crate::AppHandle::close_user) and
+    /// [`connections_of`](crate::AppHandle::connections_of) find it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disconnect`] when the connection is closing or has ended; [`Error::Other`] for an identity that expires,
+    /// outside of a tokio runtime.
+    pub fn authenticate(&mut self, identity: Identity) -> Result {
+        self.inner.link.authenticate(identity.clone())?;
+        if let Some(extensions) = self.inner.request.whole_extensions() {
+            extensions.insert(identity);
+        }
+        Ok(())
+    }
+
+    /// Whose connection this is, if [`authenticate`](Self::authenticate) was called; also after its end.
+    pub fn identity(&self) -> Option<Identity> {
+        self.inner.link.identity()
+    }
+
     /// What layers and middleware have put beside the request. See [`headers`](Self::headers) for what a call after
     /// `accept` costs.
     pub fn extensions(&self) -> &Extensions {
@@ -147,12 +183,20 @@ impl WebSocket {
         T: FromRequestParts<S>,
         S: Sync,
     {
-        T::from_request_parts(self.inner.request.parts_mut(), state).await
+        let parts = self.inner.request.parts_mut();
+        if let Some(identity) = self.inner.link.identity() {
+            parts.extensions.insert(identity);
+        }
+        T::from_request_parts(parts, state).await
     }
 
     /// What a policy sees of it.
     pub(crate) fn asker(&self) -> Asker {
-        Asker::new(self.id(), self.peer_addr(), self.inner.request.clone_extensions())
+        let mut extensions = self.inner.request.clone_extensions();
+        if let Some(identity) = self.identity() {
+            extensions.insert(identity);
+        }
+        Asker::new(self.id(), self.peer_addr(), extensions)
     }
 
     #[inline]
@@ -168,9 +212,25 @@ impl WebSocket {
     pub(crate) fn handler_begins(&mut self) {
         match &mut self.inner.phase {
             Phase::Handshake { handler_runs, .. } => *handler_runs = true,
-            Phase::Accepted => self.inner.request.compact(),
+            Phase::Accepted => self.compact_request(),
             Phase::Refused => {}
         }
+    }
+
+    /// What the link knows is not kept twice.
+    fn compact_request(&mut self) {
+        let inner = &mut *self.inner;
+        if let Some(extensions) = inner.request.whole_extensions()
+            && inner.link.identity().is_some()
+        {
+            extensions.remove::<Identity>();
+        }
+        inner.request.compact();
+    }
+
+    /// For a token that is taken off the request.
+    pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.inner.request.parts_mut().headers
     }
 
     #[inline]

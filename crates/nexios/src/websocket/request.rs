@@ -71,6 +71,14 @@ impl Request {
         }
     }
 
+    /// The extensions, as long as it is whole.
+    pub(super) fn whole_extensions(&mut self) -> Option<&mut Extensions> {
+        match self {
+            Self::Whole(whole) => Some(&mut whole.parts.extensions),
+            Self::Compact(_) => None,
+        }
+    }
+
     pub(super) fn uri(&self) -> &Uri {
         match self {
             Self::Whole(whole) => &whole.parts.uri,

@@ -34,6 +34,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Group, Groups, GroupsConfig};
 use crate::connection::{ConnectionTask, Link, Settings, Transport};
 use crate::sender::ConnectionId;
+use crate::server::TrustedProxies;
 use crate::{Config, WebSocket};
 
 /// By each of two schedulers, with and without a runtime.
@@ -120,6 +121,8 @@ fn connection_with(config: Config, socket: usize) -> (WebSocket, Task, Peer) {
         on_error: None,
         budget: None,
         meter: crate::observe::Meter::default(),
+        proxies: TrustedProxies::default(),
+        users: None,
     };
     let link = Link::new(Arc::new(settings), None);
     let (server, client) = tokio::io::duplex(socket);

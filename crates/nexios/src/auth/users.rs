@@ -1,0 +1,112 @@
+//! Which connections are a user's.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, PoisonError, Weak};
+
+use nexios_proto::{CloseCode, CloseFrame, Utf8Bytes};
+
+use crate::connection::{Link, catch_up_everywhere};
+use crate::disconnect::Cause;
+use crate::sender::{ConnectionId, Sender};
+use crate::server::AppHandle;
+use crate::sync::{Mutex, MutexGuard};
+
+/// Users are spread over this many locks.
+const SHARDS: usize = 16;
+
+type Shard = HashMap<Arc<str>, HashMap<ConnectionId, Weak<Link>>>;
+
+/// The connections of all users of an app, from [`WebSocket::authenticate`](crate::WebSocket::authenticate) to their ends.
+#[derive(Default)]
+pub(crate) struct Users {
+    shards: [Mutex<Shard>; SHARDS],
+    /// Keyed by chance: clients may choose their names.
+    hasher: RandomState,
+}
+
+/// A connection's place among those of its user; dropping it gives it up.
+pub(crate) struct Listed {
+    users: Arc<Users>,
+    user: Arc<str>,
+    id: ConnectionId,
+}
+
+impl Users {
+    pub(crate) fn list(self: &Arc<Self>, user: Arc<str>, link: &Arc<Link>) -> Listed {
+        let id = link.id();
+        self.shard(&user).entry(Arc::clone(&user)).or_default().insert(id, Arc::downgrade(link));
+        Listed { users: Arc::clone(self), user, id }
+    }
+
+    pub(crate) fn of(&self, user: &str) -> Vec<Sender> {
+        self.links(user).into_iter().map(Sender::new).collect()
+    }
+
+    /// Asks all connections of a user to close, and says how many it were.
+    pub(crate) fn close(&self, user: &str, frame: &CloseFrame) -> usize {
+        // What was published before arrives before.
+        catch_up_everywhere();
+        let links = self.links(user);
+        links.iter().filter(|link| link.request_close(frame.clone(), Cause::Revoked)).count()
+    }
+
+    fn links(&self, user: &str) -> Vec<Arc<Link>> {
+        let shard = self.shard(user);
+        shard.get(user).into_iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
+    }
+
+    fn shard(&self, user: &str) -> MutexGuard<'_, Shard> {
+        let at = usize::try_from(self.hasher.hash_one(user) % SHARDS as u64).unwrap_or(0);
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AppHandle {
+    /// Closes all connections of a [user](crate::auth::Identity), with the cause [`Revoked`](crate::Cause::Revoked), and says
+    /// how many it were. Those that are in their handshake are closed once they are accepted. It does not wait for the
+    /// peers' answers.
+    ///
+    /// It concerns those connections that are the user's now. So that none slips through that is being authenticated at this
+    /// moment, take the right away where it is looked up, then call this.
+    ///
+    /// A reason longer than 123 bytes is cut at a character's end (RFC 6455 §5.5.1).
+    pub fn close_user(&self, user: &str, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> usize {
+        self.users().close(user, &CloseFrame::new(code.into(), reason))
+    }
+
+    /// The connections of a [user](crate::auth::Identity), on all their devices and pages.
+    pub fn connections_of(&self, user: &str) -> Vec<Sender> {
+        self.users().of(user)
+    }
+}
+
+impl Listed {
+    pub(crate) fn is_of(&self, user: &str) -> bool {
+        *self.user == *user
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut shard = self.users.shard(&self.user);
+        let Some(links) = shard.get_mut(&self.user) else { return };
+        let link = links.remove(&self.id);
+        let user = if links.is_empty() { shard.remove_entry(&self.user) } else { None };
+        drop(shard);
+        drop((link, user));
+    }
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listed").field("user", &self.user).field("id", &self.id).finish_non_exhaustive()
+    }
+}
