@@ -19,6 +19,8 @@
 //! # drop(app);
 //! ```
 //!
+//! With the feature `jwt` there is a middleware for JSON Web Tokens, `Jwt`.
+//!
 //! Who is behind a connection is an [`Identity`]: [`WebSocket::authenticate`] sets it, before or after `accept`, and once more
 //! for a token that was refreshed. When it expires, the connection is closed with 3000 and the cause
 //! [`Expired`](crate::Cause::Expired); [`AppHandle::close_user`] closes all connections of a user with the cause
@@ -29,12 +31,16 @@
 //! [`AppHandle::close_user`]: crate::AppHandle::close_user
 
 mod identity;
+#[cfg(feature = "jwt")]
+mod jwt;
 mod secret;
 mod source;
 mod token;
 mod users;
 
 pub use identity::Identity;
+#[cfg(feature = "jwt")]
+pub use jwt::{Claims, InvalidKey, Jwt, JwtError};
 pub use secret::secret_eq;
 pub use source::TokenSource;
 pub use token::Token;

@@ -26,6 +26,8 @@ mod health;
 mod history;
 mod hostile;
 mod identity;
+#[cfg(feature = "jwt")]
+mod jwt;
 mod keepalive;
 mod limits;
 mod logs;
