@@ -3,6 +3,7 @@
 //! or ws://127.0.0.1:8000/ws/guarded (refused before: a plain HTTP 401, and no connection at all).
 
 use axum::http::StatusCode;
+use nexios::auth::secret_eq;
 use nexios::prelude::*;
 
 const TOKEN: &str = "secret-token";
@@ -34,9 +35,7 @@ async fn echo(mut websocket: WebSocket) -> nexios::Result {
 
 /// Takes as long for a token that is nearly right as for one that is all wrong: time must not tell which it is.
 fn is_valid(token: Option<&str>) -> bool {
-    let token = token.unwrap_or_default().as_bytes();
-    let differences = token.iter().zip(TOKEN.as_bytes()).fold(0, |all, (a, b)| all | (a ^ b));
-    token.len() == TOKEN.len() && differences == 0
+    token.is_some_and(|token| secret_eq(token, TOKEN))
 }
 
 fn main() -> nexios::Result {

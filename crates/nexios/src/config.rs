@@ -200,7 +200,8 @@ impl Config {
         self
     }
 
-    /// Which web pages may connect; others are answered with 403.
+    /// Which web pages may connect; others are answered with 403. A route with a `Config` of its own has origins of its
+    /// own, too.
     pub fn origins(mut self, origins: Origins) -> Self {
         self.origins = origins;
         self

@@ -208,20 +208,16 @@ fn default_port(scheme: &str) -> Option<u16> {
 }
 
 fn host_and_port(authority: &str) -> Option<(Host, Option<u16>)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (address, behind) = rest.split_once(']')?;
-            (Host::V6(address.parse().ok()?), behind)
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, behind) = rest.split_once(']')?;
+        (Host::V6(address.parse().ok()?), behind)
+    } else {
+        let (name, behind) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_name) {
+            return None;
         }
-        None => {
-            let end = authority.find(':').unwrap_or(authority.len());
-            let (name, behind) = authority.split_at(end);
-            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-            if name.is_empty() || !name.bytes().all(is_name) {
-                return None;
-            }
-            (Host::Name(name.to_ascii_lowercase().into()), behind)
-        }
+        (Host::Name(name.to_ascii_lowercase().into()), behind)
     };
     match port.strip_prefix(':') {
         None if port.is_empty() => Some((host, None)),

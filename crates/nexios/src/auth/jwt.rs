@@ -17,6 +17,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 
+use super::token::CHALLENGE;
 use super::{Token, TokenSource};
 use crate::middleware::{Next, WebSocketMiddleware};
 use crate::{Result, WebSocket};
@@ -181,7 +182,7 @@ impl Jwt {
         let bearer = [TokenSource::bearer()];
         let sources = if self.sources.is_empty() { &bearer[..] } else { &self.sources };
         let Some(token) = Token::take(websocket, sources) else {
-            return Err(challenge("Bearer realm=\"websocket\"", "a token is needed\n"));
+            return Err(challenge(CHALLENGE, "a token is needed\n"));
         };
         let claims = self.verify(&token).map_err(|error| {
             tracing::debug!(id = %websocket.id(), %error, "token refused");

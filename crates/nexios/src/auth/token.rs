@@ -7,13 +7,17 @@ use http::header::{HeaderValue, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
+use super::secret::secret_eq;
 use super::source::{TokenSource, bearer};
 use crate::WebSocket;
+
+/// Without a token there is nothing else to say (RFC 6750 §3).
+pub(super) const CHALLENGE: &str = "Bearer realm=\"websocket\"";
 
 /// A secret that tells who somebody is. Neither `Debug` nor `Display` shows it, so that no log does by accident.
 ///
 /// As an extractor it is the bearer token of the `Authorization` header (RFC 6750 §2.1); without one it answers 401.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Token(Box<str>);
 
 impl Token {
@@ -31,11 +35,20 @@ impl Token {
         sources.iter().find_map(|source| source.take(websocket)).map(Self)
     }
 
-    /// The token itself. Compare it with [`secret_eq`](super::secret_eq), not with `==`.
+    /// The token itself. Compare it with [`secret_eq`], not with `==`.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
+
+/// As by [`secret_eq`]: in a time that tells nothing of the token.
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        secret_eq(&*self.0, &*other.0)
+    }
+}
+
+impl Eq for Token {}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,8 +67,7 @@ impl<S: Sync> FromRequestParts<S> for Token {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         bearer(&parts.headers).map(Self).ok_or_else(|| {
-            // RFC 6750 §3: without a token there is nothing else to say.
-            let challenge = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let challenge = (WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
             (StatusCode::UNAUTHORIZED, HeaderMap::from_iter([challenge]))
         })
     }

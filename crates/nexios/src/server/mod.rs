@@ -62,7 +62,9 @@ impl Server {
     }
 
     fn admit(&self, peer: IpAddr) -> Result<Seat, Refused> {
-        self.handle.connections().admission().admit(Some(peer))
+        // Whom a proxy has forwarded for is known with the request.
+        let is_proxy = self.handle.config().proxies.trusts(peer);
+        self.handle.connections().admission().admit((!is_proxy).then_some(peer))
     }
 
     /// Speaks HTTP on anything that is like a socket.

@@ -56,7 +56,9 @@ impl TrustedProxies {
         &self.networks
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether it is one of the proxies, whose many clients are not one.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(&address))
     }
 
@@ -93,7 +95,7 @@ impl TrustedProxies {
     where
         I: Iterator<Item = (&'a str, &'a [u8])>,
     {
-        if !self.trusts(peer.to_canonical()) {
+        if !self.trusts(peer) {
             return None;
         }
         let name = match self.header {
@@ -144,9 +146,9 @@ fn split(text: &[u8], separator: u8, has_quotes: bool) -> impl Iterator<Item = &
 
 fn is_closed(text: &[u8]) -> bool {
     let mut quotes = Quotes::default();
-    text.iter().for_each(|byte| {
+    for byte in text {
         quotes.pass(*byte);
-    });
+    }
     !quotes.open
 }
 

@@ -89,7 +89,7 @@ impl WebSocket {
         self.inner.groups.acting_for(|| self.asker())
     }
 
-    /// The headers of the opening handshake.
+    /// The headers of the opening handshake. Their `Debug` shows neither `Authorization` nor `Cookie`.
     ///
     /// An accepted connection keeps its request packed, in 100 to 500 bytes. A call after [`accept`](Self::accept)
     /// unpacks it for the rest of the connection's life: 1.5 KiB with the five headers of a plain client, 2.5 KiB with a

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, RawPathParams};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Extensions, Uri};
 
@@ -152,17 +152,18 @@ fn detach(parts: &mut Parts) {
     }
 }
 
-/// All values move into one allocation.
+/// All values move into one allocation. `Debug` does not show those that are secrets.
 fn detach_values(headers: &mut HeaderMap) {
     let mut copy = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
     for value in headers.values() {
         copy.extend_from_slice(value.as_bytes());
     }
     let mut copy = copy.freeze();
-    for value in headers.values_mut() {
+    for (name, value) in headers.iter_mut() {
         // It was a value before, so it is one now.
         if let Ok(mut detached) = HeaderValue::from_maybe_shared(copy.split_to(value.len())) {
-            detached.set_sensitive(value.is_sensitive());
+            let is_secret = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION].contains(name);
+            detached.set_sensitive(is_secret || value.is_sensitive());
             *value = detached;
         }
     }

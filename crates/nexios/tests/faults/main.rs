@@ -15,3 +15,4 @@ mod frames;
 mod framing;
 mod handshake;
 mod harness;
+mod isolation;

@@ -90,3 +90,18 @@ async fn without_a_socket_there_is_no_address() {
 fn what_is_no_network_is_a_mistake_of_the_program() {
     let _ = ServerConfig::new().trusted_proxies(["10.0.0.0/33"]);
 }
+
+#[tokio::test]
+async fn connections_are_counted_for_the_client_and_not_for_its_proxy() {
+    let config = ServerConfig::new().trusted_proxies(["127.0.0.1"]).connections_per_address(1);
+    let server = serve(app(config)).await;
+    let connect =
+        async |client: &'static str| Connect::new(server.url("/ws")).header("x-forwarded-for", client).connect().await;
+    let first = connect("203.0.113.7").await.unwrap();
+    assert_eq!(crate::outcome::status(connect("203.0.113.7").await), 429);
+    assert_eq!(crate::outcome::status(connect("1.1.1.1, 203.0.113.7").await), 429);
+    let other = connect("203.0.113.8").await.unwrap();
+    drop((first, other));
+    server.wait_for_connections(0).await;
+    connect("203.0.113.7").await.unwrap();
+}

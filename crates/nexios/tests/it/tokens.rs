@@ -113,7 +113,12 @@ async fn no_log_has_a_token_in_it() {
         .websocket_route("/panics", panics)
         .websocket_route("/error", async |mut websocket: WebSocket| -> nexios::Result {
             websocket.accept().await?;
-            Err(Error::other(format!("{:?} {:?}", websocket, websocket.query_params())))
+            // What a program prints when it looks for a mistake.
+            let (query, headers) = (websocket.query_params(), websocket.headers());
+            Err(Error::other(format!(
+                "{websocket:?} {query:?} {:?}",
+                (headers.get("authorization"), headers.get("cookie"))
+            )))
         })
         .http(axum::Router::new().route("/page", axum::routing::get(async || "page".into_response())));
     let server = serve(app).await;

@@ -1,10 +1,12 @@
 //! The apps that are attacked, and the test that serves one of them in a process of its own.
 
 use std::future::pending;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
+use nexios::auth::Identity;
 use nexios::prelude::*;
-use nexios::{Compression, GroupConfig, GroupsConfig, History, Limit, Limits};
+use nexios::{AppHandle, Compression, GroupConfig, GroupsConfig, History, Limit, Limits};
 use serde::{Deserialize, Serialize};
 
 /// The variables that tell the other process what to serve, and where.
@@ -23,7 +25,11 @@ fn serves_in_a_process_of_its_own() {
 fn app(profile: &str) -> App {
     match profile {
         // What an app has that sets nothing; the routes that need it have settings of their own.
-        "plain" => App::new().mount_ws_router(routes()).http(pages()),
+        "plain" => {
+            let app = App::new().mount_ws_router(routes()).http(pages());
+            let handle = app.handle();
+            app.websocket_route("/operator", move |websocket| operator(websocket, handle))
+        }
         // All histories together have less room than the attack on them fills.
         "histories" => {
             let history = History::new().messages(100);
@@ -56,6 +62,8 @@ fn routes() -> WsRouter {
         .ws_route("/missing/{*path}", missing)
         .ws_route("/faulty/{fault}", faulty)
         .ws_route("/json", json)
+        .ws_route("/user", user)
+        .ws_route("/tenants", tenants)
 }
 
 /// What stands beside the WebSocket routes: a page, and one that takes a body and says how long it was.
@@ -164,6 +172,46 @@ async fn archive(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
         } else {
             groups.group(text.as_str()).send_bytes(vec![b'x'; 100]).await?;
         }
+    }
+}
+
+/// How many messages users have sent.
+static HEARD: AtomicUsize = AtomicUsize::new(0);
+
+/// An echo for `?name=`, who may use it for so many ms.
+async fn user(mut websocket: WebSocket) -> nexios::Result {
+    let name = websocket.query_params().get("name").unwrap_or_default();
+    let until = websocket.query_params().get("for").and_then(|ms| ms.parse().ok());
+    let until = until.map(|ms| SystemTime::now() + Duration::from_millis(ms));
+    let identity = Identity::new(name).expires_at(until);
+    websocket.authenticate(identity)?;
+    websocket.accept().await?;
+    loop {
+        let message = websocket.receive().await?;
+        HEARD.fetch_add(1, Ordering::Relaxed);
+        websocket.send(message).await?;
+    }
+}
+
+/// `revoke name` closes a user's connections, and tells how many; anything else asks how many messages users have sent.
+async fn operator(mut websocket: WebSocket, handle: AppHandle) -> nexios::Result {
+    websocket.accept().await?;
+    loop {
+        let text = websocket.receive_text().await?;
+        let answer = match text.strip_prefix("revoke ") {
+            Some(name) => handle.close_user(name, 4001, "revoked"),
+            None => HEARD.load(Ordering::Relaxed),
+        };
+        websocket.send_text(answer.to_string()).await?;
+    }
+}
+
+/// Sends each name to the group of that name.
+async fn tenants(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+    websocket.accept().await?;
+    loop {
+        let name = websocket.receive_text().await?;
+        groups.group(name.as_str()).send_text(name).await?;
     }
 }
 
