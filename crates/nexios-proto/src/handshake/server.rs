@@ -1,4 +1,5 @@
-//! The server's half: is a request an opening handshake, and what is the answer (RFC 6455 §4.2).
+//! The server's half: is a request an opening handshake, and what is the answer (RFC 6455 §4.2; RFC 8441 §4 and §5 for
+//! HTTP/2).
 
 use thiserror::Error;
 
@@ -17,6 +18,17 @@ pub struct Request<'a, H> {
     /// The version of HTTP.
     pub version: HttpVersion,
     /// Names and values of all header lines.
+    pub headers: H,
+}
+
+/// What of an HTTP/2 request decides whether it is an opening handshake: an extended CONNECT (RFC 8441 §4).
+#[derive(Clone, Debug)]
+pub struct ConnectRequest<'a, H> {
+    /// The pseudo-header `:method`.
+    pub method: &'a str,
+    /// The pseudo-header `:protocol`, which makes a CONNECT an extended one.
+    pub protocol: Option<&'a str>,
+    /// Names and values of all headers. `:authority` stands among them as `host` (RFC 9113 §8.3.1).
     pub headers: H,
 }
 
@@ -39,7 +51,7 @@ impl Handshake {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The method is not GET (RFC 6455 §4.2.1, item 1).
+    /// The method is not GET (RFC 6455 §4.2.1, item 1). Only over HTTP/1.1.
     #[error("the method of a websocket handshake must be GET")]
     MethodNotGet,
     /// The version is not HTTP/1.1, the one that has upgrades (RFC 6455 §4.2.1, item 1; RFC 9110 §7.8).
@@ -75,6 +87,12 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Key` is not base64 of 16 bytes (RFC 6455 §4.2.1, item 5).
     #[error("the sec-websocket-key header is not base64 of 16 bytes")]
     InvalidKey,
+    /// Over HTTP/2: the request is no CONNECT with a `:protocol` (RFC 8441 §4).
+    #[error("a websocket handshake over HTTP/2 must be an extended CONNECT")]
+    NotAnExtendedConnect,
+    /// Over HTTP/2: `:protocol` names something else than `websocket` (RFC 8441 §5).
+    #[error("the protocol of the extended CONNECT is not websocket")]
+    UnknownProtocol,
     /// The request has a body, whose bytes a proxy might take for something else than frames.
     #[error("a websocket handshake must not have a body")]
     HasBody,
@@ -86,6 +104,8 @@ impl HandshakeError {
         match self {
             Self::MethodNotGet => 405,
             Self::NotAnUpgrade | Self::UnsupportedVersion => 426,
+            // RFC 9220 §3 has it so for HTTP/3; RFC 8441 is silent.
+            Self::UnknownProtocol => 501,
             Self::HttpVersion
             | Self::ConnectionHeader
             | Self::MissingHost
@@ -95,11 +115,13 @@ impl HandshakeError {
             | Self::MissingKey
             | Self::RepeatedKey
             | Self::InvalidKey
+            | Self::NotAnExtendedConnect
             | Self::HasBody => 400,
         }
     }
 
-    /// The headers that the status asks for in the answer (RFC 9110 §10.2.1, §15.5.22; RFC 6455 §4.4).
+    /// The headers that the status asks for in an HTTP/1.1 answer (RFC 9110 §10.2.1, §15.5.22; RFC 6455 §4.4). Over HTTP/2
+    /// there is neither `Upgrade` nor `Connection` (RFC 9113 §8.2.2).
     pub const fn response_headers(&self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
             405 => &[("Allow", "GET")],
@@ -137,6 +159,44 @@ where
         return Err(HandshakeError::HasBody);
     }
     Ok(Handshake { accept: accept_key(key) })
+}
+
+/// Checks an opening handshake over HTTP/2 (RFC 8441 §5). The answer to a valid one has the status 200: the key and its
+/// answer, `Upgrade` and `Connection` are not used there.
+///
+/// ```
+/// use nexios_proto::handshake::server::{ConnectRequest, HandshakeError, validate_connect};
+///
+/// let headers = [("host", &b"example.com"[..]), ("sec-websocket-version", b"13")].into_iter();
+/// let request = ConnectRequest { method: "CONNECT", protocol: Some("websocket"), headers };
+/// assert_eq!(validate_connect(&request), Ok(()));
+///
+/// let plain = ConnectRequest { protocol: None, ..request };
+/// assert_eq!(validate_connect(&plain), Err(HandshakeError::NotAnExtendedConnect));
+/// ```
+///
+/// # Errors
+///
+/// The first requirement that is not met.
+pub fn validate_connect<'a, H>(request: &ConnectRequest<'a, H>) -> Result<(), HandshakeError>
+where
+    H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+{
+    match request.protocol {
+        Some(protocol) if request.method == "CONNECT" => {
+            // The names of protocols are those of `Upgrade`, which have no case (RFC 9110 §7.8).
+            if !protocol.eq_ignore_ascii_case("websocket") {
+                return Err(HandshakeError::UnknownProtocol);
+            }
+        }
+        _ => return Err(HandshakeError::NotAnExtendedConnect),
+    }
+    check_host(request.headers.clone())?;
+    check_version(request.headers.clone())?;
+    if has_body(request.headers.clone()) {
+        return Err(HandshakeError::HasBody);
+    }
+    Ok(())
 }
 
 /// The subprotocols that the client offers, those that it prefers first, over all header lines (RFC 6455 §4.1, item 10).

@@ -1,6 +1,6 @@
 use nexios_proto::handshake::{
     HttpVersion,
-    server::{Handshake, HandshakeError, Request, subprotocols, validate},
+    server::{ConnectRequest, Handshake, HandshakeError, Request, subprotocols, validate, validate_connect},
 };
 
 use crate::{Lines, and, headers, with};
@@ -141,4 +141,39 @@ fn subprotocols_keep_the_clients_order_over_all_lines() {
 fn subprotocols_that_are_no_tokens_are_left_out() {
     let lines = vec![("Sec-WebSocket-Protocol", "good, two words, a/b, \"quoted\", ümlaut, v1.2+x")];
     assert!(subprotocols(headers(&lines)).eq(["good", "v1.2+x"]));
+}
+
+fn connect(method: &str, protocol: Option<&str>, lines: &Lines) -> Result<(), HandshakeError> {
+    validate_connect(&ConnectRequest { method, protocol, headers: headers(lines) })
+}
+
+#[test]
+fn over_http_2_an_extended_connect_needs_a_host_and_the_version_only() {
+    let lines = vec![("host", "example.com"), ("sec-websocket-version", "13")];
+    let websocket = Some("websocket");
+    assert_eq!(connect("CONNECT", websocket, &lines), Ok(()));
+    assert_eq!(connect("CONNECT", Some("WebSocket"), &lines), Ok(()));
+    let cases = [
+        (connect("GET", None, &lines), HandshakeError::NotAnExtendedConnect, 400),
+        (connect("GET", websocket, &lines), HandshakeError::NotAnExtendedConnect, 400),
+        (connect("connect", websocket, &lines), HandshakeError::NotAnExtendedConnect, 400),
+        (connect("CONNECT", None, &lines), HandshakeError::NotAnExtendedConnect, 400),
+        (connect("CONNECT", Some("connect-udp"), &lines), HandshakeError::UnknownProtocol, 501),
+        (connect("CONNECT", websocket, &with(&lines, "host", None)), HandshakeError::MissingHost, 400),
+        (connect("CONNECT", websocket, &and(&lines, "host", "other")), HandshakeError::RepeatedHost, 400),
+        (
+            connect("CONNECT", websocket, &with(&lines, "sec-websocket-version", None)),
+            HandshakeError::MissingVersion,
+            400,
+        ),
+        (
+            connect("CONNECT", websocket, &with(&lines, "sec-websocket-version", Some("8"))),
+            HandshakeError::UnsupportedVersion,
+            426,
+        ),
+        (connect("CONNECT", websocket, &and(&lines, "content-length", "3")), HandshakeError::HasBody, 400),
+    ];
+    for (result, error, status) in cases {
+        assert_eq!((result, error.status()), (Err(error), status));
+    }
 }
