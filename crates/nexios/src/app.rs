@@ -50,6 +50,8 @@ pub struct App<S = ()> {
     on_error: Option<OnError>,
     handle: AppHandle,
     pub(crate) observed: Observed,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::Tls>,
 }
 
 impl App<()> {
@@ -79,6 +81,8 @@ where
             on_error: None,
             handle: AppHandle::new(connections),
             observed: Observed::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -170,6 +174,18 @@ where
     /// Sets limits on the server as a whole, and how it goes down.
     pub fn server_config(mut self, config: ServerConfig) -> Self {
         self.server = config;
+        self
+    }
+
+    /// Serves `https://` and `wss://` instead of `http://` and `ws://`, when it is [run](Self::run) or
+    /// [served](Self::serve): HTTP/1.1 and HTTP/2, with any number of WebSockets on one connection (RFC 8441). An app that
+    /// is [mounted](Self::into_router) has the TLS of what it is mounted in.
+    ///
+    /// All of a TLS handshake and the head of the first request are due within
+    /// [`Config::handshake_timeout`](crate::Config::handshake_timeout) (10 s).
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -289,7 +305,12 @@ where
 
     pub(crate) fn into_server(self) -> Server {
         let (config, server, handle) = (self.config.clone(), self.server.clone(), self.handle.clone());
-        Server::new(self.build(), &config, &server, handle)
+        #[cfg(feature = "tls")]
+        let tls = self.tls.clone();
+        let server = Server::new(self.build(), &config, &server, handle);
+        #[cfg(feature = "tls")]
+        let server = server.with_tls(tls);
+        server
     }
 }
 

@@ -1,5 +1,8 @@
 //! A client: for services that connect to others, and for tests.
 
+#[cfg(feature = "tls")]
+mod tls;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +27,7 @@ use crate::websocket::{WebSocket, header_pairs};
 /// The most of a refusal's body that is kept, in bytes.
 const BODY_MAX: usize = 64 * 1024;
 
-/// Connects to a server: `ws://host:port/path`.
+/// Connects to a server: `ws://host:port/path`, and with the feature `tls` `wss://`.
 ///
 /// What it returns is the same [`WebSocket`] that handlers have, accepted already; dropping it closes with 1000.
 ///
@@ -51,6 +54,17 @@ pub struct Connect {
     subprotocols: Vec<String>,
     config: Config,
     invalid_header: bool,
+    #[cfg(feature = "tls")]
+    ca_file: Option<std::path::PathBuf>,
+}
+
+/// Where to connect to.
+struct Address {
+    text: String,
+    #[cfg(feature = "tls")]
+    host: String,
+    #[cfg(feature = "tls")]
+    is_secure: bool,
 }
 
 /// Why a client has no connection.
@@ -66,6 +80,10 @@ pub enum ConnectError {
     /// The network, or the server's way of speaking HTTP.
     #[error("cannot connect: {0}")]
     Io(#[source] crate::error::BoxError),
+    /// TLS failed: most often, the server's certificate is not trusted or is another name's.
+    #[cfg(feature = "tls")]
+    #[error("no TLS connection: {0}")]
+    Tls(#[source] crate::error::BoxError),
     /// The handshake took longer than [`Config::handshake_timeout`].
     #[error("the handshake took longer than {0:?}")]
     Timeout(Duration),
@@ -93,7 +111,7 @@ impl ConnectError {
 }
 
 impl Connect {
-    /// A connection to this URL, `ws://host:port/path`.
+    /// A connection to this URL, `ws://host:port/path` or `wss://host:port/path`. The port may be left out.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -101,7 +119,17 @@ impl Connect {
             subprotocols: Vec::new(),
             config: Config::default(),
             invalid_header: false,
+            #[cfg(feature = "tls")]
+            ca_file: None,
         }
+    }
+
+    /// Trusts servers whose certificates come from those in this PEM file, instead of the public ones. It is read when
+    /// connecting.
+    #[cfg(feature = "tls")]
+    pub fn ca_file(mut self, file: impl Into<std::path::PathBuf>) -> Self {
+        self.ca_file = Some(file.into());
+        self
     }
 
     /// Adds a header to the handshake.
@@ -135,27 +163,42 @@ impl Connect {
     pub async fn connect(self) -> Result<WebSocket> {
         let timeout = self.config.handshake_timeout;
         let connected = async {
-            let stream = TcpStream::connect(self.address()?).await.map_err(|error| ConnectError::Io(error.into()))?;
+            let address = self.address()?;
+            let stream = TcpStream::connect(address.text).await.map_err(|error| ConnectError::Io(error.into()))?;
             let peer = stream.peer_addr().ok();
+            #[cfg(feature = "tls")]
+            if address.is_secure {
+                let _ = stream.set_nodelay(true);
+                let stream = tls::connect(stream, &address.host, self.ca_file.as_deref()).await?;
+                return self.over(TokioIo::new(stream), peer).await;
+            }
             self.over(TokioIo::new(stream), peer).await
         };
         tokio::time::timeout(timeout, connected).await.unwrap_or(Err(ConnectError::Timeout(timeout).into()))
     }
 
-    fn address(&self) -> Result<String, ConnectError> {
+    fn address(&self) -> Result<Address, ConnectError> {
         let uri = self.uri()?;
-        match uri.scheme_str() {
-            Some("ws" | "http") => {}
+        let is_secure = match uri.scheme_str() {
+            Some("ws" | "http") => false,
+            Some("wss" | "https") if cfg!(feature = "tls") => true,
             Some("wss" | "https") => {
-                return Err(ConnectError::Url("TLS is not supported yet".to_owned()));
+                return Err(ConnectError::Url("TLS needs nexios with the feature `tls`".to_owned()));
             }
             _ => {
-                return Err(ConnectError::Url(format!("{:?} does not begin with ws://", self.shown_url())));
+                return Err(ConnectError::Url(format!("{:?} does not begin with ws:// or wss://", self.shown_url())));
             }
-        }
+        };
         let host = uri.host().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| ConnectError::Url(format!("{:?} has no host", self.shown_url())))?;
-        Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
+        let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
+        Ok(Address {
+            text: format!("{host}:{port}"),
+            #[cfg(feature = "tls")]
+            host: host.to_owned(),
+            #[cfg(feature = "tls")]
+            is_secure,
+        })
     }
 
     fn uri(&self) -> Result<Uri, ConnectError> {

@@ -53,6 +53,10 @@ pub enum Error {
     /// A client could not connect, or was refused.
     #[error("{0}")]
     Connect(#[from] ConnectError),
+    /// A certificate or its key cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("{0}")]
+    Tls(#[from] crate::TlsError),
     /// A handler or middleware panicked.
     #[error("{0}")]
     Panic(#[from] HandlerPanic),

@@ -49,6 +49,8 @@ pub use rate::{OverRate, Rate};
 pub use routing::{WebSocketRoute, WsRouter};
 pub use sender::{ConnectionId, Sender, TrySendError};
 pub use server::{AppHandle, ClientIp, ProxyHeader, ServerConfig};
+#[cfg(feature = "tls")]
+pub use server::{Tls, TlsError};
 pub use slow_consumer::SlowConsumer;
 pub use websocket::{
     Accept, AcceptError, JsonError, MessageType, MessageTypeError, Messages, Params, StateError, WebSocket,

@@ -199,7 +199,7 @@ impl Driver {
                 return Progress::Handler;
             }
             // What arrived is answered before more is read.
-            let may_write = std::mem::take(&mut turn.handler_ran) || !self.writing.is_empty() || self.closing.is_some();
+            let may_write = std::mem::take(&mut turn.handler_ran) || self.has_unsent() || self.closing.is_some();
             if may_write && let Some(progress) = self.write_all(cx) {
                 return progress;
             }
@@ -336,6 +336,11 @@ impl Driver {
     }
 
     #[inline]
+    fn has_unsent(&self) -> bool {
+        !self.writing.is_empty() || self.is_full
+    }
+
+    #[inline]
     fn may_read(&mut self) -> bool {
         self.writing.len() <= self.link.config().send_waits_above() && self.is_within_rates()
     }
@@ -414,7 +419,10 @@ impl Driver {
         }
         loop {
             if self.writing.is_empty() && !self.take_backlog() {
-                return self.transport.poll_flush(cx);
+                // Not all that TLS has taken has left it, perhaps.
+                let flushed = self.transport.poll_flush(cx);
+                self.is_full = flushed.is_pending();
+                return flushed;
             }
             let result = self.write_once(cx);
             self.is_full = result.is_pending();

@@ -21,6 +21,8 @@ mod ending;
 mod exchange;
 mod fan_out;
 mod holding;
+#[cfg(feature = "http2")]
+mod http2;
 mod inbox;
 mod input;
 mod keepalive;

@@ -9,10 +9,11 @@ use std::task::{Context, Poll};
 use bytes::{BufMut, Bytes};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::config::Config;
+use crate::server::HeadDeadline;
 
 /// A TCP socket as itself, so that the hot path is compiled for it; anything else behind one indirection.
 pub(crate) enum Transport {
@@ -28,7 +29,20 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 impl Transport {
     /// Takes the socket back from hyper, with the bytes that hyper had read behind the handshake.
     pub(crate) fn from_upgraded(upgraded: Upgraded) -> (Self, Bytes) {
-        // Nexios' own server and client hand hyper a `TokioIo<TcpStream>`; `axum::serve` wraps that once more.
+        let upgraded = match upgraded.downcast::<TokioIo<HeadDeadline<TcpStream>>>() {
+            Ok(parts) => return (Self::Tcp(parts.io.into_inner().into_inner()), parts.read_buf),
+            Err(upgraded) => upgraded,
+        };
+        let upgraded = match upgraded.downcast::<TokioIo<HeadDeadline<DuplexStream>>>() {
+            Ok(parts) => return (Self::Other(Box::new(parts.io.into_inner().into_inner())), parts.read_buf),
+            Err(upgraded) => upgraded,
+        };
+        #[cfg(feature = "tls")]
+        let upgraded = match Self::from_tls(upgraded) {
+            Ok(found) => return found,
+            Err(upgraded) => upgraded,
+        };
+        // Nexios' own client hands hyper a `TokioIo<TcpStream>`; `axum::serve` wraps that once more.
         let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => return (Self::Tcp(parts.io.into_inner()), parts.read_buf),
             Err(upgraded) => upgraded,
@@ -37,6 +51,25 @@ impl Transport {
             Ok(parts) => (Self::Tcp(parts.io.into_inner()), parts.read_buf),
             Err(upgraded) => (Self::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
         }
+    }
+
+    /// A TLS stream as itself, so that nothing but it stands between.
+    #[cfg(feature = "tls")]
+    fn from_tls(upgraded: Upgraded) -> Result<(Self, Bytes), Upgraded> {
+        use tokio_rustls::{client, server};
+
+        let upgraded = match upgraded.downcast::<TokioIo<HeadDeadline<server::TlsStream<TcpStream>>>>() {
+            Ok(parts) => return Ok((Self::Other(Box::new(parts.io.into_inner().into_inner())), parts.read_buf)),
+            Err(upgraded) => upgraded,
+        };
+        let parts = upgraded.downcast::<TokioIo<client::TlsStream<TcpStream>>>()?;
+        Ok((Self::Other(Box::new(parts.io.into_inner())), parts.read_buf))
+    }
+
+    /// A WebSocket that is one stream of an HTTP/2 connection. `guard` lives as long as it.
+    #[cfg(feature = "http2")]
+    pub(crate) fn over_http2<G: Send + Unpin + 'static>(upgraded: Upgraded, guard: G) -> Self {
+        Self::Other(Box::new(super::http2::Http2Stream::new(upgraded, guard)))
     }
 
     /// Small answers are not held back (what is sent at once is corked already), and what the peer's machine does not take

@@ -10,7 +10,7 @@ use http::header::{CONNECTION, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::{StatusCode, Version, request};
 use hyper::upgrade::OnUpgrade;
 use nexios_proto::Role;
-use nexios_proto::handshake::{HttpVersion, server};
+use nexios_proto::handshake::{HttpVersion, server, server::HandshakeError};
 use tokio::sync::oneshot;
 
 use crate::auth::Users;
@@ -20,8 +20,10 @@ use crate::groups::Groups;
 use crate::middleware::Chain;
 use crate::observe::{ConnectionSpan, Meter};
 use crate::origin::{Asked, Found};
+#[cfg(feature = "tls")]
+use crate::server::StreamGuard;
 use crate::server::{AppHandle, OverTls, Refused, Seat, SocketSeat, TrustedProxies};
-use crate::websocket::{Handshake, WebSocket, header_pairs};
+use crate::websocket::{Handshake, Opening, WebSocket, header_pairs};
 
 /// What all connections of an app share.
 pub(crate) struct AppContext {
@@ -58,9 +60,12 @@ impl BoundRoute {
         &self.settings.route
     }
 
-    /// Answers a request: by the handler's word when it is a valid opening handshake, else by RFC 6455 §4.2.
+    /// Answers a request: by the handler's word when it is a valid opening handshake, else by RFC 6455 §4.2 or RFC 8441.
     pub(crate) async fn respond(self: Arc<Self>, request: Request) -> Result<Response, Infallible> {
         let (mut parts, _body) = request.into_parts();
+        let version = parts.version;
+        #[cfg(feature = "http2")]
+        super::http2::unify(&mut parts);
         let counted = self.settings.meter.handshake();
         let answer = match self.validate(&mut parts) {
             Ok(handshake) => match self.admit(&mut parts) {
@@ -68,11 +73,11 @@ impl BoundRoute {
                     let (respond, answer) = oneshot::channel();
                     self.start(parts, handshake, seat, respond);
                     // A handler that ended without an answer refuses.
-                    answer.await.unwrap_or_else(|_| closing(StatusCode::FORBIDDEN.into_response()))
+                    answer.await.unwrap_or_else(|_| closing(version, StatusCode::FORBIDDEN.into_response()))
                 }
-                Err(refused) => closing(refused.into_response()),
+                Err(refused) => closing(version, refused.into_response()),
             },
-            Err(refusal) => refusal,
+            Err(refusal) => closing(version, refusal),
         };
         counted.answered(answer.status());
         Ok(answer)
@@ -81,31 +86,15 @@ impl BoundRoute {
     /// The handshake, or the refusal.
     #[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
     fn validate(&self, parts: &mut request::Parts) -> Result<Handshake, Response> {
-        let version = match parts.version {
-            Version::HTTP_2 => HttpVersion::Http2,
-            Version::HTTP_11 => HttpVersion::Http11,
-            _ => HttpVersion::Http10,
-        };
-        let request = server::Request { method: parts.method.as_str(), version, headers: header_pairs(&parts.headers) };
-        let valid = server::validate(&request).map_err(|error| {
-            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            let headers = error.response_headers().iter().copied();
-            let mut response = (status, format!("{error}\n")).into_response();
-            for (name, value) in headers {
-                if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
-                    response.headers_mut().insert(name, HeaderValue::from_static(value));
-                }
-            }
-            closing(response)
-        })?;
+        let opening = opening(parts).map_err(refusal)?;
         self.check_origin(parts)?;
         let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
             // A server, or a layer, that cannot hand over its connection.
-            return Err(closing(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
+            return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
         };
         let deflate = self.settings.config.compression.options(Role::Server);
         let deflate = deflate.and_then(|options| options.answer(header_pairs(&parts.headers)));
-        Ok(Handshake { upgrade, accept_key: valid.accept, deflate })
+        Ok(Handshake { upgrade, opening, deflate })
     }
 
     /// Counts the connection, or says why there may be none.
@@ -150,7 +139,7 @@ impl BoundRoute {
             return Ok(());
         }
         tracing::info!(route = self.path(), origin = %origin, "origin not allowed");
-        Err(closing((StatusCode::FORBIDDEN, "origin not allowed\n").into_response()))
+        Err((StatusCode::FORBIDDEN, "origin not allowed\n").into_response())
     }
 
     /// Starts the connection's task. It goes on when the client leaves before the answer, so that a handler's
@@ -166,8 +155,45 @@ impl BoundRoute {
     }
 }
 
-/// Nothing that follows a refused upgrade is taken for another request.
-fn closing(mut response: Response) -> Response {
+/// Checks the request by the rules of its version of HTTP.
+fn opening(parts: &mut request::Parts) -> Result<Opening, HandshakeError> {
+    let version = match parts.version {
+        #[cfg(feature = "http2")]
+        Version::HTTP_2 => {
+            super::http2::validate(parts)?;
+            return Ok(Opening::Http2 {
+                #[cfg(feature = "tls")]
+                guard: parts.extensions.remove::<StreamGuard>(),
+            });
+        }
+        #[cfg(not(feature = "http2"))]
+        Version::HTTP_2 => HttpVersion::Http2,
+        Version::HTTP_11 => HttpVersion::Http11,
+        _ => HttpVersion::Http10,
+    };
+    let request = server::Request { method: parts.method.as_str(), version, headers: header_pairs(&parts.headers) };
+    Ok(Opening::Http1(server::validate(&request)?.accept))
+}
+
+fn refusal(error: HandshakeError) -> Response {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut response = (status, format!("{error}\n")).into_response();
+    for &(name, value) in error.response_headers() {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+/// Nothing that follows a refused upgrade is taken for another request. Over HTTP/2 nothing can.
+fn closing(version: Version, mut response: Response) -> Response {
+    #[cfg(feature = "http2")]
+    if version == Version::HTTP_2 {
+        return super::http2::without_connection(response);
+    }
+    #[cfg(not(feature = "http2"))]
+    let _ = version;
     response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -2,30 +2,40 @@
 
 mod accept;
 mod admission;
+mod answer;
 mod config;
 mod drain;
+mod head;
+mod http1;
+#[cfg(feature = "tls")]
+mod http2;
 mod listen;
 mod memory;
 mod proxies;
 mod run;
+mod stage;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use futures_util::future::join_all;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tower::ServiceExt;
+use tokio::time::Instant;
 
 pub(crate) use admission::{Address, Admission, Refused, Seat, SocketSeat};
 pub use config::ServerConfig;
 pub use drain::AppHandle;
+pub(crate) use head::HeadDeadline;
+#[cfg(feature = "tls")]
+pub(crate) use http2::StreamGuard;
 pub use proxies::{ClientIp, ProxyHeader};
 pub(crate) use proxies::{OverTls, TrustedProxies};
 pub(crate) use run::run;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 
 use crate::Result;
 use crate::config::Config;
@@ -34,18 +44,66 @@ use crate::config::Config;
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     router: axum::Router,
-    http: http1::Builder,
+    http1: hyper::server::conn::http1::Builder,
+    #[cfg(feature = "tls")]
+    http2: http2::Builder,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    handshake_timeout: Duration,
     pub(crate) handle: AppHandle,
+}
+
+/// A connection that was just accepted.
+#[derive(Clone, Debug)]
+struct Arrival {
+    peer: Option<SocketAddr>,
+    seat: Option<SocketSeat>,
+    is_over_tls: bool,
+    /// For the head of its first request.
+    deadline: Instant,
+}
+
+impl Arrival {
+    /// What each of its requests is to know.
+    fn note(&self, extensions: &mut http::Extensions) {
+        if let Some(peer) = self.peer {
+            extensions.insert(ConnectInfo(peer));
+        }
+        if let Some(seat) = &self.seat {
+            extensions.insert(seat.clone());
+        }
+        if self.is_over_tls {
+            extensions.insert(OverTls);
+        }
+    }
 }
 
 impl Server {
     pub(crate) fn new(router: axum::Router, config: &Config, server: &ServerConfig, handle: AppHandle) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(config.handshake_timeout)
-            .max_buf_size(server.head_size)
-            .max_headers(server.head_lines);
-        Self { router, http, handle }
+        Self {
+            router,
+            http1: http1::builder(server),
+            #[cfg(feature = "tls")]
+            http2: http2::Builder::new(server),
+            #[cfg(feature = "tls")]
+            tls: None,
+            handshake_timeout: config.handshake_timeout,
+            handle,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// What its URLs begin with.
+    fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return "https";
+        }
+        "http"
     }
 
     /// Accepts until shutdown, then drains.
@@ -56,9 +114,17 @@ impl Server {
         Ok(())
     }
 
-    /// Speaks HTTP on a socket until it ends or becomes a WebSocket.
+    /// Speaks HTTP on a socket until it ends or becomes a WebSocket. Every deadline counts from here.
     pub(crate) async fn serve_tcp(self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        self.serve_connection(TokioIo::new(stream), Some(peer), Some(seat)).await;
+        let deadline = Instant::now() + self.handshake_timeout;
+        let arrival =
+            Arrival { peer: Some(peer), seat: Some(SocketSeat::new(Some(peer), seat)), is_over_tls: false, deadline };
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.clone() {
+            // In a box: a plain connection must not have room for it.
+            return Box::pin(self.serve_tls(tls, stream, arrival)).await;
+        }
+        self.serve_http1(stream, arrival).await;
     }
 
     fn admit(&self, peer: IpAddr) -> Result<Seat, Refused> {
@@ -67,37 +133,10 @@ impl Server {
         self.handle.connections().admission().admit((!is_proxy).then_some(peer))
     }
 
-    /// Speaks HTTP on anything that is like a socket.
+    /// Speaks HTTP on something that is like a socket.
     pub(crate) async fn serve_stream(self, stream: tokio::io::DuplexStream) {
-        self.serve_connection(TokioIo::new(stream), None, None).await;
-    }
-
-    async fn serve_connection<I>(self, io: I, peer: Option<SocketAddr>, seat: Option<Seat>)
-    where
-        I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
-    {
-        let Self { router, http, handle } = self;
-        let seat = seat.map(|seat| SocketSeat::new(peer, seat));
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            if let Some(peer) = peer {
-                request.extensions_mut().insert(ConnectInfo(peer));
-            }
-            if let Some(seat) = &seat {
-                request.extensions_mut().insert(seat.clone());
-            }
-            router.clone().oneshot(request.map(axum::body::Body::new))
-        });
-        let mut connection = std::pin::pin!(http.serve_connection(io, service).with_upgrades());
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = handle.stops_accepting() => {
-                // A request that is being answered is answered; an idle connection ends.
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = result {
-            tracing::debug!(%error, "http connection ended");
-        }
+        let deadline = Instant::now() + self.handshake_timeout;
+        let arrival = Arrival { peer: None, seat: None, is_over_tls: false, deadline };
+        self.serve_http1(stream, arrival).await;
     }
 }

@@ -28,12 +28,17 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
     let waiting = runtime()?;
     let signals = waiting.block_on(async { Signals::watch() })?;
     for listener in listeners.iter().take(1).flatten() {
-        tracing::info!("Nexios listens on http://{} with {workers} workers", listener.local_addr()?);
+        let scheme = server.scheme();
+        tracing::info!("Nexios listens on {scheme}://{} with {workers} workers", listener.local_addr()?);
     }
     let workers =
         listeners.into_iter().map(|listeners| worker(server.clone(), listeners)).collect::<io::Result<Vec<_>>>()?;
     waiting.block_on(async {
         tokio::spawn(shut_down_on_signals(server.handle.clone(), signals));
+        #[cfg(feature = "tls")]
+        if let Some(tls) = server.tls.clone() {
+            tokio::spawn(super::tls::watch(tls));
+        }
         join(workers).await
     })
 }

@@ -1,9 +1,10 @@
 //! The answer to the opening handshake: accept, reject, close.
 
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use nexios_proto::handshake::AcceptKey;
 use nexios_proto::handshake::deflate::DeflateAnswer;
 use nexios_proto::{CloseCode, CloseFrame, Utf8Bytes};
@@ -12,19 +13,36 @@ use super::error::{AcceptError, StateError};
 use super::{Phase, WebSocket};
 use crate::connection::Transport;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
+#[cfg(feature = "tls")]
+use crate::server::StreamGuard;
 use crate::{Error, Result};
 
 /// A valid opening handshake that waits for its answer.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     pub(crate) upgrade: OnUpgrade,
-    pub(crate) accept_key: AcceptKey,
+    pub(crate) opening: Opening,
     pub(crate) deflate: Option<DeflateAnswer>,
+}
+
+/// How a WebSocket begins.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    /// By an upgrade, which is answered with this key (RFC 6455 §4.2.2).
+    Http1(AcceptKey),
+    /// By an extended CONNECT (RFC 8441 §5).
+    #[cfg(feature = "http2")]
+    Http2 {
+        /// Tells our own server that the stream is in use.
+        #[cfg(feature = "tls")]
+        guard: Option<StreamGuard>,
+    },
 }
 
 /// An answered handshake whose socket is on its way.
 struct Upgrade {
     upgrade: OnUpgrade,
+    opening: Opening,
     handler_runs: bool,
 }
 
@@ -83,7 +101,7 @@ fn parse_header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), A
 }
 
 impl WebSocket {
-    /// Accepts the connection: answers 101 and opens it.
+    /// Accepts the connection: answers 101 (over HTTP/2, 200) and opens it.
     ///
     /// # Cancel safety
     ///
@@ -142,12 +160,12 @@ impl WebSocket {
         if let Some(deflate) = handshake.deflate {
             self.inner.link.agree(deflate.params);
         }
-        Ok(Upgrade { upgrade: handshake.upgrade, handler_runs })
+        Ok(Upgrade { upgrade: handshake.upgrade, opening: handshake.opening, handler_runs })
     }
 
-    async fn open(&mut self, Upgrade { upgrade, handler_runs }: Upgrade) -> Result {
+    async fn open(&mut self, Upgrade { upgrade, opening, handler_runs }: Upgrade) -> Result {
         let Ok(upgraded) = upgrade.await else { return Err(self.inner.link.lost()) };
-        let (transport, read_ahead) = Transport::from_upgraded(upgraded);
+        let (transport, read_ahead) = opening.transport(upgraded);
         self.inner.phase = Phase::Accepted;
         if handler_runs {
             self.compact_request();
@@ -173,11 +191,16 @@ impl WebSocket {
         if matches!(self.inner.phase, Phase::Accepted) {
             return Err(StateError::AlreadyAccepted.into());
         }
-        if self.answer().is_none() {
+        let Some(handshake) = self.answer() else {
             return Err(StateError::Refused.into());
+        };
+        if matches!(handshake.opening, Opening::Http1(_)) {
+            // Whatever follows on this connection was meant for a socket, not for HTTP.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else {
+            // RFC 9113 §8.2.2.
+            response.headers_mut().remove(header::CONNECTION);
         }
-        // Whatever follows on this connection was meant for a socket, not for HTTP.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         let is_sent = self.link().respond(response);
         let error = self.link().lost();
         if is_sent { Ok(()) } else { Err(error) }
@@ -234,18 +257,39 @@ impl WebSocket {
 }
 
 impl Handshake {
-    /// The answer that accepts (RFC 6455 §4.2.2).
+    /// The answer that accepts (RFC 6455 §4.2.2, RFC 8441 §5.1).
     fn response(&self, headers: HeaderMap) -> Option<Response> {
         let mut response = Response::new(axum::body::Body::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
+        if let Opening::Http1(accept_key) = &self.opening {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let answer = response.headers_mut();
+            answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            answer.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(accept_key).ok()?);
+        }
         let answer = response.headers_mut();
-        answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        answer.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&self.accept_key).ok()?);
         if let Some(deflate) = &self.deflate {
             answer.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(&deflate.header).ok()?);
         }
         Some(response)
+    }
+}
+
+impl Opening {
+    /// What the connection runs over, and what had been read of it.
+    fn transport(self, upgraded: Upgraded) -> (Transport, Bytes) {
+        match self {
+            Self::Http1(_) => Transport::from_upgraded(upgraded),
+            #[cfg(feature = "http2")]
+            Self::Http2 {
+                #[cfg(feature = "tls")]
+                guard,
+            } => {
+                #[cfg(not(feature = "tls"))]
+                let guard = ();
+                (Transport::over_http2(upgraded, guard), Bytes::new())
+            }
+        }
     }
 }

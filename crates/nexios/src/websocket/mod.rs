@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use accept::Accept;
-pub(crate) use accept::Handshake;
+pub(crate) use accept::{Handshake, Opening};
 use axum::extract::FromRequestParts;
 pub use error::{AcceptError, JsonError, MessageType, MessageTypeError, StateError};
 use http::request::Parts;

@@ -8,6 +8,8 @@ mod accept;
 mod admission;
 mod asking;
 mod axum_mount;
+#[cfg(feature = "tls")]
+mod certificates;
 mod churn;
 mod client;
 mod client_ip;
@@ -22,9 +24,12 @@ mod exchange;
 mod extractors;
 mod groups;
 mod handshake;
+mod head_deadline;
 mod health;
 mod history;
 mod hostile;
+#[cfg(feature = "tls")]
+mod http2;
 mod identity;
 #[cfg(feature = "jwt")]
 mod jwt;
@@ -54,5 +59,7 @@ mod spans;
 mod stats;
 mod threads;
 mod tick;
+#[cfg(feature = "tls")]
+mod tls;
 mod tokens;
 mod wire;

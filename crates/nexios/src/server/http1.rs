@@ -1,0 +1,67 @@
+//! HTTP/1.1 on one connection, until it ends or becomes a WebSocket.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower::ServiceExt;
+
+use super::answer::Answer;
+use super::config::ServerConfig;
+use super::head::HeadDeadline;
+use super::stage::{Serving, StageCell};
+use super::{Arrival, Server};
+
+pub(super) fn builder(server: &ServerConfig) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // The deadline for heads is kept by `HeadDeadline`, which can answer 408.
+    http.header_read_timeout(None).max_buf_size(server.head_size).max_headers(server.head_lines);
+    http
+}
+
+impl Server {
+    /// Speaks HTTP/1.1. The first request's head is due at the arrival's deadline.
+    pub(super) async fn serve_http1<S>(self, stream: S, arrival: Arrival)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Self { router, http1, handle, handshake_timeout, .. } = self;
+        let stage = StageCell::default();
+        let io = TokioIo::new(HeadDeadline::new(stream, arrival.deadline, handshake_timeout, stage.clone()));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let serving = stage.serving();
+            arrival.note(request.extensions_mut());
+            respond(router.clone(), request, serving)
+        });
+        let mut connection = pin!(http1.serve_connection(io, service).with_upgrades());
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = handle.stops_accepting() => {
+                // A request that is being answered is answered; an idle connection ends.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "http connection ended");
+        }
+    }
+}
+
+async fn respond(
+    router: axum::Router,
+    request: Request<Incoming>,
+    mut serving: Serving,
+) -> Result<Response<Answer<Serving>>, Infallible> {
+    let response = router.oneshot(request.map(Body::new)).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        serving.is_last();
+    }
+    Ok(response.map(|body| Answer::new(body, serving)))
+}

@@ -1,0 +1,165 @@
+//! HTTP/2 on one connection: requests, and any number of WebSockets (RFC 8441).
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
+use tower::ServiceExt;
+
+use super::answer::Answer;
+use super::config::ServerConfig;
+use super::{Arrival, Server};
+
+/// WebSockets and requests that one connection may have at a time.
+const STREAMS: u32 = 256;
+
+/// What one stream's peer may send before it is read, in bytes: as much as a connection's inbox holds.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The same for all streams of a connection together. 32 handlers that do not read stop their own connection, and it
+/// holds no more than this.
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// What h2 takes for one stream before it waits for the peer, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// A connection without a request or a WebSocket is closed after one to two of these.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How long a connection that is to end may keep streams of which nothing is left here.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The settings of every HTTP/2 connection.
+#[derive(Clone, Debug)]
+pub(super) struct Builder {
+    http: http2::Builder<TokioExecutor>,
+    head_lines: usize,
+}
+
+impl Builder {
+    pub(super) fn new(server: &ServerConfig) -> Self {
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.enable_connect_protocol()
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(u32::try_from(server.head_size).unwrap_or(u32::MAX));
+        Self { http, head_lines: server.head_lines }
+    }
+}
+
+/// What a connection is used for.
+#[derive(Debug, Default)]
+struct Activity {
+    streams: AtomicUsize,
+    /// All streams that there ever were.
+    begun: AtomicUsize,
+}
+
+/// A stream that is in use as long as one of these lives.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamGuard(#[expect(dead_code, reason = "it is there to be dropped")] Arc<InUse>);
+
+#[derive(Debug)]
+struct InUse(Arc<Activity>);
+
+impl Activity {
+    fn begin(self: &Arc<Self>) -> StreamGuard {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        StreamGuard(Arc::new(InUse(Arc::clone(self))))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) == 0
+    }
+
+    fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    /// Speaks HTTP/2. The first request is due at the arrival's deadline.
+    pub(super) async fn serve_http2<S>(self, stream: S, arrival: Arrival)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Self { router, http2: Builder { http, head_lines }, handle, .. } = self;
+        let deadline = arrival.deadline;
+        let activity = Arc::<Activity>::default();
+        let streams = Arc::clone(&activity);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let guard = streams.begin();
+            arrival.note(request.extensions_mut());
+            if request.method() == Method::CONNECT {
+                request.extensions_mut().insert(guard.clone());
+            }
+            respond(router.clone(), request, head_lines, guard)
+        });
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut look = pin!(sleep_until(deadline));
+        let (mut seen, mut is_closing) = (0, false);
+        let result = loop {
+            tokio::select! {
+                result = connection.as_mut() => break result,
+                () = handle.stops_accepting(), if !is_closing => {
+                    // No more streams are taken; those that there are end by themselves (RFC 9113 §6.8).
+                    is_closing = true;
+                    connection.as_mut().graceful_shutdown();
+                    look.as_mut().reset(Instant::now() + FAREWELL);
+                }
+                () = look.as_mut() => {
+                    let was_used = std::mem::replace(&mut seen, activity.begun()) != activity.begun();
+                    if activity.is_idle() && !was_used {
+                        if is_closing || seen == 0 {
+                            tracing::debug!("http/2 connection cut: nothing happens on it");
+                            return;
+                        }
+                        is_closing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    look.as_mut().reset(Instant::now() + if is_closing { FAREWELL } else { IDLE });
+                }
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "http/2 connection ended");
+        }
+    }
+}
+
+async fn respond(
+    router: axum::Router,
+    request: Request<Incoming>,
+    head_lines: usize,
+    guard: StreamGuard,
+) -> Result<Response<Answer<StreamGuard>>, Infallible> {
+    let response = if request.headers().len() > head_lines {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
+    } else {
+        let (mut parts, body) = request.into_parts();
+        crate::routing::unify(&mut parts);
+        router.oneshot(Request::from_parts(parts, Body::new(body))).await?
+    };
+    Ok(response.map(|body| Answer::new(body, guard)))
+}

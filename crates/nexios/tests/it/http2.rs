@@ -1,0 +1,12 @@
+//! WebSockets over HTTP/2 (RFC 8441), many on one connection.
+
+#[path = "http2/client.rs"]
+mod client;
+#[path = "http2/flow.rs"]
+mod flow;
+#[path = "http2/handshake.rs"]
+mod handshake;
+#[path = "http2/mounted.rs"]
+mod mounted;
+#[path = "http2/streams.rs"]
+mod streams;
