@@ -7,9 +7,10 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tower::ServiceExt;
 
 use super::answer::Answer;
@@ -32,12 +33,23 @@ impl Server {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Self { router, http1, handle, handshake_timeout, .. } = self;
-        let stage = StageCell::default();
+        let (stage, refused) = (StageCell::default(), handle.clone());
         let io = TokioIo::new(HeadDeadline::new(stream, arrival.deadline, handshake_timeout, stage.clone()));
         let service = service_fn(move |mut request: Request<Incoming>| {
             let serving = stage.serving();
             arrival.note(request.extensions_mut());
-            respond(router.clone(), request, serving)
+            let upgrade = request.extensions().get::<OnUpgrade>().cloned();
+            let response = respond(router.clone(), request, serving);
+            let handle = refused.clone();
+            async move {
+                let response = response.await?;
+                if let Some(upgrade) = upgrade
+                    && response.status() != StatusCode::SWITCHING_PROTOCOLS
+                {
+                    handle.spawn_http(end_refused::<S>(upgrade));
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let mut connection = pin!(http1.serve_connection(io, service).with_upgrades());
         let result = tokio::select! {
@@ -64,4 +76,14 @@ async fn respond(
         serving.is_last();
     }
     Ok(response.map(|body| Answer::new(body, serving)))
+}
+
+/// Ends a connection whose upgrade was refused: at its end hyper hands the socket over all the same, and nobody else is
+/// there to take it.
+async fn end_refused<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(upgrade: OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else { return };
+    if let Ok(parts) = upgraded.downcast::<TokioIo<HeadDeadline<S>>>() {
+        // It reads what is still on its way, so that the answer is not lost.
+        let _ = parts.io.into_inner().shutdown().await;
+    }
 }

@@ -28,9 +28,10 @@ const STREAMS: u32 = 256;
 /// What one stream's peer may send before it is read, in bytes: as much as a connection's inbox holds.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// The same for all streams of a connection together. 32 handlers that do not read stop their own connection, and it
-/// holds no more than this.
-const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// The same for all streams of a connection together, which holds no more than this: 64 handlers that do not read stop
+/// their own connection. h2 also takes a half of this as the bound on what frames smaller than 256 bytes cost beside their
+/// payload while nobody reads them, and ends a connection that goes beyond (`ENHANCE_YOUR_CALM`).
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// What h2 takes for one stream before it waits for the peer, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;

@@ -109,7 +109,7 @@ async fn a_refusal_shows_the_whole_response() {
 
 #[tokio::test]
 async fn a_url_that_cannot_be_used_is_an_error_that_names_it() {
-    for url in ["", "not a url", "ftp://127.0.0.1/", "ws://", "127.0.0.1:80", "/ws", "wss://127.0.0.1:1/"] {
+    for url in ["", "not a url", "ftp://127.0.0.1/", "ws://", "127.0.0.1:80", "/ws", "wss://"] {
         let error = connect_error(nexios::client::connect(url).await);
         assert!(matches!(error, ConnectError::Url(_)), "{url:?}: {error:?}");
     }

@@ -159,7 +159,7 @@ fn an_error_names_the_file_and_what_is_wrong_with_it() {
     ];
     for (certificate, key, expected) in cases {
         let error = Tls::from_files(certificate, key).unwrap_err();
-        assert!(matches!(error, nexios::Error::Tls(_)), "{error:?}");
+        assert!(matches!(error, Error::Tls(_)), "{error:?}");
         assert!(error.to_string().contains(expected), "{error}");
     }
 }
@@ -170,16 +170,15 @@ async fn a_peer_that_does_not_read_over_tls_is_a_slow_consumer_and_holds_no_more
         websocket.accept().await?;
         let sender = websocket.sender();
         for _ in 0..400 {
-            if sender.try_send(vec![7; 64 * 1024]).is_err() {
-                break;
-            }
+            sender.send_bytes(vec![7; 64 * 1024]).await?;
             tokio::task::yield_now().await;
         }
         websocket.receive().await?;
         Ok(())
     }
     let certificates = Certificates::new();
-    let server = serve(App::new().websocket_route("/ws", flood).tls(certificates.tls())).await;
+    let config = Config::new().close_timeout(Duration::from_millis(300));
+    let server = serve(App::new().websocket_route("/ws", flood).config(config).tls(certificates.tls())).await;
     let mut wire = Wire::new(connect(server.address, certificates.client(ALL, HTTP_1)).await.unwrap());
     wire.handshake("/ws").await;
     server.wait_for_connections(0).await;

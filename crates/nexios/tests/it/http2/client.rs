@@ -31,7 +31,10 @@ impl Http2 {
     }
 
     pub(super) async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
-        let (requests, connection) = within(h2::client::handshake(stream)).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        // Unread small frames cost h2 more than their payload.
+        builder.initial_connection_window_size(4 * 1024 * 1024);
+        let (requests, connection) = within(builder.handshake(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
         within(async {
             while !requests.is_extended_connect_protocol_enabled() {

@@ -32,7 +32,7 @@ async fn a_stream_that_is_not_read_is_a_slow_consumer_and_its_neighbour_notices_
         let sender = websocket.sender();
         let mut taken = 0;
         // More than fits: the queue, and what hyper and h2 take.
-        while sender.try_send(vec![7; 16 * 1024]).is_ok() && taken < 64 * 1024 * 1024 {
+        while sender.send_bytes(vec![7; 16 * 1024]).await.is_ok() && taken < 64 * 1024 * 1024 {
             taken += 16 * 1024;
             tokio::task::yield_now().await;
         }
