@@ -1,7 +1,7 @@
 // Debian's Chromium, headless, with everything off that would look for a network.
 import { chromium } from 'playwright-core'
 
-export function launch() {
+export function launch(args = []) {
   return chromium.launch({
     executablePath: '/usr/bin/chromium',
     args: [
@@ -12,6 +12,7 @@ export function launch() {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...args,
     ],
   })
 }

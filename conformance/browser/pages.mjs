@@ -11,11 +11,11 @@ export class Pages {
   /** What any page logged as an error, but for connecting while a check had taken it off the net. */
   errors = []
 
-  static async launch(screenshots) {
+  static async launch(screenshots, args = []) {
     mkdirSync(screenshots, { recursive: true })
     const pages = new Pages()
     pages.screenshots = screenshots
-    pages.browser = await launch()
+    pages.browser = await launch(args)
     return pages
   }
 

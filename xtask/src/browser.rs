@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::install::{chromium, node};
+use crate::install::{chromium, debian, node};
 use crate::process;
 use crate::server::{Server, free_port};
 use crate::step::{Outcome, Problem};
@@ -13,11 +13,12 @@ use crate::workspace::Workspace;
 const LIMIT: Duration = Duration::from_mins(3);
 
 pub(crate) fn run(workspace: &Workspace) -> Outcome {
-    workspace.build_examples(&["chat", "notifications"])?;
+    workspace.build_examples(&["chat", "https", "notifications"])?;
     let node = node::packages(workspace)?;
     chromium::present()?;
     chat(workspace, &node)?;
     notifications(workspace, &node)?;
+    http2(workspace, &node)?;
     Ok("screenshots in .work/screenshots".to_owned())
 }
 
@@ -42,4 +43,33 @@ fn notifications(workspace: &Workspace, node: &Path) -> Result<(), Problem> {
         .arg(free_port()?.to_string())
         .arg(workspace.work("screenshots"));
     process::run(&mut test, LIMIT)
+}
+
+/// With a certificate that is made for it; in the end a new one takes its place.
+fn http2(workspace: &Workspace, node: &Path) -> Result<(), Problem> {
+    let (certificate, key) = (workspace.work("tls/certificate.pem"), workspace.work("tls/key.pem"));
+    self_signed(&certificate, &key)?;
+    let port = free_port()?;
+    let mut command = Command::new(workspace.example_binary("https"));
+    command.arg(&certificate).arg(&key).env("NEXIOS_PORT", port.to_string());
+    let mut server = Server::start(&mut command, port, &workspace.work("logs/https.log"))?;
+    let mut test = Command::new(node);
+    test.arg(workspace.conformance("browser/http2.mjs"))
+        .arg(format!("https://127.0.0.1:{port}/"))
+        .arg(workspace.work("screenshots"));
+    process::run(&mut test, LIMIT)?;
+    self_signed(&certificate, &key)?;
+    server.reload("the certificate was read again after a SIGHUP")?;
+    server.stop()
+}
+
+fn self_signed(certificate: &Path, key: &Path) -> Result<(), Problem> {
+    debian::ensure("openssl", &["openssl"], || debian::runs("openssl", &["version"]))?;
+    let folder = certificate.parent().unwrap_or(certificate);
+    std::fs::create_dir_all(folder).map_err(|error| Problem::failed(format!("{}: {error}", folder.display())))?;
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    command.args(["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+    command.arg("-keyout").arg(key).arg("-out").arg(certificate);
+    process::run(&mut command, Duration::from_secs(30))
 }

@@ -40,6 +40,7 @@ const EXAMPLES: &[(&str, Smoke)] = &[
     ("echo", Serves(&[WebSocket("/ws", 101), Http("/ws", 426), Http("/", 404)])),
     ("echo_server", Serves(&[WebSocket("/", 101), WebSocket("/ws", 101)])),
     ("errors", Serves(&[WebSocket("/ws/error", 101), WebSocket("/ws/unhandled", 101)])),
+    ("https", Elsewhere),
     ("interop_client", Elsewhere),
     ("interop_server", Serves(&[WebSocket("/refuse", 403)])),
     ("json", Serves(&[WebSocket("/ws/json", 101)])),

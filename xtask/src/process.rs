@@ -65,6 +65,11 @@ pub(crate) fn terminate(child: &Child) {
     signal(&format!("kill -s TERM {}", child.id()));
 }
 
+/// Sends SIGHUP to one process.
+pub(crate) fn hang_up(child: &Child) {
+    signal(&format!("kill -s HUP {}", child.id()));
+}
+
 fn kill_group(child: &mut Child) {
     signal(&format!("kill -s KILL -- -{}", child.id()));
     // The exit status is of no interest any more; this only takes the zombie away.

@@ -54,6 +54,19 @@ impl Server {
         self.wait(STOP)
     }
 
+    /// SIGHUP: a server reads its certificate again and logs that.
+    pub(crate) fn reload(&mut self, expected: &str) -> Result<(), Problem> {
+        process::hang_up(&self.child);
+        let deadline = Instant::now() + STOP;
+        while !self.log().contains(expected) {
+            if Instant::now() > deadline || !matches!(self.child.try_wait(), Ok(None)) {
+                return Err(self.failed(&format!("does not log {expected:?} after SIGHUP")));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Waits for a program that ends by itself.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Problem> {
         match process::wait(&mut self.child, limit) {
