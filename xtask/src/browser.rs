@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::install::{chromium, debian, node};
+use crate::install::{chromium, node, openssl};
 use crate::process;
 use crate::server::{Server, free_port};
 use crate::step::{Outcome, Problem};
@@ -64,7 +64,7 @@ fn http2(workspace: &Workspace, node: &Path) -> Result<(), Problem> {
 }
 
 fn self_signed(certificate: &Path, key: &Path) -> Result<(), Problem> {
-    debian::ensure("openssl", &["openssl"], || debian::runs("openssl", &["version"]))?;
+    openssl::present()?;
     let folder = certificate.parent().unwrap_or(certificate);
     std::fs::create_dir_all(folder).map_err(|error| Problem::failed(format!("{}: {error}", folder.display())))?;
     let mut command = Command::new("openssl");

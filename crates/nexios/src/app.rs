@@ -178,7 +178,7 @@ where
     }
 
     /// Serves `https://` and `wss://` instead of `http://` and `ws://`, when it is [run](Self::run) or
-    /// [served](Self::serve): HTTP/1.1 and HTTP/2, with any number of WebSockets on one connection (RFC 8441). An app that
+    /// [served](Self::serve): HTTP/1.1 and HTTP/2, with many `WebSocket`s on one connection (RFC 8441). An app that
     /// is [mounted](Self::into_router) has the TLS of what it is mounted in.
     ///
     /// All of a TLS handshake and the head of the first request are due within

@@ -6,5 +6,6 @@ mod debian;
 pub(crate) mod fuzzer;
 pub(crate) mod network;
 pub(crate) mod node;
+pub(crate) mod openssl;
 pub(crate) mod python;
 pub(crate) mod valgrind;

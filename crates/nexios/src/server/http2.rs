@@ -1,4 +1,4 @@
-//! HTTP/2 on one connection: requests, and any number of WebSockets (RFC 8441).
+//! HTTP/2 on one connection: requests, and many `WebSocket`s (RFC 8441).
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -22,7 +22,7 @@ use super::answer::Answer;
 use super::config::ServerConfig;
 use super::{Arrival, Server};
 
-/// WebSockets and requests that one connection may have at a time.
+/// Requests and sockets that one connection may have at a time.
 const STREAMS: u32 = 256;
 
 /// What one stream's peer may send before it is read, in bytes: as much as a connection's inbox holds.
@@ -105,7 +105,8 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let Self { router, http2: Builder { http, head_lines }, handle, .. } = self;
+        let Self { router, http2, handle, .. } = self;
+        let head_lines = http2.head_lines;
         let deadline = arrival.deadline;
         let activity = Arc::<Activity>::default();
         let streams = Arc::clone(&activity);
@@ -117,9 +118,9 @@ impl Server {
             }
             respond(router.clone(), request, head_lines, guard)
         });
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(http2.http.serve_connection(TokioIo::new(stream), service));
         let mut look = pin!(sleep_until(deadline));
-        let (mut seen, mut is_closing) = (0, false);
+        let (mut seen, mut was_idle, mut is_closing) = (0, true, false);
         let result = loop {
             tokio::select! {
                 result = connection.as_mut() => break result,
@@ -130,8 +131,10 @@ impl Server {
                     look.as_mut().reset(Instant::now() + FAREWELL);
                 }
                 () = look.as_mut() => {
-                    let was_used = std::mem::replace(&mut seen, activity.begun()) != activity.begun();
-                    if activity.is_idle() && !was_used {
+                    let (before, is_idle) = (seen, activity.is_idle());
+                    seen = activity.begun();
+                    let was_unused = std::mem::replace(&mut was_idle, is_idle) && seen == before;
+                    if is_idle && was_unused {
                         if is_closing || seen == 0 {
                             tracing::debug!("http/2 connection cut: nothing happens on it");
                             return;
@@ -163,4 +166,89 @@ async fn respond(
         router.oneshot(Request::from_parts(parts, Body::new(body))).await?
     };
     Ok(response.map(|body| Answer::new(body, guard)))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use h2::client::SendRequest;
+    use h2::ext::Protocol;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::{App, WebSocket};
+
+    struct Client {
+        requests: SendRequest<Bytes>,
+        connection: JoinHandle<Result<(), h2::Error>>,
+        began: Instant,
+    }
+
+    /// A connection to an app with a page and a handler that waits for ever.
+    async fn connect() -> Client {
+        async fn wait(mut websocket: WebSocket) -> crate::Result {
+            websocket.accept().await?;
+            websocket.receive().await.map(drop)
+        }
+        let http = axum::Router::new().route("/", axum::routing::get(async || "page"));
+        let server = App::new().http(http).websocket_route("/ws", wait).into_server();
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let began = Instant::now();
+        let deadline = began + server.handshake_timeout;
+        tokio::spawn(server.serve_http2(theirs, ([127, 0, 0, 1], 1).into(), deadline));
+        let (requests, connection) = h2::client::handshake(ours).await.unwrap();
+        Client { requests, connection: tokio::spawn(connection), began }
+    }
+
+    impl Client {
+        async fn ask(&mut self) {
+            let request = Request::get("https://localhost/").body(()).unwrap();
+            let (response, _) = self.requests.send_request(request, true).unwrap();
+            assert_eq!(response.await.unwrap().status(), 200);
+        }
+
+        /// When the connection ends, in seconds from its beginning.
+        async fn ended(self) -> u64 {
+            self.connection.await.unwrap().unwrap();
+            self.began.elapsed().as_secs()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_is_cut_at_the_deadline() {
+        assert_eq!(connect().await.ended().await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_after_a_minute_at_the_latest() {
+        let mut client = connect().await;
+        client.ask().await;
+        assert_eq!(client.ended().await, 40);
+        let mut client = connect().await;
+        for _ in 0..10 {
+            client.ask().await;
+            tokio::time::sleep(Duration::from_secs(29)).await;
+        }
+        assert!((290..350).contains(&client.ended().await));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_a_websocket_is_in_use() {
+        let mut client = connect().await;
+        while !client.requests.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = "https://localhost/ws".parse().unwrap();
+        request.extensions_mut().insert(Protocol::from_static("websocket"));
+        request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
+        let (response, mut sending) = client.requests.send_request(request, false).unwrap();
+        assert_eq!(response.await.unwrap().status(), 200);
+        // Not for ever: a peer that answers no ping has gone (keepalive, 40 s).
+        tokio::time::sleep(Duration::from_secs(35)).await;
+        assert!(!client.connection.is_finished());
+        sending.send_reset(h2::Reason::CANCEL);
+        assert!((60..110).contains(&client.ended().await));
+    }
 }

@@ -18,6 +18,8 @@ mod stage;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
@@ -44,9 +46,9 @@ use crate::config::Config;
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     router: axum::Router,
-    http1: hyper::server::conn::http1::Builder,
+    http1: Arc<hyper::server::conn::http1::Builder>,
     #[cfg(feature = "tls")]
-    http2: http2::Builder,
+    http2: Arc<http2::Builder>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     handshake_timeout: Duration,
@@ -82,9 +84,9 @@ impl Server {
     pub(crate) fn new(router: axum::Router, config: &Config, server: &ServerConfig, handle: AppHandle) -> Self {
         Self {
             router,
-            http1: http1::builder(server),
+            http1: Arc::new(http1::builder(server)),
             #[cfg(feature = "tls")]
-            http2: http2::Builder::new(server),
+            http2: Arc::new(http2::Builder::new(server)),
             #[cfg(feature = "tls")]
             tls: None,
             handshake_timeout: config.handshake_timeout,

@@ -41,7 +41,7 @@ pub(crate) enum Opening {
 
 /// An answered handshake whose socket is on its way.
 struct Upgrade {
-    upgrade: OnUpgrade,
+    socket: OnUpgrade,
     opening: Opening,
     handler_runs: bool,
 }
@@ -160,11 +160,11 @@ impl WebSocket {
         if let Some(deflate) = handshake.deflate {
             self.inner.link.agree(deflate.params);
         }
-        Ok(Upgrade { upgrade: handshake.upgrade, opening: handshake.opening, handler_runs })
+        Ok(Upgrade { socket: handshake.upgrade, opening: handshake.opening, handler_runs })
     }
 
-    async fn open(&mut self, Upgrade { upgrade, opening, handler_runs }: Upgrade) -> Result {
-        let Ok(upgraded) = upgrade.await else { return Err(self.inner.link.lost()) };
+    async fn open(&mut self, Upgrade { socket, opening, handler_runs }: Upgrade) -> Result {
+        let Ok(upgraded) = socket.await else { return Err(self.inner.link.lost()) };
         let (transport, read_ahead) = opening.transport(upgraded);
         self.inner.phase = Phase::Accepted;
         if handler_runs {

@@ -145,10 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// One read; false at the end of the connection, also when that is a reset.
     pub(crate) async fn fill(&mut self) -> bool {
         self.unread.reserve(64 * 1024);
-        self.stream.read_buf(&mut self.unread).await.unwrap_or_else(|e| {
-            eprintln!("DEBUG fill {e:?}");
-            0
-        }) > 0
+        self.stream.read_buf(&mut self.unread).await.unwrap_or(0) > 0
     }
 
     pub(crate) async fn text(&mut self) -> String {

@@ -51,7 +51,7 @@ impl Hangups {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     #[cfg(not(unix))]
@@ -61,6 +61,47 @@ impl Hangups {
 
     #[cfg(not(unix))]
     async fn next(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn write(folder: &Path) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        std::fs::write(folder.join("certificate.pem"), certificate.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_change_are_read_again_within_a_minute_and_only_then() {
+        let folder = std::env::temp_dir().join(format!("nexios-watch-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        write(&folder);
+        let tls = Tls::from_files(folder.join("certificate.pem"), folder.join("key.pem")).unwrap();
+        let watching = tokio::spawn(watch(tls.clone()));
+        let first = tls.config();
+        tokio::time::sleep(3 * PERIOD).await;
+        assert!(Arc::ptr_eq(&first, &tls.config()));
+        write(&folder);
+        tokio::time::sleep(PERIOD).await;
+        let second = tls.config();
+        assert!(!Arc::ptr_eq(&first, &second));
+        // Half of a renewal is none, and its other half makes it whole.
+        let key = std::fs::read(folder.join("key.pem")).unwrap();
+        std::fs::write(folder.join("key.pem"), "not yet").unwrap();
+        tokio::time::sleep(3 * PERIOD).await;
+        assert!(Arc::ptr_eq(&second, &tls.config()));
+        std::fs::write(folder.join("key.pem"), key).unwrap();
+        tokio::time::sleep(PERIOD).await;
+        assert!(!Arc::ptr_eq(&second, &tls.config()));
+        watching.abort();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -62,7 +62,7 @@ async fn subprotocols_headers_and_compression_are_agreed_on_as_ever() {
 #[tokio::test]
 async fn a_handler_sees_the_request_as_over_http_1() {
     let seen = Arc::new(Mutex::new(None));
-    let sees = Arc::clone(&seen);
+    let notes = Arc::clone(&seen);
     let handler = async move |mut websocket: WebSocket| {
         let host = websocket.headers().get_all("host").iter().map(|host| host.to_str().unwrap().to_owned());
         let before = (
@@ -72,7 +72,7 @@ async fn a_handler_sees_the_request_as_over_http_1() {
         );
         websocket.accept().await?;
         let host = websocket.headers()["host"].to_str().unwrap().to_owned();
-        *sees.lock().unwrap() = Some((before, websocket.uri().to_string(), host, websocket.peer_addr()));
+        *notes.lock().unwrap() = Some((before, websocket.uri().to_string(), host, websocket.peer_addr()));
         Ok::<_, Error>(())
     };
     let (_server, _certificates, mut client) = start(App::new().websocket_route("/ws/{room}", handler)).await;
