@@ -149,14 +149,14 @@ impl Link {
         let window = std::mem::replace(&mut self.lock().window, Window::Lent);
         let mut kept = match window {
             Window::Lent => return Prepared { message, compressed: None, lent: None },
-            Window::Fresh => match self.place_for_compressor() {
-                Some(place) => Box::new(Kept::new(coding, place)),
-                // One that all share serves a message as well, if not as small: it refers to nothing before it.
-                None => {
+            Window::Fresh => {
+                let Some(place) = self.place_for_compressor() else {
+                    // One that all share serves a message as well, if not as small: it refers to nothing before it.
                     self.lock().window = Window::Fresh;
                     return Prepared { message, compressed: coding.compress(message), lent: None };
-                }
-            },
+                };
+                Box::new(Kept::new(coding, place))
+            }
             Window::Kept(kept) => kept,
         };
         if std::mem::take(&mut kept.is_stale) {

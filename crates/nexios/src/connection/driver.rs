@@ -77,6 +77,7 @@ pub(super) enum Progress {
 
 /// The thread's read buffer during one poll, and how much of its turn a connection has used.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what has happened in a turn, of which nothing excludes another")]
 pub(super) struct Turn {
     input: Input,
     events: u32,

@@ -63,7 +63,7 @@ impl Registry {
     }
 
     /// Asks these connections to close because the server goes down.
-    pub(crate) fn close(&self, links: &[Arc<Link>], frame: impl Fn() -> CloseFrame) {
+    pub(crate) fn close(links: &[Arc<Link>], frame: impl Fn() -> CloseFrame) {
         // What was published before arrives before.
         tick::catch_up_everywhere();
         for link in links {

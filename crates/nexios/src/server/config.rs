@@ -79,7 +79,7 @@ impl ServerConfig {
         Self::default()
     }
 
-    /// How many connections there may be, of WebSockets and of HTTP. One more is answered with 503 and `Retry-After`.
+    /// How many connections there may be, WebSocket or plain HTTP. One more is answered with 503 and `Retry-After`.
     pub fn connections(mut self, n: impl Into<Limit>) -> Self {
         self.connections = n.into();
         self

@@ -80,12 +80,11 @@ impl AppHandle {
     /// [`drain_deadline`](ServerConfig::drain_deadline). Outside of a runtime there is neither delay nor pause.
     pub fn shutdown(&self) {
         self.inner.shutdown.cancel();
-        match Handle::try_current() {
-            Ok(runtime) => self.begin_closing(&runtime),
-            Err(_) => {
-                self.stop_taking();
-                self.close(usize::MAX);
-            }
+        if let Ok(runtime) = Handle::try_current() {
+            self.begin_closing(&runtime);
+        } else {
+            self.stop_taking();
+            self.close(usize::MAX);
         }
     }
 
@@ -197,7 +196,7 @@ impl AppHandle {
         let mut open = self.inner.connections.not_closing();
         open.shuffle(&mut rand::rng());
         open.truncate(most);
-        self.inner.connections.close(&open, || self.farewell());
+        Registry::close(&open, || self.farewell());
         open.len()
     }
 

@@ -195,7 +195,8 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let began = Instant::now();
         let deadline = began + server.handshake_timeout;
-        tokio::spawn(server.serve_http2(theirs, ([127, 0, 0, 1], 1).into(), deadline));
+        let arrival = Arrival { peer: Some(([127, 0, 0, 1], 1).into()), seat: None, is_over_tls: true, deadline };
+        tokio::spawn(server.serve_http2(theirs, arrival));
         let (requests, connection) = h2::client::handshake(ours).await.unwrap();
         Client { requests, connection: tokio::spawn(connection), began }
     }
