@@ -7,8 +7,11 @@
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
+    clippy::unchecked_time_subtraction,
     reason = "the numbers are the tests' own, and small"
 )]
+#![allow(clippy::print_stdout, reason = "figures, for whoever asks for them with --nocapture")]
+#![allow(clippy::similar_names, reason = "a server serves")]
 
 mod child;
 mod descriptors;

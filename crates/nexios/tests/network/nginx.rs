@@ -61,7 +61,7 @@ impl Drop for Proxied {
     }
 }
 
-/// As nginx's documentation has it for WebSockets, in a single process.
+/// As nginx's documentation has it, in a single process.
 fn configuration(listen: SocketAddr, server: SocketAddr, lines: &str) -> String {
     format!(
         "daemon off; master_process off; pid nginx.pid; error_log stderr warn;

@@ -125,7 +125,7 @@ async fn room(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
                 None => room.send_text(text).await?,
             },
             Err(Error::Disconnect(end)) => {
-                return room.send_text(format!("{user} ended: {:?}", end.cause())).await.map_err(Into::into);
+                return room.send_text(format!("{user} ended: {:?}", end.cause())).await;
             }
             Err(error) => return Err(error),
         }

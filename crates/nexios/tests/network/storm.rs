@@ -61,14 +61,14 @@ async fn keep_connected(server: SocketAddr, seen: Arc<Seen>) {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        if let Ok(mut peer) = Peer::connect(server, "/echo").await {
-            if peer.echo("here").await.is_ok() {
-                seen.here.fetch_add(1, Ordering::Relaxed);
-                seen.attempts.fetch_max(attempts, Ordering::Relaxed);
-                while peer.next().await.is_ok() {}
-                seen.here.fetch_sub(1, Ordering::Relaxed);
-                attempts = 0;
-            }
+        if let Ok(mut peer) = Peer::connect(server, "/echo").await
+            && peer.echo("here").await.is_ok()
+        {
+            seen.here.fetch_add(1, Ordering::Relaxed);
+            seen.attempts.fetch_max(attempts, Ordering::Relaxed);
+            while peer.next().await.is_ok() {}
+            seen.here.fetch_sub(1, Ordering::Relaxed);
+            attempts = 0;
         }
         let most = 100 << attempts.min(7);
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..most))).await;
