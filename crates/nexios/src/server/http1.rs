@@ -2,8 +2,12 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::time::Duration;
 
 use axum::body::Body;
+use axum::response::IntoResponse;
+use http::Version;
+use http::header::{CONNECTION, HOST};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -11,13 +15,17 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::answer::Answer;
 use super::config::ServerConfig;
 use super::head::HeadDeadline;
-use super::stage::{Serving, StageCell};
+use super::stage::{Serving, Stage, StageCell};
 use super::{Arrival, Server};
+
+/// How long a connection that was taken just before a shutdown has for its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 pub(super) fn builder(server: &ServerConfig) -> http1::Builder {
     let mut http = http1::Builder::new();
@@ -34,6 +42,7 @@ impl Server {
     {
         let Self { router, http1, handle, handshake_timeout, .. } = self;
         let (stage, refused) = (StageCell::default(), handle.clone());
+        let is_new = stage.clone();
         let io = TokioIo::new(HeadDeadline::new(stream, arrival.deadline, handshake_timeout, stage.clone()));
         let service = service_fn(move |mut request: Request<Incoming>| {
             let serving = stage.serving();
@@ -55,9 +64,15 @@ impl Server {
         let result = tokio::select! {
             result = connection.as_mut() => result,
             () = handle.stops_accepting() => {
-                // A request that is being answered is answered; an idle connection ends.
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                // The request of a newcomer is on its way: if the connection ended now, it would have no answer at all.
+                let newcomer = if is_new.get() == Stage::Head { FIRST_REQUEST } else { Duration::ZERO };
+                if let Ok(result) = timeout(newcomer, connection.as_mut()).await {
+                    result
+                } else {
+                    // A request that is being answered is answered; an idle connection ends.
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
         if let Err(error) = result {
@@ -71,11 +86,21 @@ async fn respond(
     request: Request<Incoming>,
     mut serving: Serving,
 ) -> Result<Response<Answer<Serving>>, Infallible> {
+    if !names_its_host(&request) {
+        let refusal = (StatusCode::BAD_REQUEST, [(CONNECTION, "close")], "one host header is needed\n").into_response();
+        return Ok(refusal.map(|body| Answer::new(body, serving)));
+    }
     let response = router.oneshot(request.map(Body::new)).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         serving.is_last();
     }
     Ok(response.map(|body| Answer::new(body, serving)))
+}
+
+/// RFC 9112 §3.2: a request without its one `Host` is answered with 400. HTTP/1.0 did not have it.
+fn names_its_host(request: &Request<Incoming>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10)
 }
 
 /// Ends a connection whose upgrade was refused: at its end hyper hands the socket over all the same, and nobody else is

@@ -18,7 +18,6 @@ mod stage;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
-#[cfg(feature = "tls")]
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -261,7 +261,7 @@ impl Handshake {
     fn response(&self, headers: HeaderMap) -> Option<Response> {
         let mut response = Response::new(axum::body::Body::empty());
         *response.headers_mut() = headers;
-        if let Opening::Http1(accept_key) = &self.opening {
+        if let Some(accept_key) = self.opening.accept_key() {
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             let answer = response.headers_mut();
             answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -277,6 +277,15 @@ impl Handshake {
 }
 
 impl Opening {
+    /// What proves that the request was understood; over HTTP/2 nothing has to.
+    fn accept_key(&self) -> Option<&AcceptKey> {
+        match self {
+            Self::Http1(key) => Some(key),
+            #[cfg(feature = "http2")]
+            Self::Http2 { .. } => None,
+        }
+    }
+
     /// What the connection runs over, and what had been read of it.
     fn transport(self, upgraded: Upgraded) -> (Transport, Bytes) {
         match self {
