@@ -1,17 +1,16 @@
 //! Peers that are gone without a word: a network that goes down, a process that is stopped (faults.md, row 51).
 
-use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::Signal;
 
-use crate::child::{Child, in_front_of_this_binary, missing};
+use crate::child::{Child, in_front_of_this_binary};
+use crate::namespace::{self, in_a_network_of_its_own, ip};
 use crate::peer::{Peer, TEXT};
 use crate::server::Server;
-use crate::waiting::{PATIENCE, alone, block_on, wait_until, within};
+use crate::waiting::{PATIENCE, block_on, wait_until, within};
 
-const SCENARIO: &str = "NEXIOS_NETWORK_SCENARIO";
 const CLIENT: &str = "NEXIOS_NETWORK_CLIENT";
 const OPTIONS: &str = "ping_interval=1000 ping_timeout=1000";
 /// Interval and timeout, and what a machine that is busy adds.
@@ -19,49 +18,28 @@ const DEADLINE: Duration = Duration::from_millis(2_000 + 500);
 
 #[test]
 fn a_peer_whose_network_goes_down_is_given_up_within_ping_interval_and_timeout() {
-    in_a_network_of_its_own("silent");
+    in_a_network_of_its_own("half_open::scenario", "silent");
 }
 
 #[test]
 fn unsent_bytes_do_not_keep_a_peer_whose_network_went_down() {
-    in_a_network_of_its_own("unsent");
+    in_a_network_of_its_own("half_open::scenario", "unsent");
 }
 
 #[test]
 fn a_peer_that_is_stopped_is_given_up_within_ping_interval_and_timeout() {
-    in_a_network_of_its_own("stopped");
-}
-
-/// Runs a scenario in a network namespace, which needs no cleaning up: it ends with its processes.
-fn in_a_network_of_its_own(name: &str) {
-    let _alone = alone();
-    let root = geteuid().is_root();
-    let words: &[&str] = if root { &["unshare", "--net"] } else { &["unshare", "--user", "--map-root-user", "--net"] };
-    let mut command = in_front_of_this_binary(words, "half_open::scenario");
-    let output = match command.env(SCENARIO, name).output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => missing("unshare", "util-linux"),
-        output => output.unwrap(),
-    };
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !text.contains("unshare failed"),
-        "this test needs the right to make network namespaces (be root, or allow user namespaces): {text}"
-    );
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}\n{text}");
-    told.lines().filter(|line| line.starts_with(name)).for_each(|line| println!("{line}"));
+    in_a_network_of_its_own("half_open::scenario", "stopped");
 }
 
 /// What goes on in the namespace. Without its variable, it has nothing to do.
 #[test]
 fn scenario() {
-    if let Ok(name) = std::env::var(SCENARIO) {
+    if let Some(name) = namespace::scenario() {
         block_on(lose_a_peer(&name));
     }
 }
 
 async fn lose_a_peer(scenario: &str) {
-    ip(&["link", "set", "lo", "up"]);
     let server = Server::run(Server::command(OPTIONS).env("NEXIOS_HOST", "0.0.0.0"));
     let port = server.address.port();
     let mut watcher = Peer::connect(([127, 0, 0, 1], port).into(), "/room?user=watcher").await.unwrap();
@@ -115,7 +93,7 @@ fn far_client(port: u16) -> Child {
     let own = std::fs::read_link("/proc/self/ns/net").unwrap();
     let url = format!("ws://10.78.0.1:{port}/room?user=far");
     let mut command = in_front_of_this_binary(&["unshare", "--net"], "half_open::client");
-    let client = Child::start(command.env_remove(SCENARIO).env(CLIENT, url));
+    let client = Child::start(command.env(CLIENT, url));
     let namespace = format!("/proc/{}/ns/net", client.id());
     wait_until(PATIENCE, "the client has a namespace", || std::fs::read_link(&namespace).is_ok_and(|ns| ns != own));
     let pid = client.id().to_string();
@@ -145,21 +123,7 @@ fn client() {
     });
 }
 
-fn ip(words: &[&str]) {
-    run(Command::new("ip").args(words));
-}
-
 fn far(client: &Child, words: &[&str]) {
     let net = format!("--net=/proc/{}/ns/net", client.id());
-    run(Command::new("nsenter").args([&*net, "ip"]).args(words));
-}
-
-fn run(command: &mut Command) {
-    match command.output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => missing("ip", "iproute2"),
-        output => {
-            let output = output.unwrap();
-            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-    }
+    namespace::run(Command::new("nsenter").args([&*net, "ip"]).args(words));
 }

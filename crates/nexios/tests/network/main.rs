@@ -18,6 +18,7 @@ mod descriptors;
 mod half_open;
 mod idle;
 mod memory;
+mod namespace;
 mod nginx;
 mod pause;
 mod peer;

@@ -9,17 +9,32 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::child::{in_front_of_this_binary, missing};
-use crate::peer::Peer;
+use crate::child::{Child, in_front_of_this_binary, missing};
+use crate::namespace::{self, in_a_network_of_its_own};
+use crate::peer::{CLOSE, Peer, TEXT};
 use crate::server::Server;
-use crate::waiting::{PATIENCE, alone, block_on, wait_until_async, within};
+use crate::waiting::{PATIENCE, block_on, wait_until_async, within};
 
 /// How often in a row clients connect while two processes change places.
 const TAKEOVERS: usize = 5;
 
 #[test]
-fn while_a_second_process_takes_over_no_connection_is_refused_or_reset() {
-    let _alone = alone();
+fn while_a_second_process_takes_over_no_connection_is_refused_reset_or_left_without_an_answer() {
+    in_a_network_of_its_own("takeover::scenario", "takeover");
+}
+
+/// What goes on in the namespace. Without its variable, it has nothing to do.
+#[test]
+fn scenario() {
+    if namespace::scenario().is_some() {
+        // Else a connection that comes between the last accept and the listener's end is reset (once in 26,000, with five
+        // takeovers in 2,000 connections): the kernel gives it to the other process (Linux 5.14).
+        std::fs::write("/proc/sys/net/ipv4/tcp_migrate_req", "1").unwrap();
+        take_over();
+    }
+}
+
+fn take_over() {
     let mut old = Server::start("reuse_port=1 drain_deadline=5000");
     let address = old.address;
     block_on(async {
@@ -39,32 +54,46 @@ fn while_a_second_process_takes_over_no_connection_is_refused_or_reset() {
             old = new;
         }
         over.store(true, Ordering::Relaxed);
+        let mut told = 0;
         for client in clients {
-            within(client).await.unwrap().unwrap();
+            told += within(client).await.unwrap().unwrap();
         }
-        println!("{} connections over {TAKEOVERS} takeovers", served.load(Ordering::Relaxed));
+        let served = served.load(Ordering::Relaxed);
+        println!("\ntakeover: {served} connections over {TAKEOVERS} takeovers, {told} of them told to come back");
+        assert!(told < served / 20, "{told} of {served}");
     });
 }
 
-/// A connection counts as served when it was answered; that the old process closes it later with 1001 is its right.
+/// Each connection is answered: served, or by the old process told when to come back, with 503 or 1001. Returns how many
+/// were told.
 async fn connect_again_and_again(
     server: SocketAddr,
     over: Arc<AtomicBool>,
     served: Arc<AtomicUsize>,
-) -> io::Result<()> {
+) -> io::Result<usize> {
+    let mut told = 0;
     while !over.load(Ordering::Relaxed) {
-        let mut peer = within(Peer::connect(server, "/echo")).await?;
-        peer.send(crate::peer::TEXT, "hello").await?;
-        let first = within(peer.next()).await?;
-        if first.opcode() == crate::peer::CLOSE {
-            assert_eq!(first.into_close().0, 1001);
+        match within(Peer::connect(server, "/echo")).await {
+            Ok(mut peer) => {
+                peer.send(TEXT, "hello").await?;
+                let first = within(peer.next()).await?;
+                if first.opcode() == CLOSE {
+                    assert_eq!(first.into_close().0, 1001);
+                    told += 1;
+                }
+                // Ports are given back at once.
+                peer.abort();
+            }
+            Err(error) if error.to_string().starts_with("http/1.1 503 ") => {
+                assert!(error.to_string().contains("retry-after"), "{error}");
+                told += 1;
+            }
+            Err(error) => return Err(error),
         }
         served.fetch_add(1, Ordering::Relaxed);
-        // Ports are given back at once.
-        peer.abort();
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    Ok(())
+    Ok(told)
 }
 
 #[test]
@@ -72,7 +101,7 @@ fn a_second_process_that_does_not_ask_for_it_finds_the_port_taken() {
     let first = Server::start("reuse_port=1");
     let mut command = Server::command("");
     command.env("NEXIOS_PORT", first.address.port().to_string());
-    let mut second = crate::child::Child::start(&mut command);
+    let mut second = Child::start(&mut command);
     assert!(!second.ended(PATIENCE).success());
 }
 
@@ -87,7 +116,7 @@ fn a_socket_of_systemd_is_served_instead_of_an_address() {
         missing(words[0], "systemd");
     }
     let mut command = in_front_of_this_binary(&words, crate::server::ROLE);
-    let mut activated = crate::child::Child::start(&mut command);
+    let mut activated = Child::start(&mut command);
     activated.line("Listening on");
     block_on(async {
         let peer = within(Peer::connect(address, "/echo")).await;
