@@ -8,5 +8,6 @@ pub(crate) fn present() -> Result<(), Problem> {
         debian::runs("unshare", &["--version"]) && debian::runs("ip", &["-Version"])
     })?;
     debian::ensure("nginx", &["nginx-light"], || debian::runs("nginx", &["-v"]))?;
+    debian::ensure("openssl", &["openssl"], || debian::runs("openssl", &["version"]))?;
     debian::ensure("systemd-socket-activate", &["systemd"], || debian::runs("systemd-socket-activate", &["--version"]))
 }

@@ -3,12 +3,13 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::child::{Child, missing};
 use crate::peer::{BINARY, CLOSE, Peer, TEXT};
@@ -26,16 +27,29 @@ struct Proxied {
 impl Proxied {
     /// With further lines in the location's block.
     fn start(options: &str, lines: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        Self::start_in(folder(), options, "", lines)
+    }
+
+    /// The same with a certificate of its own.
+    fn start_with_tls(options: &str, lines: &str) -> Self {
+        let folder = folder();
+        let mut command = Command::new("openssl");
+        let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key.pem"];
+        let certificate = ["-subj", "/CN=localhost", "-days", "2", "-out", "certificate.pem"];
+        let made = command.args(["req", "-x509"]).args(key).args(certificate).current_dir(&folder).output();
+        let made = made.unwrap_or_else(|_| missing("openssl", "openssl"));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let tls = "ssl_certificate certificate.pem; ssl_certificate_key key.pem;";
+        Self::start_in(folder, options, tls, lines)
+    }
+
+    fn start_in(folder: PathBuf, options: &str, tls: &str, lines: &str) -> Self {
         let server = Server::start(options);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("nexios-nginx-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
         // Taken by nobody a moment ago: nginx has no way to choose one by itself and tell.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        std::fs::write(folder.join("nginx.conf"), configuration(address, server.address, lines)).unwrap();
+        std::fs::write(folder.join("nginx.conf"), configuration(address, server.address, tls, lines)).unwrap();
         let mut command = Command::new("nginx");
-        command.arg("-p").arg(&folder).args(["-c", "nginx.conf", "-e", "stderr"]);
+        command.arg("-p").arg(&folder).arg("-c").arg(folder.join("nginx.conf")).args(["-e", "stderr"]);
         let nginx = match Child::try_start(&mut command) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => missing("nginx", "nginx-light"),
             nginx => nginx.unwrap(),
@@ -61,8 +75,18 @@ impl Drop for Proxied {
     }
 }
 
+/// One that is removed with its `Proxied`.
+fn folder() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("nexios-nginx-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 /// As nginx's documentation has it, in a single process.
-fn configuration(listen: SocketAddr, server: SocketAddr, lines: &str) -> String {
+fn configuration(listen: SocketAddr, server: SocketAddr, tls: &str, lines: &str) -> String {
+    let ssl = if tls.is_empty() { "" } else { "ssl" };
     format!(
         "daemon off; master_process off; pid nginx.pid; error_log stderr warn;
          events {{ worker_connections 2000; }}
@@ -70,7 +94,7 @@ fn configuration(listen: SocketAddr, server: SocketAddr, lines: &str) -> String 
              access_log off;
              client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;
              server {{
-                 listen {listen};
+                 listen {listen} {ssl}; {tls}
                  location / {{
                      proxy_pass http://{server};
                      proxy_http_version 1.1;
@@ -141,6 +165,57 @@ fn a_refusal_passes_through_nginx_with_its_status() {
         let refused = within(Peer::upgrade(stream, "/nowhere", &[])).await.err().unwrap().to_string();
         assert!(refused.starts_with("http/1.1 404"), "{refused}");
     });
+}
+
+#[test]
+fn a_client_behind_nginx_is_known_by_its_own_address_whatever_it_claims() {
+    let proxied = Proxied::start("", "");
+    block_on(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 7], 0).into()).unwrap();
+        let stream = socket.connect(proxied.address).await.unwrap();
+        // nginx appends the address that it sees.
+        let mut peer = Peer::upgrade(stream, "/who", &["X-Forwarded-For: 203.0.113.9"]).await.unwrap();
+        assert_eq!(peer.text().await, "127.0.0.7");
+    });
+}
+
+#[test]
+fn behind_nginx_which_speaks_tls_a_page_of_the_same_origin_may_connect_and_others_may_not() {
+    let proxied = Proxied::start_with_tls("", "proxy_set_header X-Forwarded-Proto $scheme;");
+    let host = format!("localhost:{}", proxied.address.port());
+    block_on(async {
+        for (origin, expected) in [
+            (format!("https://{host}"), "101"),
+            (format!("HTTPS://LOCALHOST:{}", proxied.address.port()), "101"),
+            (format!("http://{host}"), "403"),
+            ("https://localhost".to_owned(), "403"),
+            (format!("https://{host}.evil.example"), "403"),
+            ("null".to_owned(), "403"),
+        ] {
+            let headers = [&*format!("Origin: {origin}"), "Cookie: session=1"];
+            let status = match within(Peer::upgrade_as(&host, over_tls(proxied.address), "/echo", &headers)).await {
+                Ok(mut peer) => {
+                    peer.echo("over TLS").await.unwrap();
+                    "101".to_owned()
+                }
+                Err(error) => error.to_string().split(' ').nth(1).unwrap_or_default().to_owned(),
+            };
+            assert_eq!(status, expected, "{origin}");
+        }
+    });
+}
+
+/// A client that others wrote.
+fn over_tls(server: SocketAddr) -> impl AsyncRead + AsyncWrite + Unpin {
+    let mut command = tokio::process::Command::new("openssl");
+    command.args(["s_client", "-quiet", "-connect", &server.to_string()]).kill_on_drop(true);
+    let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut process = process.unwrap_or_else(|_| missing("openssl", "openssl"));
+    let ends = tokio::io::join(process.stdout.take().unwrap(), process.stdin.take().unwrap());
+    // It ends with its input.
+    tokio::spawn(async move { process.wait().await });
+    ends
 }
 
 #[test]

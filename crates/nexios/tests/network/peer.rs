@@ -55,8 +55,13 @@ impl Peer {
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The opening handshake with further header lines.
     pub(crate) async fn upgrade(stream: S, path: &str, headers: &[&str]) -> io::Result<Self> {
+        Self::upgrade_as("test", stream, path, headers).await
+    }
+
+    /// The same for a host.
+    pub(crate) async fn upgrade_as(host: &str, stream: S, path: &str, headers: &[&str]) -> io::Result<Self> {
         let mut peer = Self { stream, unread: Vec::new(), head: String::new() };
-        peer.stream.write_all(request(path, headers).as_bytes()).await?;
+        peer.stream.write_all(request(host, path, headers).as_bytes()).await?;
         while peer.head.is_empty() {
             peer.fill().await?;
             if let Some(end) = peer.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -146,10 +151,10 @@ impl Frame {
     }
 }
 
-pub(crate) fn request(path: &str, headers: &[&str]) -> String {
+fn request(host: &str, path: &str, headers: &[&str]) -> String {
     let further: String = headers.iter().flat_map(|line| [line, "\r\n"]).collect();
     format!(
-        "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{further}\r\n"
     )
 }

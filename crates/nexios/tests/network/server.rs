@@ -77,6 +77,7 @@ fn app(options: &Options) -> App {
     let mut server = ServerConfig::new()
         .drain_deadline(options.millis("drain_deadline", Duration::from_secs(10)))
         .drain_delay(options.millis("drain_delay", Duration::ZERO))
+        .trusted_proxies(["127.0.0.1"])
         .reuse_port(options.number("reuse_port") == Some(1));
     if let Some(bytes) = options.number("buffered_bytes") {
         server = server.buffered_bytes(usize::try_from(bytes).unwrap());
@@ -88,7 +89,9 @@ fn app(options: &Options) -> App {
         .groups_config(groups)
         .server_config(server)
         .websocket_route("/echo", echo)
+        .health_checks()
         .websocket_route("/chat", chat)
+        .websocket_route("/who", who)
         .websocket_route("/room", room)
         .websocket_route("/feed", feed)
         .websocket_route("/publish", publish)
@@ -110,6 +113,13 @@ async fn chat(mut websocket: WebSocket) -> nexios::Result {
         let message = websocket.receive().await?;
         websocket.send(message).await?;
     }
+}
+
+/// Tells its client's address.
+async fn who(mut websocket: WebSocket) -> nexios::Result {
+    websocket.accept().await?;
+    let address = websocket.client_ip().map(|address| address.to_string());
+    websocket.send_text(address.unwrap_or_default()).await
 }
 
 /// `/room?user=NAME`: all hear what one says, who comes and goes, and how each one ended.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::peer::{CLOSE, Peer, TEXT};
 use crate::server::Server;
@@ -91,6 +93,39 @@ async fn publish(address: SocketAddr, acknowledged: Arc<AtomicU64>) {
 fn hint(reason: &str) -> u64 {
     let number = reason.split_once("reconnect in ").and_then(|(_, rest)| rest.strip_suffix(" ms"));
     number.unwrap_or_else(|| panic!("no hint: {reason:?}")).parse().unwrap()
+}
+
+#[test]
+fn after_sigterm_readiness_fails_for_as_long_as_a_load_balancer_needs_and_connections_are_still_taken() {
+    let _alone = alone();
+    let mut server = Server::start("drain_delay=1000 drain_deadline=5000");
+    block_on(async {
+        let mut early = Peer::connect(server.address, "/echo").await.unwrap();
+        assert_eq!(status(server.address, "/readyz").await, 200);
+        let began = Instant::now();
+        server.signal(Signal::TERM);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(status(server.address, "/readyz").await, 503);
+        assert_eq!(status(server.address, "/healthz").await, 200);
+        early.echo("still served").await.unwrap();
+        let mut late = Peer::connect(server.address, "/echo").await.unwrap();
+        late.echo("served as well").await.unwrap();
+        for peer in [&mut early, &mut late] {
+            assert_eq!(within(peer.closed()).await.unwrap().0, 1001);
+        }
+        assert!(began.elapsed() >= Duration::from_millis(950), "{:?}", began.elapsed());
+    });
+    assert_eq!(server.child.ended(Duration::from_secs(5)).code(), Some(0), "{:#?}", server.log());
+}
+
+/// Of a GET on a connection of its own.
+async fn status(server: SocketAddr, path: &str) -> u16 {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
