@@ -13,6 +13,7 @@
 #![allow(clippy::print_stdout, reason = "figures, for whoever asks for them with --nocapture")]
 #![allow(clippy::similar_names, reason = "a server serves")]
 
+mod admission;
 mod child;
 mod descriptors;
 mod half_open;

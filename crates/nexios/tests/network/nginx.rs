@@ -17,16 +17,16 @@ use crate::server::Server;
 use crate::waiting::{PATIENCE, block_on, wait_until, within};
 
 /// nginx in front of a server.
-struct Proxied {
+pub(crate) struct Proxied {
     server: Server,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     nginx: Child,
     folder: PathBuf,
 }
 
 impl Proxied {
     /// With further lines in the location's block.
-    fn start(options: &str, lines: &str) -> Self {
+    pub(crate) fn start(options: &str, lines: &str) -> Self {
         Self::start_in(folder(), options, "", lines)
     }
 

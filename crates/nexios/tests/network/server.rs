@@ -5,10 +5,11 @@ use std::ops::Deref;
 use std::process::Command;
 use std::time::Duration;
 
-use nexios::ServerConfig;
 use nexios::prelude::*;
+use nexios::{Rate, ServerConfig};
 
 use crate::child::{Child, this_binary};
+use crate::waiting::{PATIENCE, wait_until};
 
 /// Words of the form `name=number`; without it this binary is no server.
 const OPTIONS: &str = "NEXIOS_NETWORK_SERVER";
@@ -35,9 +36,14 @@ impl Server {
     /// Starts it and waits until it listens.
     pub(crate) fn run(command: &mut Command) -> Self {
         let mut child = Child::start(command);
+        // "http://127.0.0.1:8000 with 2 workers"
         let line = child.line("listens on http://");
-        let address = line.split_once("http://").unwrap().1.split(' ').next().unwrap();
-        Self { child, address: address.parse().unwrap() }
+        let mut words = line.split_once("http://").unwrap().1.split(' ');
+        let address = words.next().unwrap().parse().unwrap();
+        let workers = words.nth(1).unwrap().parse().unwrap();
+        // From then on its descriptors can be counted.
+        wait_until(PATIENCE, "its workers are there", || child.threads("nexios-worker") == workers);
+        Self { child, address }
     }
 }
 
@@ -72,6 +78,7 @@ impl Options {
 fn app(options: &Options) -> App {
     let config = Config::new()
         .compression(Compression::shared())
+        .handshake_timeout(options.millis("handshake_timeout", Duration::from_secs(10)))
         .ping_interval(options.millis("ping_interval", Duration::from_secs(20)))
         .ping_timeout(options.millis("ping_timeout", Duration::from_secs(20)));
     let mut server = ServerConfig::new()
@@ -79,8 +86,18 @@ fn app(options: &Options) -> App {
         .drain_delay(options.millis("drain_delay", Duration::ZERO))
         .trusted_proxies(["127.0.0.1"])
         .reuse_port(options.number("reuse_port") == Some(1));
-    if let Some(bytes) = options.number("buffered_bytes") {
-        server = server.buffered_bytes(usize::try_from(bytes).unwrap());
+    let number = |name| options.number(name).map(|n| usize::try_from(n).unwrap());
+    if let Some(bytes) = number("buffered_bytes") {
+        server = server.buffered_bytes(bytes);
+    }
+    if let Some(n) = number("connections") {
+        server = server.connections(n);
+    }
+    if let Some(n) = number("connections_per_address") {
+        server = server.connections_per_address(n);
+    }
+    if let Some(n) = options.number("accept_rate") {
+        server = server.accept_rate(Rate::per_second(n.try_into().unwrap()));
     }
     // Nobody is waited for: who is gone has left at once.
     let groups = GroupsConfig::new().each(GroupConfig::new().grace(Duration::ZERO));
