@@ -39,8 +39,8 @@ impl Server {
         // "http://127.0.0.1:8000 with 2 workers"
         let line = child.line("listens on http://");
         let mut words = line.split_once("http://").unwrap().1.split(' ');
-        let address = words.next().unwrap().parse().unwrap();
-        let workers = words.nth(1).unwrap().parse().unwrap();
+        let address = words.next().unwrap().parse::<SocketAddr>().unwrap();
+        let workers = words.nth(1).unwrap().parse::<usize>().unwrap();
         // From then on its descriptors can be counted.
         wait_until(PATIENCE, "its workers are there", || child.threads("nexios-worker") == workers);
         Self { child, address }
@@ -110,6 +110,7 @@ fn app(options: &Options) -> App {
         .websocket_route("/chat", chat)
         .websocket_route("/who", who)
         .websocket_route("/room", room)
+        .websocket_route("/flood", flood)
         .websocket_route("/feed", feed)
         .websocket_route("/publish", publish)
         .websocket_route("/stuck", stuck)
@@ -147,16 +148,20 @@ async fn room(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
     room.join_with(&websocket, Join::new().user(&user).notices()).await?;
     loop {
         match websocket.receive_text().await {
-            Ok(text) => match text.strip_prefix("flood ") {
-                Some(bytes) => room.send_text_except(&websocket, "x".repeat(bytes.parse().unwrap_or(0))).await?,
-                None => room.send_text(text).await?,
-            },
+            Ok(text) => room.send_text(text).await?,
             Err(Error::Disconnect(end)) => {
                 return room.send_text(format!("{user} ended: {:?}", end.cause())).await;
             }
             Err(error) => return Err(error),
         }
     }
+}
+
+/// More for all in the room than the kernel's buffers take.
+async fn flood(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+    websocket.accept().await?;
+    groups.group("room").send_text("x".repeat(700_000)).await?;
+    groups.group("room").send_text("x".repeat(300_000)).await
 }
 
 /// Hears what is published.
