@@ -1,5 +1,6 @@
 //! Section B: frames.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
@@ -268,6 +269,49 @@ fn cost(victim: &Victim, client: &mut Client, fragments: &[u8]) -> Duration {
     client.send(frame(PING, b"is it read?"));
     assert_eq!(client.frame().unwrap().payload, b"is it read?");
     victim.cpu() - before
+}
+
+// Row 25: the deadline is 500 ms instead of a minute.
+#[test]
+fn a_message_that_never_ends_is_closed_at_its_deadline_though_its_peer_is_alive() {
+    Attack::new("25", "a message that grows by a byte each 20 ms, by fragments or inside of one").run(|victim| {
+        for (begins, goes_on) in [
+            (raw_frame(BINARY, b"x"), raw_frame(CONTINUATION, b"x")),
+            ([announced(BINARY, 1_000), b"x".to_vec()].concat(), b"x".to_vec()),
+        ] {
+            let mut client = Client::upgrade(victim.address, "/impatient");
+            let began = Instant::now();
+            client.send(begins);
+            while began.elapsed() < Duration::from_millis(400) {
+                thread::sleep(Duration::from_millis(20));
+                client.send(&goes_on);
+            }
+            assert_eq!(client.close_code(), 1008);
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(2), "{took:?}");
+        }
+        ("closed 1008".to_owned(), ())
+    });
+}
+
+// Row 25: what is unfinished in the whole process.
+#[test]
+fn unfinished_messages_of_all_connections_together_stay_within_their_budget() {
+    let attack = Attack::new("25", "150 unfinished messages of 1 MB, with 32 MiB for all together").on("budget");
+    // As much again, and half of it, is what an allocator loses to buffers that grow: five times the attack takes no more.
+    attack.holds_at_most(80 * MIB).leaves_at_most(32 * MIB).run(|victim| {
+        let unfinished = [announced(FIN | BINARY, 1_000_000), vec![0; 999_999]].concat();
+        let mut clients: Vec<_> = (0..150).map(|_| Client::upgrade(victim.address, "/ws")).collect();
+        for client in &mut clients {
+            client.push(&unfinished);
+        }
+        // The last byte of each: those that were closed do not hear it.
+        let answers = clients.iter_mut().filter_map(|client| client.try_send([0]).then(|| client.frame()).flatten());
+        let (closed, echoed): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.opcode() == CLOSE);
+        assert!(closed.iter().all(|answer| answer.close_code() == 1013), "{closed:?}");
+        assert!((1..=33).contains(&echoed.len()), "{} messages had room", echoed.len());
+        (format!("{} were finished, {} closed 1013", echoed.len(), closed.len()), clients)
+    });
 }
 
 // Row 26.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use nexios::auth::Identity;
 use nexios::prelude::*;
-use nexios::{AppHandle, Compression, GroupConfig, GroupsConfig, History, Limit, Limits};
+use nexios::{AppHandle, Compression, GroupConfig, GroupsConfig, History, Limit, Limits, ServerConfig};
 use serde::{Deserialize, Serialize};
 
 /// The variables that tell the other process what to serve, and where.
@@ -36,6 +36,8 @@ fn app(profile: &str) -> App {
             let groups = GroupsConfig::new().histories(8 << 20).each(GroupConfig::new().history(history));
             App::new().mount_ws_router(routes()).groups_config(groups)
         }
+        // All connections together may hold less than a few of them would like to.
+        "budget" => App::new().mount_ws_router(routes()).server_config(ServerConfig::new().buffered_bytes(32 << 20)),
         other => panic!("no app is called {other}"),
     }
 }
@@ -49,6 +51,7 @@ fn routes() -> WsRouter {
         .add_ws_route(WebSocketRoute::new("/shared", echo).config(deflate(Compression::shared())))
         .add_ws_route(WebSocketRoute::new("/deaf", deaf).config(deflate(Compression::dedicated())))
         .add_ws_route(WebSocketRoute::new("/brief", brief).config(hasty()))
+        .add_ws_route(WebSocketRoute::new("/impatient", echo).config(impatient()))
         .add_ws_route(
             WebSocketRoute::new("/slow", slow).config(Config::new().ping_interval(Duration::from_millis(500))),
         )
@@ -80,6 +83,11 @@ fn unlimited() -> Limits {
 
 fn hasty() -> Config {
     Config::new().close_timeout(Duration::from_millis(300))
+}
+
+fn impatient() -> Config {
+    // Who is in the middle of a frame cannot answer a Close frame, and is cut off after this.
+    hasty().message_timeout(Duration::from_millis(500))
 }
 
 fn in_any_number_of_groups() -> Config {
