@@ -207,7 +207,7 @@ fn join_all(victim: &Victim, names: &[String]) -> Duration {
     client.send(joins);
     client.send(text("?"));
     assert_eq!(client.text(), format!("{0} 0 {0}", names.len()));
-    let cost = victim.cpu() - before;
+    let cost = victim.cpu_since(before);
     client.send(close(1000, b""));
     assert_eq!(client.close_code(), 1000);
     cost

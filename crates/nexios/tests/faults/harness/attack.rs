@@ -118,7 +118,7 @@ impl Attack {
             what: self.what.clone(),
             held: victim.peak().saturating_sub(memory) / KIB,
             left_behind: 0,
-            cpu: victim.cpu() - cpu,
+            cpu: victim.cpu_since(cpu),
             bystander: waits,
             outcome,
         };
@@ -129,11 +129,11 @@ impl Attack {
         assert!(fresh < Duration::from_secs(1), "a fresh connection took {fresh:?}");
         drop(left_open);
         let left_behind = self.left_behind(&victim, memory, &attack);
-        let after = Record { left_behind: left_behind / KIB as i64, ..during };
+        let after = Record { left_behind: left_behind / KIB.cast_signed(), ..during };
         table::append(&after);
         let all_closed = wait_until(RETURN, || victim.descriptors() <= descriptors);
         assert!(all_closed, "{} descriptors, not {descriptors}", victim.descriptors());
-        assert!(after.left_behind <= (self.left_behind / KIB) as i64, "memory did not return: {after:?}");
+        assert!(after.left_behind <= (self.left_behind / KIB).cast_signed(), "memory did not return: {after:?}");
         self.assert_idle(&victim, "after the attack");
         echo(&mut bystander);
         let panics: Vec<_> = victim.log().into_iter().filter(|line| line.contains("panicked")).collect();
@@ -154,7 +154,7 @@ impl Attack {
             before
         };
         wait_until(RETURN, || victim.memory() <= before + self.left_behind);
-        victim.memory() as i64 - before as i64
+        victim.memory().cast_signed() - before.cast_signed()
     }
 
     fn assert_idle(&self, victim: &Victim, when: &str) {
@@ -163,7 +163,7 @@ impl Attack {
         let is_idle = wait_until(RETURN, || {
             let before = victim.cpu();
             thread::sleep(IDLE);
-            burnt = victim.cpu() - before;
+            burnt = victim.cpu_since(before);
             burnt <= IDLE_CPU
         });
         assert!(is_idle, "row {}: {burnt:?} of CPU in {IDLE:?} {when}", self.rows);

@@ -24,8 +24,8 @@ pub(crate) fn is_text(payload: &[u8]) -> bool {
     let input = [payload, TAIL].concat();
     let mut out = Vec::with_capacity(1 << 20);
     let mut inflater = Decompress::new(false);
-    let inflated = inflater.decompress_vec(&input, &mut out, FlushDecompress::Sync);
-    inflated.is_ok() && inflater.total_in() == input.len() as u64 && std::str::from_utf8(&out).is_ok()
+    let outcome = inflater.decompress_vec(&input, &mut out, FlushDecompress::Sync);
+    outcome.is_ok() && inflater.total_in() == input.len() as u64 && std::str::from_utf8(&out).is_ok()
 }
 
 fn without_tail(mut deflated: Vec<u8>) -> Vec<u8> {

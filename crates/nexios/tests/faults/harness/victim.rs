@@ -133,6 +133,11 @@ impl Victim {
         Duration::from_nanos(lines.map(|line| first_number(&line)).sum())
     }
 
+    /// The same, since it was `before`.
+    pub(crate) fn cpu_since(&self, before: Duration) -> Duration {
+        self.cpu().saturating_sub(before)
+    }
+
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }

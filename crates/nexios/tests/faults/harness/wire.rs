@@ -37,11 +37,11 @@ pub(crate) fn announced(first: u8, len: u64) -> Vec<u8> {
     match len {
         0..=125 => header.push(0x80 | len as u8),
         126..=0xFFFF => {
-            header.push(0x80 | 126);
+            header.push(0x80 | 0x7E);
             header.extend_from_slice(&(len as u16).to_be_bytes());
         }
         _ => {
-            header.push(0x80 | 127);
+            header.push(0x80 | 0x7F);
             header.extend_from_slice(&len.to_be_bytes());
         }
     }
