@@ -88,7 +88,7 @@ fn publish_to_fifty(victim: &Victim, publisher: &mut Client) -> Waits {
 /// Reads stamped messages; returns how old each was, and ends the connection.
 fn read(mut client: Client, messages: usize, began: Instant) -> Vec<Duration> {
     let waits = (0..messages).map(|_| {
-        let payload = client.frame().expect("a member that reads was closed").payload;
+        let payload = client.message().payload;
         let sent = Duration::from_nanos(u64::from_be_bytes(payload[..8].try_into().unwrap()));
         began.elapsed().saturating_sub(sent)
     });

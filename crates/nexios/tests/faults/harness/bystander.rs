@@ -17,10 +17,19 @@ const AT_LEAST: usize = 20;
 
 pub(crate) struct Bystander {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(Client, Vec<Duration>)>,
+    thread: JoinHandle<(Client, Felt)>,
 }
 
-/// How long its answers took.
+/// What a bystander has felt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Felt {
+    /// How long its answers took.
+    pub(crate) waits: Waits,
+    /// How late it was woken itself, as by a machine that has too much to do.
+    pub(crate) late: Waits,
+}
+
+/// Durations, sorted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waits {
     pub(crate) p50: Duration,
@@ -35,21 +44,22 @@ impl Bystander {
         let mut client = Client::upgrade(address, "/ws");
         echo(&mut client);
         let thread = thread::spawn(move || {
-            let mut waits = Vec::new();
+            let (mut waits, mut late) = (Vec::new(), Vec::new());
             while !stopped.load(Ordering::Relaxed) || waits.len() < AT_LEAST {
                 waits.push(echo(&mut client));
+                let slept = Instant::now();
                 thread::sleep(EVERY);
+                late.push(slept.elapsed().saturating_sub(EVERY));
             }
-            (client, waits)
+            (client, Felt { waits: Waits::of(waits), late: Waits::of(late) })
         });
         Self { stop, thread }
     }
 
     /// Returns the connection, which is silent from here on, and what it has felt.
-    pub(crate) fn end(self) -> (Client, Waits) {
+    pub(crate) fn end(self) -> (Client, Felt) {
         self.stop.store(true, Ordering::Relaxed);
-        let (client, waits) = self.thread.join().expect("the bystander was harmed");
-        (client, Waits::of(waits))
+        self.thread.join().expect("the bystander was harmed")
     }
 }
 

@@ -112,15 +112,20 @@ impl Client {
         }
     }
 
-    /// Reads a text message. The server's pings are answered meanwhile.
-    pub(crate) fn text(&mut self) -> String {
-        let frame = loop {
+    /// Reads the next frame that is no ping of the server's: those are answered.
+    pub(crate) fn message(&mut self) -> Frame {
+        loop {
             let frame = self.frame().expect("the connection ended");
             if frame.opcode() != PING {
-                break frame;
+                return frame;
             }
             self.send(super::wire::frame(PONG, &frame.payload));
-        };
+        }
+    }
+
+    /// Reads a text message.
+    pub(crate) fn text(&mut self) -> String {
+        let frame = self.message();
         assert_eq!(frame.opcode(), TEXT, "{frame:?}");
         String::from_utf8(frame.payload).unwrap()
     }

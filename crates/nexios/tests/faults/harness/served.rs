@@ -273,7 +273,7 @@ async fn faulty(mut websocket: WebSocket, Path(fault): Path<String>) -> nexios::
         "burns-cpu" => loop {
             tokio::task::yield_now().await;
         },
-        "stalls-its-thread" => std::thread::sleep(Duration::from_millis(700)),
+        "stalls-its-thread" => std::thread::sleep(Duration::from_secs(2)),
         "panics" => panic!("a fault of the server"),
         _ => std::process::exit(1),
     }

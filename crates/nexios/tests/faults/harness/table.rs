@@ -21,9 +21,9 @@ pub(crate) fn append(record: &Record) {
     let row = format!(
         "| {rows} | {what} | {held} KiB | {left_behind} KiB | {} ms | {} µs | {} µs | {} µs | {outcome} |\n",
         cpu.as_millis(),
-        micros(bystander.p50),
-        micros(bystander.p99),
-        micros(bystander.max),
+        micros(bystander.waits.p50),
+        micros(bystander.waits.p99),
+        micros(bystander.waits.max),
     );
     let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
     file.write_all(row.as_bytes()).unwrap();
