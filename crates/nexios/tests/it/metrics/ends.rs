@@ -1,5 +1,6 @@
 //! Handshakes by outcome, and connections by the way they ended.
 
+use nexios::ServerConfig;
 use nexios::prelude::*;
 
 use super::scrape::{scrape, scrape_until};
@@ -97,4 +98,18 @@ async fn an_end_shows_with_its_cause_its_side_and_its_code() {
         let failures = format!("nexios_handler_failures_total{{route=\"/m/ends\",kind=\"{kind}\"}}");
         assert!((after.value(&failures) - before.value(&failures) - count).abs() < 0.1, "{kind}\n{}", after.text);
     }
+}
+
+#[tokio::test]
+async fn a_socket_that_finds_no_room_shows_with_the_limit() {
+    let app = App::new().metrics("/metrics").server_config(ServerConfig::new().connections(2));
+    let server = serve(app.websocket_route("/m/full", gate)).await;
+    let first = server.upgrade("/m/full").await;
+    let _second = server.upgrade("/m/full").await;
+    let refused = Wire::connect(server.address).await.head().await;
+    assert_eq!(refused.status, 503);
+    drop(first);
+    server.wait_for_connections(1).await;
+    // Other tests may have refused some, too.
+    assert!(scrape(&server).await.value("nexios_connections_refused_total{reason=\"full\"}") >= 1.0);
 }
