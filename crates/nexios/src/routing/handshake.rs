@@ -149,7 +149,7 @@ impl BoundRoute {
         let groups = self.app.groups.of_connection(link.id());
         parts.extensions.insert(groups.clone());
         let websocket = WebSocket::new(Arc::clone(&link), groups, handshake, parts);
-        let span = ConnectionSpan::new(self.path(), link.id(), websocket.peer_addr());
+        let span = ConnectionSpan::new(self.path(), &websocket);
         let handler = self.chain.start(websocket);
         tokio::spawn(ConnectionTask::serve(link, handler, &self.app.connections, seat, span));
     }

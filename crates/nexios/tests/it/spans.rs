@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
+use nexios::ServerConfig;
 use nexios::prelude::*;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -188,4 +189,15 @@ async fn a_secret_of_a_request_is_in_no_span_and_no_line() {
     }
     assert_eq!(spans.connections().len(), 3);
     assert!(!spans.text().contains("SECRET"), "{}", spans.text());
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_span_names_the_client_as_well() {
+    let (spans, _guard) = Spans::capture(Level::INFO);
+    let proxies = ServerConfig::new().trusted_proxies(["127.0.0.1"]);
+    let server = serve(App::new().server_config(proxies).websocket_route("/", talkative)).await;
+    let mut wire = Wire::connect(server.address).await;
+    wire.send(request("/", &["X-Forwarded-For: 203.0.113.7"])).await;
+    assert_eq!(wire.head().await.status, 101);
+    assert_eq!(spans.connections()[0]["client"], "203.0.113.7");
 }
