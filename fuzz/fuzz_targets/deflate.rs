@@ -39,7 +39,7 @@ impl Inflated {
         Self {
             keeps_context: choice & 1 != 0,
             first: if choice & 2 == 0 { 0x42 } else { 0x41 },
-            limit: [0, 1000, 70_000, 1024 * 1024][usize::from(choice >> 2 & 3)],
+            limit: [0, 1000, 70_000, 300_000][usize::from(choice >> 2 & 3)],
             is_divided: choice & 16 != 0,
             seed,
         }

@@ -145,11 +145,14 @@ impl Twin {
         }
     }
 
-    fn copy(&mut self, length: usize, distance: usize) -> Option<()> {
+    fn copy(&mut self, mut length: usize, distance: usize) -> Option<()> {
         self.farthest = self.farthest.max(distance);
-        for _ in 0..length {
-            let from = self.window.len().checked_sub(distance)?;
-            self.window.push(self.window[from]);
+        let from = self.window.len().checked_sub(distance)?;
+        // What was copied may be copied again.
+        while length > 0 {
+            let part = length.min(self.window.len() - from);
+            self.window.extend_from_within(from..from + part);
+            length -= part;
         }
         Some(())
     }
