@@ -22,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
     let lines = lines(head);
     let wanted = Wanted::new(choice);
     check_request(&lines, about);
+    check_connect(&lines, about);
     check_subprotocols(&lines);
     for value in values(&lines, "sec-websocket-extensions") {
         check_extensions(value);
@@ -86,6 +87,33 @@ fn check_request(lines: &Lines<'_>, about: u8) {
             let answer = answer.iter().map(|(name, value)| (*name, value.as_bytes()));
             assert_eq!(client::verify(101, answer, key, &OFFERED, None), Ok(client::Accepted::default()));
         }
+    }
+}
+
+/// The same lines over HTTP/2.
+fn check_connect(lines: &Lines<'_>, about: u8) {
+    let method = if about & 1 == 0 { "CONNECT" } else { "GET" };
+    let protocol = [Some("websocket"), Some("WebSocket"), Some("connect-udp"), None][usize::from(about >> 3 & 3)];
+    let request = server::ConnectRequest { method, protocol, headers: iter(lines) };
+    let result = server::validate_connect(&request);
+
+    let (upper, more) = renamed(lines);
+    let headers = iter(&upper);
+    assert_eq!(server::validate_connect(&server::ConnectRequest { headers, ..request.clone() }), result, "{more}");
+    match result {
+        Err(error) => assert!(matches!(error.status(), 400 | 426 | 501)),
+        Ok(()) => {
+            assert!(method == "CONNECT" && protocol.is_some_and(|name| name.eq_ignore_ascii_case("websocket")));
+            assert_eq!(values(lines, "host").count(), 1);
+            assert!(values(lines, "sec-websocket-version").eq([b"13"]));
+            assert_eq!(values(lines, "transfer-encoding").count(), 0);
+        }
+    }
+    // It asks for nothing that HTTP/1.1 does not.
+    let over_http1 = server::Request { method: "GET", version: HttpVersion::Http11, headers: iter(lines) };
+    if server::validate(&over_http1).is_ok() {
+        let request = server::ConnectRequest { method: "CONNECT", protocol: Some("websocket"), headers: iter(lines) };
+        assert_eq!(server::validate_connect(&request), Ok(()));
     }
 }
 
