@@ -16,7 +16,8 @@ async fn tell(mut websocket: WebSocket) -> nexios::Result {
     let before = websocket.client_ip();
     websocket.accept().await?;
     assert_eq!(websocket.client_ip(), before);
-    websocket.send_json(&before).await
+    websocket.send_json(&before).await?;
+    websocket.receive().await.map(drop)
 }
 
 fn app(config: ServerConfig) -> App {
