@@ -115,7 +115,9 @@ impl BoundRoute {
     }
 
     #[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
-    fn check_origin(&self, parts: &request::Parts) -> Result<(), Response> {
+    fn check_origin(&self, parts: &mut request::Parts) -> Result<(), Response> {
+        // It has done its work: what stands beside a request is kept as long as the connection.
+        let is_over_tls = parts.extensions.remove::<OverTls>().is_some();
         let headers = &parts.headers;
         let mut origins = headers.get_all(ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
@@ -128,7 +130,6 @@ impl BoundRoute {
             let pairs = || headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
             self.app.proxies.scheme(peer, pairs)
         };
-        let is_over_tls = parts.extensions.get::<OverTls>().is_some();
         let asked = Asked {
             origin,
             host: headers.get(HOST).map(HeaderValue::as_bytes),
