@@ -162,7 +162,9 @@ impl Config {
         self
     }
 
-    /// How long the whole head of the opening handshake may take to arrive.
+    /// How long the whole head of a request may take to arrive: the first one from the connection on, TLS included, a later
+    /// one from its first byte on. Then it is answered with 408 (RFC 9110 §15.5.9), or within a TLS handshake cut. An app's
+    /// setting, not a route's.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self

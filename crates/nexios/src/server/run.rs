@@ -27,6 +27,8 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
     // that the server is there: one that nobody watches for would end the process without a drain.
     let waiting = runtime()?;
     let signals = waiting.block_on(async { Signals::watch() })?;
+    #[cfg(feature = "tls")]
+    server.watch_certificate(&waiting);
     for listener in listeners.iter().take(1).flatten() {
         let scheme = server.scheme();
         tracing::info!("Nexios listens on {scheme}://{} with {workers} workers", listener.local_addr()?);
@@ -35,10 +37,6 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
         listeners.into_iter().map(|listeners| worker(server.clone(), listeners)).collect::<io::Result<Vec<_>>>()?;
     waiting.block_on(async {
         tokio::spawn(shut_down_on_signals(server.handle.clone(), signals));
-        #[cfg(feature = "tls")]
-        if let Some(tls) = server.tls.clone() {
-            tokio::spawn(super::tls::watch(tls));
-        }
         join(workers).await
     })
 }

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use error::TlsError;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsAcceptor;
-pub(super) use watch::watch;
 
 use self::files::Stamp;
+use self::watch::Hangups;
 use super::{Arrival, Server};
 use crate::Result;
 
@@ -98,6 +99,14 @@ impl Tls {
 }
 
 impl Server {
+    /// Renews the certificate while the runtime runs.
+    pub(super) fn watch_certificate(&self, runtime: &Runtime) {
+        if let Some(tls) = self.tls.clone() {
+            let _inside = runtime.enter();
+            runtime.spawn(watch::watch(tls, Hangups::new()));
+        }
+    }
+
     /// Speaks TLS, and in it what was agreed on. All of the handshake and the first request's head are due at the arrival's deadline.
     pub(super) async fn serve_tls(self, tls: Tls, stream: TcpStream, mut arrival: Arrival) {
         arrival.is_over_tls = true;

@@ -8,9 +8,8 @@ use super::Tls;
 const PERIOD: Duration = Duration::from_mins(1);
 
 /// Reads the files again on SIGHUP, and when they have changed. Never returns.
-pub(crate) async fn watch(tls: Tls) {
+pub(super) async fn watch(tls: Tls, mut hangups: Hangups) {
     let mut minutes = tokio::time::interval(PERIOD);
-    let mut hangups = Hangups::new();
     loop {
         tokio::select! {
             () = hangups.next() => reload(&tls, "a SIGHUP"),
@@ -28,15 +27,15 @@ fn reload(tls: &Tls, reason: &str) {
     }
 }
 
-/// SIGHUP, where there is one.
-struct Hangups {
+/// SIGHUP, where there is one. From the first of these on it does not end the process.
+pub(super) struct Hangups {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
 }
 
 impl Hangups {
     #[cfg(unix)]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
         if let Err(error) = &signal {
             tracing::error!(%error, "cannot watch for SIGHUP");
@@ -55,7 +54,7 @@ impl Hangups {
     }
 
     #[cfg(not(unix))]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {}
     }
 
@@ -85,7 +84,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         write(&folder);
         let tls = Tls::from_files(folder.join("certificate.pem"), folder.join("key.pem")).unwrap();
-        let watching = tokio::spawn(watch(tls.clone()));
+        let watching = tokio::spawn(watch(tls.clone(), Hangups::new()));
         let first = tls.config();
         tokio::time::sleep(3 * PERIOD).await;
         assert!(Arc::ptr_eq(&first, &tls.config()));
