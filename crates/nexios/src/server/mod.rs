@@ -99,6 +99,7 @@ impl Server {
     }
 
     /// What its URLs begin with.
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_self, reason = "there is no other than http then"))]
     fn scheme(&self) -> &'static str {
         #[cfg(feature = "tls")]
         if self.tls.is_some() {

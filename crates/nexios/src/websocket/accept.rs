@@ -278,6 +278,7 @@ impl Handshake {
 
 impl Opening {
     /// What proves that the request was understood; over HTTP/2 nothing has to.
+    #[cfg_attr(not(feature = "http2"), expect(clippy::unnecessary_wraps, reason = "everything has to, then"))]
     fn accept_key(&self) -> Option<&AcceptKey> {
         match self {
             Self::Http1(key) => Some(key),
