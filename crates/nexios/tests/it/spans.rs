@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use nexios::ServerConfig;
 use nexios::prelude::*;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use crate::serving::{Running, serve};
 use crate::wire::{Wire, close, raw_frame, request, text};
@@ -29,6 +29,10 @@ struct State {
 
 impl Spans {
     fn capture(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
+        // As long as there is one subscriber only, `tracing` asks the thread that meets a span first, which may be another
+        // test's, whether anybody wants it.
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Spans::default()));
+        LazyLock::force(&SECOND);
         let spans = Self::default();
         spans.0.lock().unwrap().level = Some(level);
         (spans.clone(), tracing::subscriber::set_default(spans))
