@@ -189,11 +189,11 @@ fn what_a_handler_puts_into_its_answer_cannot_begin_another_line() {
 #[test]
 fn what_a_request_says_stands_in_one_line_of_the_log_and_its_query_nowhere() {
     Attack::new("10", "escape sequences, line ends and a token in the URL").run(|victim| {
-        for path in ["/missing/%1b[2J%0aFAKE?token=SECRET", "/%1b[2J%0aFAKE?token=SECRET"] {
-            let mut client = Client::connect(victim.address);
-            client.send(request(path, &["Authorization: Bearer SECRET", "Cookie: session=SECRET"]));
-            client.rest();
-        }
+        let secrets = ["Authorization: Bearer SECRET", "Cookie: session=SECRET"];
+        let (mut client, _) = Client::upgrade_with(victim.address, "/missing/%1b[2J%0aFAKE?token=SECRET", &secrets);
+        assert_eq!(client.close_code(), 1011);
+        let nowhere = request("/%1b[2J%0aFAKE?token=SECRET", &secrets);
+        assert_eq!(status(victim, nowhere.as_bytes()), Some(404));
         let log = victim.log();
         assert!(log.iter().any(|line| line.contains("no page")), "{log:?}");
         for line in &log {

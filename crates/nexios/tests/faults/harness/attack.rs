@@ -23,7 +23,7 @@ const RETURN: Duration = Duration::from_secs(2);
 const LEFT_BEHIND: u64 = MIB;
 
 /// The bystander's 99th percentile, and how much more of it a machine explains that is late by itself.
-const BYSTANDER: Duration = Duration::from_millis(250);
+const BYSTANDER: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 250 });
 const LATENESS: u32 = 10;
 
 /// CPU time that a release build may take. Without optimisation it is some ten times as much, and only an order of growth
