@@ -59,7 +59,8 @@ impl Connection {
         Self { decoder: Decoder::new(Rules::new(role, limits, Some(incoming))), close_sent: false }
     }
 
-    /// Takes bytes as they came from the socket, up to and including the first event, or all of them.
+    /// Takes bytes as they came from the socket, up to and including the first event, or all of them, or those of some
+    /// dozens of fragments.
     ///
     /// Call it again with the rest while there is some. The same bytes are never needed twice: what is left of a frame or
     /// message is kept. `input` may be unmasked in place: it means nothing afterwards.

@@ -26,6 +26,10 @@ enum Stage {
     Failed,
 }
 
+/// After so many headers and pieces of payloads a call returns, event or not: a flood of tiny fragments costs time for
+/// each of them, and whoever calls may have something else to do.
+const STEPS: usize = 64;
+
 impl Decoder {
     pub(crate) fn new(rules: Rules) -> Self {
         Self { rules, context: Context::default(), stage: Stage::Between }
@@ -61,7 +65,10 @@ impl Decoder {
             }
         };
         let mut consumed = 0;
-        while consumed < input.len() {
+        for _ in 0..STEPS {
+            if consumed == input.len() {
+                break;
+            }
             let step = mid.receive(&input[consumed..], &self.rules, &mut self.context);
             let (n, event) = step.inspect_err(|_| self.end(Stage::Failed))?;
             consumed += n;

@@ -19,6 +19,10 @@ use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
 /// How long a peer that broke the protocol may be silent before its socket is closed.
 const QUIET: Duration = Duration::from_millis(100);
 
+/// How much later a peer is given up whose answer may be under way between the socket and here (TLS, HTTP/2), when this
+/// process was held up.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
+
 /// A connection on which a Close frame was sent.
 #[derive(Debug)]
 pub(super) struct Closing {
@@ -174,6 +178,7 @@ impl Driver {
         if !alive && is_read && keepalive.is_unanswered() {
             alive = self.transport.has_unread();
         }
+        keepalive.is_doubted &= !alive;
         let check = keepalive.check(config, alive);
         match check {
             Check::Wait => {}
@@ -183,6 +188,12 @@ impl Driver {
                 }
                 let key = self.link.mask_key();
                 self.writing.append_with(|out| encode::ping(b"", key, out));
+            }
+            Check::PeerIsGone
+                if !self.transport.tells_unread() && !std::mem::replace(&mut keepalive.is_doubted, true) =>
+            {
+                self.set_deadline(Some(SECOND_LOOK));
+                return None;
             }
             Check::PeerIsGone => {
                 // The Close frame is a courtesy to a peer that can still read; nobody waits for an answer.

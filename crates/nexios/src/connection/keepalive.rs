@@ -18,6 +18,8 @@ pub(super) struct Keepalive {
     pub(super) heard: bool,
     /// Something was written since the last ping.
     pub(super) wrote: bool,
+    /// The answer is overdue, and is looked for once more.
+    pub(super) is_doubted: bool,
 }
 
 /// Up to 49 days.
@@ -45,7 +47,8 @@ impl Keepalive {
 
     fn with_first_ping(config: &Config, early: Millis) -> Option<Self> {
         let interval = millis(config.ping_interval?);
-        Some(Self { heard: false, wrote: false, since_ping: early, unanswered: None, wait: interval - early })
+        let wait = interval - early;
+        Some(Self { since_ping: early, unanswered: None, wait, heard: false, wrote: false, is_doubted: false })
     }
 
     /// How long until the next [`check`](Self::check).

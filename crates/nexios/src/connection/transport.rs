@@ -87,6 +87,11 @@ impl Transport {
         }
     }
 
+    /// Whether [`has_unread`](Self::has_unread) has a word on it.
+    pub(super) fn tells_unread(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
     /// Whether something has arrived that was not read yet, as far as can be told without reading it: the kernel is asked,
     /// as the runtime may not have been told yet.
     pub(super) fn has_unread(&self) -> bool {

@@ -16,6 +16,10 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 /// Addresses are spread over this many locks.
 const SHARDS: usize = 16;
 
+/// So many sockets more than there may be connections are listened to, for health checks and metrics: a server that is full
+/// is not a sick one. For a WebSocket there is no room among them.
+const RESERVE: usize = 16;
+
 /// How many connections one address may have that is not this machine's own.
 const PER_ADDRESS: usize = 1_024;
 
@@ -77,12 +81,21 @@ impl Admission {
         let _ = self.terms.set(terms);
     }
 
-    /// Counts one more connection, if there may be one.
+    /// Counts one more WebSocket, if there may be one.
     pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Refused> {
+        self.admit_within(address, 0)
+    }
+
+    /// Counts one more socket, if there may be one. Whether it may become a WebSocket is asked later.
+    pub(crate) fn admit_socket(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Refused> {
+        self.admit_within(address, RESERVE)
+    }
+
+    fn admit_within(self: &Arc<Self>, address: Option<IpAddr>, reserve: usize) -> Result<Seat, Refused> {
         let seat = Seat { admission: Arc::clone(self), address: Address::default() };
         let seats = self.seats.fetch_add(1, Ordering::AcqRel) + 1;
         let Some(terms) = self.terms.get() else { return Ok(seat) };
-        if !terms.connections.allows(seats) {
+        if !terms.connections.allows(seats.saturating_sub(reserve)) {
             return Err(Refused::Full);
         }
         if let Some(rate) = &terms.rate {
@@ -91,6 +104,12 @@ impl Admission {
             bucket.take(1);
         }
         seat.count_for(address)
+    }
+
+    /// Whether all who are counted may be WebSockets.
+    fn has_room(&self) -> bool {
+        let seats = self.seats.load(Ordering::Acquire);
+        self.terms.get().is_none_or(|terms| terms.connections.allows(seats))
     }
 
     /// Counts a connection for an address, and tells what stands for it.
@@ -164,7 +183,12 @@ impl SocketSeat {
 
     /// For a client at this address, which a proxy's is not.
     pub(crate) fn take_for(&self, client: Option<IpAddr>) -> Result<Option<Seat>, Refused> {
-        let seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut place = self.seat.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.as_ref().is_some_and(|seat| !seat.admission.has_room()) {
+            return Err(Refused::Full);
+        }
+        let seat = place.take();
+        drop(place);
         match seat {
             Some(seat) if client != self.peer => seat.count_for(client).map(Some),
             seat => Ok(seat),

@@ -79,7 +79,8 @@ impl ServerConfig {
         Self::default()
     }
 
-    /// How many connections there may be, WebSocket or plain HTTP. One more is answered with 503 and `Retry-After`.
+    /// How many connections there may be, WebSocket or plain HTTP. One more is answered with 503 and `Retry-After`. Sixteen
+    /// more are taken for plain HTTP only, so that a full server still answers health checks.
     pub fn connections(mut self, n: impl Into<Limit>) -> Self {
         self.connections = n.into();
         self

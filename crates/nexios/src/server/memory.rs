@@ -2,27 +2,40 @@
 
 use std::fs;
 
-/// The limit of the control group (`cgroup` version 2) or the machine's memory, in bytes, whichever is less; `None` where
+/// The limit of the control group or the machine's memory, in bytes, whichever is less; `None` where
 /// neither is told.
 pub(super) fn limit() -> Option<usize> {
     control_group().into_iter().chain(machine()).min()
 }
 
-/// A limit may stand at the process's own group or at any above it.
+/// Version 2 has one hierarchy; version 1 has one for memory, and a number that is no limit where there is none.
 fn control_group() -> Option<usize> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mut path = own.trim_end_matches('/');
+    let of = |line: &str| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        match controllers {
+            "" => least_above("/sys/fs/cgroup", path, "memory.max"),
+            _ if controllers.split(',').any(|one| one == "memory") => {
+                least_above("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+            }
+            _ => None,
+        }
+    };
+    groups.lines().filter_map(of).min()
+}
+
+/// A limit may stand at the process's own group or at any above it.
+fn least_above(root: &str, path: &str, file: &str) -> Option<usize> {
+    let mut path = path.trim_end_matches('/');
     let mut least = None;
     loop {
-        let file = fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.max"));
+        let text = fs::read_to_string(format!("{root}{path}/{file}"));
         // The text is "max" where there is none.
-        let limit = file.ok().and_then(|text| text.trim().parse::<usize>().ok());
+        let limit = text.ok().and_then(|text| text.trim().parse::<usize>().ok());
         least = least.into_iter().chain(limit).min();
-        match path.rfind('/') {
-            Some(at) => path = &path[..at],
-            None => return least,
-        }
+        let Some(at) = path.rfind('/') else { return least };
+        path = &path[..at];
     }
 }
 

@@ -132,7 +132,7 @@ impl Server {
     fn admit(&self, peer: IpAddr) -> Result<Seat, Refused> {
         // Whom a proxy has forwarded for is known with the request.
         let is_proxy = self.handle.config().proxies.trusts(peer);
-        self.handle.connections().admission().admit((!is_proxy).then_some(peer))
+        self.handle.connections().admission().admit_socket((!is_proxy).then_some(peer))
     }
 
     /// Speaks HTTP on something that is like a socket.

@@ -72,6 +72,34 @@ async fn connections_of_http_count_as_long_as_they_are_open() {
 }
 
 #[tokio::test]
+async fn a_full_server_still_answers_plain_http() {
+    let server = with(ServerConfig::new().connections(1)).await;
+    let _first = connect(&server).await.unwrap();
+    for _ in 0..3 {
+        let mut wire = Wire::connect(server.address).await;
+        wire.send("GET /page HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert_eq!(wire.head().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_reserve_a_socket_is_answered_before_it_asks() {
+    let server = with(ServerConfig::new().connections(1)).await;
+    let mut all = Vec::new();
+    for _ in 0..17 {
+        all.push(Wire::connect(server.address).await);
+    }
+    pause(50).await;
+    let mut wire = Wire::connect(server.address).await;
+    let head = wire.head().await;
+    assert_eq!(head.status, 503, "{}", head.text);
+    assert!(head.text.contains("retry-after: 5"), "{}", head.text);
+    drop(all);
+    pause(50).await;
+    connect(&server).await.unwrap();
+}
+
+#[tokio::test]
 async fn one_address_has_its_own_limit() {
     let server = with(ServerConfig::new().connections_per_address(2)).await;
     let _first = connect(&server).await.unwrap();
