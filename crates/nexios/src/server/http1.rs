@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use http::Version;
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, HOST, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -51,10 +51,12 @@ impl Server {
             let response = respond(router.clone(), request, serving);
             let handle = refused.clone();
             async move {
-                let response = response.await?;
+                let mut response = response.await?;
                 if let Some(upgrade) = upgrade
                     && response.status() != StatusCode::SWITCHING_PROTOCOLS
                 {
+                    // Also on a path that is no route: what follows was meant for a socket, not for HTTP.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     handle.spawn_http(end_refused::<S>(upgrade));
                 }
                 Ok::<_, Infallible>(response)

@@ -105,8 +105,13 @@ async fn the_answer_proves_that_the_key_was_read() {
 #[tokio::test]
 async fn nothing_behind_a_refused_handshake_is_taken_for_a_request() {
     let server = serve(app()).await;
-    for refused in [upgrade_request("/ws").replace("Version: 13", "Version: 8"), request("/ws", &["Content-Length: 5"])]
-    {
+    let refused = [
+        upgrade_request("/ws").replace("Version: 13", "Version: 8"),
+        request("/ws", &["Content-Length: 5"]),
+        upgrade_request("/nowhere"),
+        upgrade_request("/marker").replace("GET", "POST"),
+    ];
+    for refused in refused {
         let mut wire = Wire::connect(server.address).await;
         wire.send(refused + "GET /marker HTTP/1.1\r\nHost: test\r\n\r\n").await;
         let answer = String::from_utf8(wire.rest().await).unwrap();
