@@ -79,7 +79,9 @@ impl BoundRoute {
             },
             Err(refusal) => closing(version, refusal),
         };
-        counted.answered(answer.status());
+        // Over HTTP/2 a WebSocket begins with 200, and nothing else here does (RFC 8441 §5).
+        let is_accepted = version == Version::HTTP_2 && answer.status() == StatusCode::OK;
+        counted.answered(if is_accepted { StatusCode::SWITCHING_PROTOCOLS } else { answer.status() });
         Ok(answer)
     }
 

@@ -109,6 +109,10 @@ fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr, refused: Refused
     static REFUSING: AtomicUsize = AtomicUsize::new(0);
     tracing::debug!(%peer, reason = refused.reason(), "connection refused");
     connection_refused(refused.word());
+    if server.scheme() == "https" {
+        // What would be said in plain text is no TLS.
+        return;
+    }
     if REFUSING.fetch_add(1, Ordering::Relaxed) >= REFUSALS {
         REFUSING.fetch_sub(1, Ordering::Relaxed);
         return;

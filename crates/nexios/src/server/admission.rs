@@ -106,7 +106,7 @@ impl Admission {
         seat.count_for(address)
     }
 
-    /// Whether all who are counted may be WebSockets.
+    /// Whether there is room for everybody who is counted, without the reserve.
     fn has_room(&self) -> bool {
         let seats = self.seats.load(Ordering::Acquire);
         self.terms.get().is_none_or(|terms| terms.connections.allows(seats))

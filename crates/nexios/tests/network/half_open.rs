@@ -107,10 +107,6 @@ fn is_known_to_the_kernel() -> bool {
     std::fs::read_to_string("/proc/self/net/tcp").unwrap().contains(" 02004E0A:")
 }
 
-async fn next_text(peer: &mut Peer) -> String {
-    String::from_utf8(peer.next().await.unwrap().payload).unwrap()
-}
-
 // ---- the far end
 
 /// A client in a namespace of its own, whose only link is called `far`.
