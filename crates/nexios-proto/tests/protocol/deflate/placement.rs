@@ -82,6 +82,22 @@ fn data_that_ends_inside_a_block_is_refused() {
 }
 
 #[test]
+fn data_that_ends_inside_a_list_of_codes_is_refused() {
+    // The codes of the list are as long as they can be, so that it takes as many bytes as it can until it is whole.
+    let lists: [&[u8]; 4] = [
+        &[0xec, 0xfd, 0x59, 0x92, 0xa4, 0x49, 0x92, 0x34, 0x48, 0xb2],
+        &[0xec, 0xfd, 0x49, 0x93, 0x24, 0x59, 0x9e, 0x24, 0xc9, 0x37],
+        &[0xec, 0xfd, 0x49, 0xb6, 0x24, 0x4b, 0x92, 0x6d, 0x49, 0x1e, 0xc6],
+        &[0xec, 0xfd, 0x4d, 0x96, 0x24, 0x49, 0x92, 0x24, 0x7f, 0x7a, 0x5e],
+    ];
+    for list in lists {
+        for params in [ALONE, TAKEOVER] {
+            refuses(params, &masked(0xc2, list), ProtocolError::InvalidDeflate);
+        }
+    }
+}
+
+#[test]
 fn a_distance_goes_no_further_back_than_to_the_beginning() {
     // "a", and a copy of three bytes from a distance of 2, or of 1.
     let copy = |distance: u8| [0x4a, 0x04, 0x02 | (distance - 1) << 6, 0x00, 0x00];
