@@ -31,6 +31,17 @@ enum Ask {
 use Ask::{Http, WebSocket};
 use Smoke::{Elsewhere, Ends, Serves};
 
+/// The secrets that the example `production` is started with.
+const SECRETS: [(&str, &str); 2] = [("JWT_SECRET", "0123456789abcdef0123456789abcdef"), ("ADMIN_SECRET", "let-me-in")];
+
+/// A token of a user `ann` (HS256, valid until the year 2100) that is signed with it.
+const SIGNED: &str = concat!(
+    "/chat/lounge?token=",
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.",
+    "eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.",
+    "QUBG8ORn79WF-qLlBM0DYBJAepMsIRX3NJGSMMdYxBo"
+);
+
 const EXAMPLES: &[(&str, Smoke)] = &[
     ("auth", Serves(&[WebSocket("/ws/guarded", 401), WebSocket("/ws/guarded?token=secret-token", 101)])),
     ("broadcast", Serves(&[WebSocket("/ws/broadcast", 101), WebSocket("/ws/group", 101)])),
@@ -51,6 +62,16 @@ const EXAMPLES: &[(&str, Smoke)] = &[
             Http("/notify", 405),
             WebSocket("/notifications?user=ann", 101),
             WebSocket("/notifications", 401),
+        ]),
+    ),
+    (
+        "production",
+        Serves(&[
+            Http("/readyz", 200),
+            Http("/metrics", 200),
+            Http("/admin/sign-out/ann", 405),
+            WebSocket("/chat/lounge", 401),
+            WebSocket(SIGNED, 101),
         ]),
     ),
     ("router_and_middleware", Serves(&[WebSocket("/chat", 101), WebSocket("/secured/chat", 403)])),
@@ -90,7 +111,7 @@ fn smoke(workspace: &Workspace, name: &str) -> Result<(), Problem> {
     match smoke {
         Serves(questions) => {
             let port = free_port()?;
-            command.env("NEXIOS_PORT", port.to_string());
+            command.env("NEXIOS_PORT", port.to_string()).envs(SECRETS);
             let log = workspace.work("logs").join(format!("{name}.log"));
             let server = Server::start(&mut command, port, &log)?;
             for question in *questions {

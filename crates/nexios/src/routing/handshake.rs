@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::connection::{Budget, ConnectionTask, Link, OnError, Registry, Settings};
 use crate::groups::Groups;
 use crate::middleware::Chain;
-use crate::observe::{ConnectionSpan, Meter};
+use crate::observe::{ConnectionSpan, Meter, connection_refused};
 use crate::origin::{Asked, Found};
 #[cfg(feature = "tls")]
 use crate::server::StreamGuard;
@@ -75,7 +75,10 @@ impl BoundRoute {
                     // A handler that ended without an answer refuses.
                     answer.await.unwrap_or_else(|_| closing(version, StatusCode::FORBIDDEN.into_response()))
                 }
-                Err(refused) => closing(version, refused.into_response()),
+                Err(refused) => {
+                    connection_refused(refused.word());
+                    closing(version, refused.into_response())
+                }
             },
             Err(refusal) => closing(version, refusal),
         };

@@ -125,9 +125,9 @@ async fn an_address_gets_its_place_back_however_a_connection_ends() {
         }
         pause(20).await;
         if way % 2 == 0 {
-            wire.abort()
+            wire.abort();
         } else {
-            drop(wire)
+            drop(wire);
         }
         server.wait_for_connections(0).await;
         pause(20).await;

@@ -1,4 +1,4 @@
-//! WebSockets over HTTP/2 (RFC 8441), many on one connection.
+//! HTTP/2 (RFC 8441): many sockets on one connection.
 
 #[path = "http2/client.rs"]
 mod client;

@@ -208,7 +208,7 @@ async fn a_runtime_that_ends_ends_its_connections_for_those_who_hold_senders() {
 
 #[tokio::test]
 async fn clients_are_told_a_moment_of_their_own_to_come_back() {
-    let config = nexios::ServerConfig::new().drain_code(1012).reconnect_within(Duration::from_secs(60));
+    let config = nexios::ServerConfig::new().drain_code(1012).reconnect_within(Duration::from_mins(1));
     let server = serve(App::new().server_config(config).websocket_route("/ws", echo)).await;
     let mut sockets = Vec::new();
     for _ in 0..30 {

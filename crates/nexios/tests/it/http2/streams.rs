@@ -1,4 +1,4 @@
-//! Many WebSockets on one connection: each has an end of its own.
+//! Many sockets on one connection: each has an end of its own.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -106,9 +106,10 @@ async fn a_socket_that_finds_no_room_shows_with_the_limit() {
     let server = serve(app.websocket_route("/m/full", gate)).await;
     let first = server.upgrade("/m/full").await;
     let _second = server.upgrade("/m/full").await;
-    let refused = Wire::connect(server.address).await.head().await;
-    assert_eq!(refused.status, 503);
-    drop(first);
+    let mut refused = Wire::connect(server.address).await;
+    refused.send(upgrade_request("/m/full")).await;
+    assert_eq!(refused.head().await.status, 503);
+    drop((first, refused));
     server.wait_for_connections(1).await;
     // Other tests may have refused some, too.
     assert!(scrape(&server).await.value("nexios_connections_refused_total{reason=\"full\"}") >= 1.0);
