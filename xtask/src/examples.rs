@@ -1,4 +1,4 @@
-//! Builds every example in release form, starts each, asks it one thing, and stops it.
+//! Builds every example, starts each, asks it one thing, and stops it.
 
 use std::process::Command;
 use std::time::Duration;

@@ -51,12 +51,12 @@ impl Workspace {
     }
 
     pub(crate) fn example_binary(&self, name: &str) -> PathBuf {
-        self.target.join("release/examples").join(name)
+        self.target.join("examples/examples").join(name)
     }
 
-    /// Builds the named examples in release form, or all.
+    /// Builds the named examples, or all: optimised, but each by itself (the profile `examples`).
     pub(crate) fn build_examples(&self, names: &[&str]) -> Result<(), Problem> {
-        let mut command = self.cargo(&["build", "--release", "-p", EXAMPLES_PACKAGE]);
+        let mut command = self.cargo(&["build", "--profile", "examples", "-p", EXAMPLES_PACKAGE]);
         if names.is_empty() {
             command.arg("--examples");
         }
