@@ -1,6 +1,7 @@
 //! The mechanical checks of the house style and of the invariants in ARCHITECTURE.md.
 
 mod dependencies;
+mod fault_tests;
 mod file_names;
 mod file_size;
 mod function_length;
@@ -28,6 +29,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("no_std", no_std::check),
     ("wire details", wire_details::check),
     ("links", links::check),
+    ("tests of faults", fault_tests::check),
     ("leftovers", leftovers::check),
 ];
 

@@ -1,6 +1,6 @@
-//! Section A, row 13: what frames a request on the HTTP routes beside the WebSocket ones (RFC 9112 §6).
+//! Section A, rows 12 and 13: what frames a request on the HTTP routes beside the WebSocket ones (RFC 9112 §6).
 
-use crate::harness::{Attack, Client, Victim};
+use crate::harness::{Attack, Client, Victim, request, text};
 
 const MARKER: &str = "GET /marker HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -45,6 +45,11 @@ const AMBIGUOUS: [Odd; 30] = [
 fn answers(victim: &Victim, headers: &str, body: &str) -> Vec<u16> {
     let mut client = Client::connect(victim.address);
     client.send(format!("POST /length HTTP/1.1\r\nHost: test\r\n{headers}\r\n\r\n{body}{MARKER}"));
+    statuses(client)
+}
+
+/// Those of all answers up to the end of the connection.
+fn statuses(mut client: Client) -> Vec<u16> {
     let all = String::from_utf8_lossy(&client.rest()).into_owned();
     all.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().unwrap()).collect()
 }
@@ -64,5 +69,49 @@ fn a_request_of_doubtful_length_is_the_last_of_its_connection() {
             assert_eq!(answers(victim, headers, body), [expected], "{what}");
         }
         ("28 answered 400, both framings at once by the chunks; each connection ended".to_owned(), ())
+    });
+}
+
+// Row 13, as RFC 9112 §3.2 has it: 400 for no host, two of them, or one that is none.
+#[test]
+fn a_request_without_its_one_host_is_the_last_of_its_connection() {
+    let cases = ["", "Host: test\r\nHost: test\r\n", "Host: test\r\nHost: other\r\n", "Host : test\r\n"];
+    Attack::new("13", "requests for a page without a host, or with two").run(|victim| {
+        for hosts in cases {
+            let mut client = Client::connect(victim.address);
+            client.send(format!("GET /marker HTTP/1.1\r\n{hosts}\r\n{MARKER}"));
+            assert_eq!(statuses(client), [400], "{hosts:?}");
+        }
+        ("400, each connection ended".to_owned(), ())
+    });
+}
+
+// Rows 12 and 13. RFC 9112 §2.2: a recipient may take a line feed alone for the end of a line, and hyper does. Then it must
+// do so for every line: what one reader takes for a header must not be another request to the next.
+#[test]
+fn a_line_feed_alone_ends_a_line_of_the_head_and_hides_nothing() {
+    Attack::new("12, 13", "line feeds alone at the ends of lines").run(|victim| {
+        let upgrade = request("/ws", &[]).replace("\r\n", "\n");
+        let mut client = Client::connect(victim.address);
+        client.send([upgrade.as_bytes(), &text("behind it")].concat());
+        assert_eq!(client.head().status, 101);
+        assert_eq!(client.text(), "behind it");
+
+        let last = "GET /marker HTTP/1.1\nHost: test\nConnection: close\n\n";
+        for head in [
+            "POST /length HTTP/1.1\nHost: test\nContent-Length: 5\n\n",
+            "POST /length HTTP/1.1\r\nHost: test\r\nX: a\nContent-Length: 5\r\n\r\n",
+            "POST /length HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\n",
+        ] {
+            let mut client = Client::connect(victim.address);
+            client.send(format!("{head}hello{last}"));
+            assert_eq!(statuses(client), [200, 200], "{head:?}");
+        }
+        // Two lengths are two lengths, whatever stands between their lines.
+        let mut client = Client::connect(victim.address);
+        client
+            .send(format!("POST /length HTTP/1.1\nHost: test\nContent-Length: 5\nContent-Length: 6\n\nhello{MARKER}"));
+        assert_eq!(statuses(client), [400]);
+        ("taken for the end of a line everywhere; 101, 200".to_owned(), ())
     });
 }

@@ -10,6 +10,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "the numbers are the tests' own, and small")]
 
 mod compression;
+mod failures;
 mod floods;
 mod frames;
 mod framing;

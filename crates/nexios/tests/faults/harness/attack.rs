@@ -40,6 +40,7 @@ pub(crate) struct Attack {
     cpu: Option<Duration>,
     left_behind: u64,
     repeats: bool,
+    panics: bool,
 }
 
 /// What was measured.
@@ -68,6 +69,7 @@ impl Attack {
             cpu: None,
             left_behind: LEFT_BEHIND,
             repeats: false,
+            panics: false,
         }
     }
 
@@ -99,6 +101,12 @@ impl Attack {
     /// counts as left behind is what the last two added.
     pub(crate) fn repeats(mut self) -> Self {
         self.repeats = true;
+        self
+    }
+
+    /// The app is there to panic.
+    pub(crate) fn panics(mut self) -> Self {
+        self.panics = true;
         self
     }
 
@@ -138,7 +146,7 @@ impl Attack {
         self.assert_idle(&victim, "after the attack");
         echo(&mut bystander);
         let panics: Vec<_> = victim.log().into_iter().filter(|line| line.contains("panicked")).collect();
-        assert!(panics.is_empty(), "the server panicked: {panics:?}");
+        assert!(panics.is_empty() || self.panics, "the server panicked: {panics:?}");
         self.assert_bounds(&after);
     }
 

@@ -4,6 +4,7 @@ mod attack;
 mod bystander;
 mod client;
 mod deflate;
+mod fragile;
 mod proof;
 mod served;
 mod table;

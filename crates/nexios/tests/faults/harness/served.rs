@@ -9,6 +9,8 @@ use nexios::prelude::*;
 use nexios::{AppHandle, Compression, GroupConfig, GroupsConfig, History, Limit, Limits, ServerConfig};
 use serde::{Deserialize, Serialize};
 
+use super::fragile;
+
 /// The variables that tell the other process what to serve, and where.
 pub(super) const PROFILE: &str = "NEXIOS_FAULTS_SERVE";
 pub(super) const ADDRESS: &str = "NEXIOS_FAULTS_ADDRESS";
@@ -38,6 +40,11 @@ fn app(profile: &str) -> App {
         }
         // All connections together may hold less than a few of them would like to.
         "budget" => App::new().mount_ws_router(routes()).server_config(ServerConfig::new().buffered_bytes(32 << 20)),
+        // Whoever attacks it makes it panic.
+        "fragile" => {
+            let app = App::new().mount_ws_router(routes()).websocket_route("/fragile/{place}", fragile::fragile);
+            app.groups_config(fragile::groups_config())
+        }
         other => panic!("no app is called {other}"),
     }
 }
@@ -127,7 +134,7 @@ async fn slow(mut websocket: WebSocket) -> nexios::Result {
     }
 }
 
-const ROOM: &str = "room";
+pub(super) const ROOM: &str = "room";
 
 /// Is in the room, and says nothing.
 async fn member(mut websocket: WebSocket, groups: Groups) -> nexios::Result {

@@ -138,6 +138,17 @@ impl Victim {
         self.cpu().saturating_sub(before)
     }
 
+    /// How often its threads went to sleep.
+    pub(crate) fn sleeps(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let statuses = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok());
+        let counts = statuses.map(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+            first_number(line) as usize
+        });
+        counts.sum()
+    }
+
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
