@@ -274,7 +274,7 @@ async fn missing(mut websocket: WebSocket) -> nexios::Result {
 async fn faulty(mut websocket: WebSocket, Path(fault): Path<String>) -> nexios::Result {
     websocket.accept().await?;
     match &*fault {
-        "leaks-memory" => std::mem::forget(vec![1_u8; 4 << 20]),
+        "leaks-memory" => std::mem::forget(std::hint::black_box(vec![1_u8; 4 << 20])),
         "hoards-memory" => drop(std::hint::black_box(vec![1_u8; 16 << 20])),
         "leaks-descriptors" => std::mem::forget(std::fs::File::open("/dev/null")?),
         "burns-cpu" => loop {
