@@ -84,7 +84,7 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// [`GroupError::Forbidden`] when the app's policy does not allow it.
+    /// [`GroupError::Forbidden`](crate::GroupError::Forbidden) when the app's policy does not allow it.
     pub async fn broadcast(&self, message: impl Into<Message>) -> Result {
         let sent = self.publish_to_all(&message.into())?;
         give_way(sent).await;

@@ -1,6 +1,6 @@
 //! What the compiler says to a handler that is none: the first lines must name the cause.
 //!
-//! After a change on purpose, `TRYBUILD=overwrite cargo test -p nexios --test it compile_fail` writes the files anew;
+//! After a change on purpose, `TRYBUILD=overwrite cargo test -p nexios --all-features --test it compile_fail` writes the files anew;
 //! read what it wrote.
 
 #[test]

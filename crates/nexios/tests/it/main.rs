@@ -15,6 +15,8 @@ mod client;
 mod client_ip;
 mod closing;
 #[cfg(feature = "macros")]
+// Its texts list what is there with all features.
+#[cfg(feature = "jwt")]
 mod compile_fail;
 mod compression;
 mod contract;
