@@ -84,7 +84,9 @@ impl Listener {
         };
         assert!(received.consumed <= input.len(), "more is consumed than was given");
         assert!(received.consumed > 0, "nothing is consumed");
-        assert!(received.event.is_some() || received.consumed == input.len(), "a rest without an event");
+        // Of a flood of fragments a call takes 64 headers and pieces.
+        let is_flood = received.consumed >= 64;
+        assert!(received.event.is_some() || received.consumed == input.len() || is_flood, "a rest without an event");
         self.arrived += received.consumed;
         self.note(Ok(received.event));
         Some(received.consumed)

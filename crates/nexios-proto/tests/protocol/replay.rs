@@ -75,7 +75,9 @@ pub(crate) fn feed(connection: &mut Connection, piece: &[u8], events: &mut Vec<E
     let mut input = &mut piece[..];
     while !input.is_empty() {
         let received = connection.receive(input)?;
-        assert!(received.event.is_some() || received.consumed == input.len());
+        // Of a flood of fragments a call takes 64 headers and pieces.
+        let is_flood = received.consumed >= 64;
+        assert!(received.event.is_some() || received.consumed == input.len() || is_flood);
         events.extend(received.event);
         input = &mut input[received.consumed..];
     }
