@@ -50,7 +50,7 @@ fn an_echo_to_a_peer_that_does_not_read_waits_and_its_peer_is_held_back() {
 #[test]
 fn a_member_that_does_not_read_is_closed_and_delays_none_of_fifty_others() {
     let attack = Attack::new("34, 35", "8 MiB to a room of 50 who read and one who does not").holds_at_most(8 * MIB);
-    attack.run(|victim| {
+    attack.repeats().run(|victim| {
         let mut publisher = Client::upgrade(victim.address, "/publisher");
         // What a machine is late by comes and goes; what a member does to others, it does each time.
         let mut rounds = Vec::new();
