@@ -15,6 +15,10 @@ use nexios_proto::handshake::deflate::DeflateOptions;
 /// | [`shared`](Self::shared) | one for all connections of a thread; each message stands for itself (no context takeover) | about 100 bytes, before and after it has talked |
 /// | [`dedicated`](Self::dedicated) | one for each connection, with the window of what was sent before: small, similar messages become much smaller | about 370 KiB once it has sent a compressed message (250 with 9 bits), 40 KiB once it has received one |
 ///
+/// All dedicated compressors of a server together take at most half of
+/// [`ServerConfig::buffered_bytes`](crate::ServerConfig::buffered_bytes); connections beyond that share one. glibc's allocator keeps most of
+/// their memory when they are gone, for the next ones; `MALLOC_MMAP_THRESHOLD_=131072` in the environment gives it back.
+///
 /// Messages shorter than [`threshold`](Self::threshold) (1 KiB), and those that would not become smaller, are sent as they
 /// are. A message to a [`Group`](crate::Group) is compressed once for all members that agreed on the same parameters.
 ///

@@ -176,7 +176,7 @@ impl Config {
         self
     }
 
-    /// How long a message may take from its first byte to its last one, or `None` for as long as it likes. Then the
+    /// How long a message may take from its first frame's header to its last byte, or `None` for as long as it likes. Then the
     /// connection is closed with 1008 and the cause [`MessageTimeout`](crate::Cause::MessageTimeout). Time does not count
     /// in which the peer is not read: because its handler is busy, it sends too fast, or does not read itself.
     pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {

@@ -124,11 +124,7 @@ const COUNTERS: &[Description] = &[
         "Handlers that ended with an error, a panic, or a message they refused.",
     ),
     ("nexios_group_publications_total", Unit::Count, "Messages that were published to groups."),
-    (
-        "nexios_connections_refused_total",
-        Unit::Count,
-        "Connections that were refused before a request was read, by the limit.",
-    ),
+    ("nexios_connections_refused_total", Unit::Count, "Connections that a limit refused, by the limit."),
     (
         "nexios_accept_errors_total",
         Unit::Count,
