@@ -51,6 +51,8 @@ pub(crate) struct Address(u64);
 pub(crate) struct Seat {
     admission: Arc<Admission>,
     address: Address,
+    /// It was one of the sockets beyond the connections.
+    is_reserve: bool,
 }
 
 /// The seat of a socket, for the first of its requests that becomes a WebSocket.
@@ -92,9 +94,10 @@ impl Admission {
     }
 
     fn admit_within(self: &Arc<Self>, address: Option<IpAddr>, reserve: usize) -> Result<Seat, Refused> {
-        let seat = Seat { admission: Arc::clone(self), address: Address::default() };
+        let mut seat = Seat { admission: Arc::clone(self), address: Address::default(), is_reserve: false };
         let seats = self.seats.fetch_add(1, Ordering::AcqRel) + 1;
         let Some(terms) = self.terms.get() else { return Ok(seat) };
+        seat.is_reserve = !terms.connections.allows(seats);
         if !terms.connections.allows(seats.saturating_sub(reserve)) {
             return Err(Refused::Full);
         }
@@ -184,7 +187,7 @@ impl SocketSeat {
     /// For a client at this address, which a proxy's is not.
     pub(crate) fn take_for(&self, client: Option<IpAddr>) -> Result<Option<Seat>, Refused> {
         let mut place = self.seat.lock().unwrap_or_else(PoisonError::into_inner);
-        if place.as_ref().is_some_and(|seat| !seat.admission.has_room()) {
+        if place.as_ref().is_some_and(|seat| seat.is_reserve && !seat.admission.has_room()) {
             return Err(Refused::Full);
         }
         let seat = place.take();
