@@ -220,3 +220,23 @@ async fn a_shutdown_closes_with_1001_and_ends_tls_properly() {
     let _ = wire.stream.shutdown().await;
     within(server.serving).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn with_cookies_the_same_origin_over_tls_is_https() {
+    let certificates = Certificates::new();
+    let server = server(&certificates).await;
+    for (origin, is_same) in [
+        (format!("https://{}", server.address), true),
+        (format!("http://{}", server.address), false),
+        ("https://127.0.0.1".to_owned(), false),
+        (format!("https://evil.example:{}", server.address.port()), false),
+    ] {
+        let request = client(&server, &certificates).header("cookie", "session=1").header("origin", origin.as_str());
+        let connected = within(request.connect()).await;
+        if is_same {
+            connected.unwrap();
+        } else {
+            assert_eq!(crate::outcome::status(connected), 403, "{origin}");
+        }
+    }
+}

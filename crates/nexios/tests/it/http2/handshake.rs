@@ -174,3 +174,36 @@ async fn a_head_that_is_too_large_or_has_too_many_lines_is_answered_with_431() {
     }
     assert_eq!(client.get("/marker").await.status(), 200);
 }
+
+#[tokio::test]
+async fn with_cookies_it_must_come_from_its_own_origin() {
+    let (_server, _certificates, mut client) = start(app()).await;
+    let request = handshake("/ws", &[]);
+    let own = format!("https://{}", request.uri().authority().unwrap());
+    for (origin, status) in [(own.as_str(), 200), ("https://evil.example", 403), ("null", 403)] {
+        let (response, _stream) = client.open(handshake("/ws", &[("cookie", "a=b"), ("origin", origin)])).await;
+        assert_eq!(response.status(), status, "{origin}");
+    }
+    let (response, _stream) = client.open(handshake("/ws", &[("origin", "https://evil.example")])).await;
+    assert_eq!(response.status(), 200, "without cookies");
+}
+
+#[tokio::test]
+async fn each_of_its_sockets_counts_as_a_connection() {
+    // One of them is the TCP connection itself.
+    let config = nexios::ServerConfig::new().connections(3);
+    let (server, _certificates, mut client) = start(app().server_config(config)).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let (response, stream) = client.open(handshake("/ws", &[])).await;
+        assert_eq!(response.status(), 200);
+        open.push(stream);
+    }
+    let (response, _) = client.open(handshake("/ws", &[])).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "5");
+    open.pop();
+    server.wait_for_connections(1).await;
+    let (response, _stream) = client.open(handshake("/ws", &[])).await;
+    assert_eq!(response.status(), 200);
+}
