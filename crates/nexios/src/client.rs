@@ -240,7 +240,7 @@ impl Connect {
             route,
             config,
             on_error: None,
-            budget: None,
+            budget: Arc::default(),
             meter: Meter::default(),
             proxies: TrustedProxies::default(),
             users: None,

@@ -343,15 +343,19 @@ impl Driver {
 
     #[inline]
     fn may_read(&mut self) -> bool {
-        self.writing.len() <= self.link.config().send_waits_above() && self.is_within_rates()
+        self.peer_reads() && self.is_within_rates()
+    }
+
+    /// Whether the peer takes what it is sent.
+    #[inline]
+    fn peer_reads(&self) -> bool {
+        self.writing.len() <= self.link.config().send_waits_above()
     }
 
     /// Whether what the peer sends is read at all: it is not while it takes too little itself, sends too fast, or has a
     /// handler that is busy.
     pub(super) fn listens(&self) -> bool {
-        self.writing.len() <= self.link.config().send_waits_above()
-            && !self.inbox_full
-            && self.rates.as_ref().is_none_or(|rates| !rates.are_exceeded())
+        self.peer_reads() && !self.inbox_full && self.rates.as_ref().is_none_or(|rates| !rates.are_exceeded())
     }
 
     #[inline]

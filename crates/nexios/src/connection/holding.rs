@@ -26,7 +26,14 @@ pub(crate) struct Budget {
 
 /// Room for a compressor of a connection's own.
 #[derive(Debug)]
-pub(super) struct CompressorPlace(Option<Arc<Budget>>);
+pub(super) struct CompressorPlace(Arc<Budget>);
+
+/// Without a limit.
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(Limit::Unlimited)
+    }
+}
 
 impl Budget {
     pub(crate) fn new(limit: Limit) -> Self {
@@ -40,7 +47,7 @@ impl Budget {
 
     /// Room for one more compressor, as long as all of them take no more than half of the budget.
     fn place_for_compressor(self: &Arc<Self>) -> Option<CompressorPlace> {
-        let place = CompressorPlace(Some(Arc::clone(self)));
+        let place = CompressorPlace(Arc::clone(self));
         let compressors = self.compressors.fetch_add(1, Ordering::Relaxed) + 1;
         let half = match self.limit {
             Limit::At(limit) => limit / 2,
@@ -87,16 +94,14 @@ impl Drop for Holding {
 
 impl Drop for CompressorPlace {
     fn drop(&mut self) {
-        if let Some(budget) = &self.0 {
-            budget.compressors.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.0.compressors.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Link {
     /// `None`: there is no room for a compressor of this connection's own.
     pub(super) fn place_for_compressor(&self) -> Option<CompressorPlace> {
-        self.budget().map_or(Some(CompressorPlace(None)), Budget::place_for_compressor)
+        self.budget().place_for_compressor()
     }
 }
 
@@ -119,7 +124,7 @@ impl Driver {
             self.holding = None;
             return;
         }
-        let Some(budget) = self.link.budget() else { return };
+        let budget = self.link.budget();
         let (unread, unfinished) =
             (self.unread.as_ref().map_or(0, |input| input.len()), self.protocol.unfinished_bytes());
         let bytes = unread + unfinished + self.link.held();

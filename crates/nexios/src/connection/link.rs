@@ -57,8 +57,8 @@ pub(crate) struct Settings {
     pub(crate) route: Box<str>,
     pub(crate) config: Config,
     pub(crate) on_error: Option<OnError>,
-    /// What all connections of the app hold; a client's own are not counted.
-    pub(crate) budget: Option<Arc<Budget>>,
+    /// What all connections of the app hold; each of a client's has no limit.
+    pub(crate) budget: Arc<Budget>,
     pub(crate) meter: Meter,
     pub(crate) proxies: TrustedProxies,
     /// Where users' connections are listed; a client's own are not.
@@ -194,8 +194,8 @@ impl Link {
         self.role() == Role::Client
     }
 
-    pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
-        self.settings.budget.as_ref()
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.settings.budget
     }
 
     /// What waits to be received or sent, in bytes.

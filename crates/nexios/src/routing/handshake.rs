@@ -48,7 +48,7 @@ pub(crate) struct BoundRoute {
 impl BoundRoute {
     pub(super) fn new(path: String, config: Config, chain: Chain, app: &Arc<AppContext>) -> Self {
         let on_error = app.on_error.clone();
-        let budget = Some(Arc::clone(&app.budget));
+        let budget = Arc::clone(&app.budget);
         let meter = Meter::of_route(&path, app.is_metered);
         let (proxies, users) = (app.proxies.clone(), Some(Arc::clone(&app.users)));
         let settings =

@@ -198,3 +198,13 @@ async fn a_client_sees_why_the_server_closed() {
     websocket.send_bytes(vec![1]).await.unwrap();
     assert_eq!(code(websocket.receive().await), 1003);
 }
+
+#[tokio::test]
+async fn a_message_that_the_server_does_not_complete_ends_the_connection() {
+    let begun = [format!("{SWITCH}Sec-WebSocket-Accept: {{accept}}\r\n\r\n").as_bytes(), &[0x02, 3], b"abc"].concat();
+    let (soon, sooner) = (Duration::from_millis(200), Duration::from_millis(100));
+    let config = Config::new().message_timeout(soon).close_timeout(sooner);
+    let mut websocket = Connect::new(answers(begun).await).config(config).connect().await.unwrap();
+    let end = ending(within(websocket.receive()).await);
+    assert_eq!((end.cause(), end.ended_by(), u16::from(end.code())), (Cause::MessageTimeout, EndedBy::Local, 1008));
+}

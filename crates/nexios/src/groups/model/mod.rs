@@ -119,7 +119,7 @@ fn connection_with(config: Config, socket: usize) -> (WebSocket, Task, Peer) {
         route: "/".into(),
         config,
         on_error: None,
-        budget: None,
+        budget: Arc::default(),
         meter: crate::observe::Meter::default(),
         proxies: TrustedProxies::default(),
         users: None,
