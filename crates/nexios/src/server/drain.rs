@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use nexios_proto::CloseFrame;
@@ -212,7 +212,8 @@ impl AppHandle {
     }
 
     pub(super) fn config(&self) -> &ServerConfig {
-        self.inner.config.get_or_init(ServerConfig::default)
+        static UNTIL_BUILT: LazyLock<ServerConfig> = LazyLock::new(ServerConfig::default);
+        self.inner.config.get().unwrap_or(&UNTIL_BUILT)
     }
 }
 
