@@ -3,6 +3,7 @@
 mod app;
 mod asking;
 pub mod auth;
+pub mod backplane;
 pub mod client;
 mod compression;
 mod config;
@@ -26,6 +27,7 @@ mod websocket;
 
 pub use app::App;
 pub use asking::{Refusal, RequestError};
+pub use backplane::{Backplane, BackplaneConfig};
 #[doc(no_inline)]
 pub use axum::Json;
 #[doc(no_inline)]

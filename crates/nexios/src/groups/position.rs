@@ -23,6 +23,11 @@ pub struct Position {
 pub struct InvalidPosition;
 
 impl Position {
+    /// The position behind the message of this offset; with 0, before the first one.
+    pub const fn new(epoch: u64, offset: u64) -> Self {
+        Self { epoch, offset }
+    }
+
     /// The stream's number.
     pub fn epoch(self) -> u64 {
         self.epoch
