@@ -7,6 +7,7 @@ use axum::Extension;
 use tokio::net::TcpListener;
 use tower::{Layer, Service};
 
+use crate::backplane::{Backplane, BackplaneConfig};
 use crate::config::Config;
 use crate::connection::{Budget, OnError, Registry};
 use crate::groups::{Groups, GroupsConfig};
@@ -49,6 +50,8 @@ pub struct App<S = ()> {
     groups: Groups,
     on_error: Option<OnError>,
     handle: AppHandle,
+    backplane: Option<Arc<dyn Backplane>>,
+    backplane_config: BackplaneConfig,
     pub(crate) observed: Observed,
     #[cfg(feature = "tls")]
     tls: Option<crate::Tls>,
@@ -80,6 +83,8 @@ where
             groups: Groups::new(Arc::clone(&connections), GroupsConfig::default()),
             on_error: None,
             handle: AppHandle::new(connections),
+            backplane: None,
+            backplane_config: BackplaneConfig::default(),
             observed: Observed::default(),
             #[cfg(feature = "tls")]
             tls: None,
@@ -200,6 +205,38 @@ where
         self
     }
 
+    /// Joins the app's groups to those of other nodes: processes of the same program that use the same engine, on this machine
+    /// or others. The crates `nexios-redis` and `nexios-nats` have one each; [`backplane`](crate::backplane) tells how to
+    /// write another.
+    ///
+    /// ```
+    /// use nexios::backplane::Memory;
+    /// use nexios::prelude::*;
+    ///
+    /// let engine = Memory::new();
+    /// let one = App::new().backplane(engine.node());
+    /// let another = App::new().backplane(engine.node());
+    /// # drop((one, another));
+    /// ```
+    ///
+    /// Everything that is done with [`Groups`] then concerns all nodes, and so do
+    /// [`AppHandle::close_user`] and [`AppHandle::send_to_user`]. It has a thread of its own. The engine need not be there when
+    /// the app starts, and may go and come back: members of this node reach each other in any case, what is for others
+    /// waits ([`BackplaneConfig::outbox`]), and whoever may have missed something is told
+    /// ([`GroupsConfig::on_gap`]). `/readyz` and the metrics show it, and [`AppHandle::backplane`].
+    ///
+    /// An app that cannot use its backplane at all does not [`run`](Self::run) or [`serve`](Self::serve).
+    pub fn backplane(mut self, backplane: impl Backplane) -> Self {
+        self.backplane = Some(Arc::new(backplane));
+        self
+    }
+
+    /// Sets timeouts and limits for the work with other nodes.
+    pub fn backplane_config(mut self, config: BackplaneConfig) -> Self {
+        self.backplane_config = config;
+        self
+    }
+
     /// Sees every error that a handler or middleware lets out, panics included, after it was logged. Disconnects are no
     /// errors.
     pub fn on_error(mut self, hook: impl Fn(&Error) + Send + Sync + 'static) -> Self {
@@ -277,8 +314,16 @@ where
         self.build().with_state(())
     }
 
-    fn build(self) -> axum::Router {
+    fn build(mut self) -> axum::Router {
         self.handle.configure(self.server.clone(), self.groups.clone());
+        if let Some(backplane) = self.backplane.take() {
+            let users = Arc::clone(self.handle.users());
+            let node = self.groups.join_nodes(backplane, self.backplane_config.clone(), users);
+            let checked = Arc::clone(&node);
+            self.observed.check("backplane", move || checked.check());
+            Arc::clone(&node).run();
+            self.handle.join_nodes(node);
+        }
         let (groups, proxies) = (self.groups.clone(), self.server.proxies.clone());
         let context = Arc::new(AppContext {
             groups: self.groups,

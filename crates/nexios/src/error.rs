@@ -6,6 +6,7 @@ use std::io;
 use nexios_proto::CloseCode;
 
 use crate::asking::RequestError;
+use crate::backplane::BackplaneError;
 use crate::client::ConnectError;
 use crate::disconnect::{Cause, WebSocketDisconnect};
 use crate::groups::GroupError;
@@ -47,6 +48,9 @@ pub enum Error {
     /// A group did not take a member or a name.
     #[error("{0}")]
     Group(#[from] GroupError),
+    /// The backplane did not take a message, or cannot be used.
+    #[error("{0}")]
+    Backplane(#[from] BackplaneError),
     /// The peer gave no answer to what it was asked. What this closes with is told at [`RequestError`].
     #[error("{0}")]
     Request(#[from] RequestError),

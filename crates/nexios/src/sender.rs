@@ -129,39 +129,42 @@ impl Sender {
     /// [`SlowConsumer::Conflate`](crate::SlowConsumer::Conflate) it takes the place of one that still waits under the same key.
     /// Otherwise as [`send`](Self::send).
     pub async fn send_keyed(&self, key: impl AsRef<str>, message: impl Into<Message>) -> Result {
-        let message = message.into();
-        if self.link.may_drop() {
-            return self.send_or_drop(message, Form::Any, Some(key.as_ref().into())).await;
-        }
-        self.send_as(message, Form::Any).await
-    }
-
-    async fn send_or_drop(&self, message: Message, form: Form, key: Option<Key>) -> Result {
-        match self.link.enqueue_droppable(&message, form, key) {
-            Enqueued::NotOpen => Err(self.link.why_not_open()),
-            Enqueued::Queued => {
-                give_way(message.len()).await;
-                Ok(())
-            }
-            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise => Err(TrySendError::Full(message).into()),
-        }
+        let key = self.link.may_drop().then(|| key.as_ref().into());
+        let sent = self.queue(message.into(), Form::Any, key)?;
+        give_way(sent).await;
+        Ok(())
     }
 
     async fn send_as(&self, message: Message, form: Form) -> Result {
-        if self.link.may_drop() {
-            return self.send_or_drop(message, form, None).await;
-        }
-        match self.link.enqueue(&message, form) {
-            Enqueued::Queued => {
-                give_way(message.len()).await;
-                Ok(())
-            }
+        let sent = self.queue(message, form, None)?;
+        give_way(sent).await;
+        Ok(())
+    }
+
+    /// Does all of it but giving way; returns the message's length.
+    fn queue(&self, message: Message, form: Form, key: Option<Key>) -> Result<usize> {
+        let may_drop = self.link.may_drop();
+        let queued = if may_drop {
+            self.link.enqueue_droppable(&message, form, key)
+        } else {
+            self.link.enqueue(&message, form)
+        };
+        match queued {
+            Enqueued::Queued => Ok(message.len()),
             Enqueued::NotOpen => Err(self.link.why_not_open()),
+            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise if may_drop => {
+                Err(TrySendError::Full(message).into())
+            }
             Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise => {
                 self.link.close_slow_consumer();
                 Err(self.link.why_not_open())
             }
         }
+    }
+
+    /// Queues a message of another node's: what becomes of it, nobody there waits for.
+    pub(crate) fn offer(&self, message: Message) {
+        let _ = self.queue(message, Form::Any, None);
     }
 
     /// Queues a text message; see [`send`](Self::send).

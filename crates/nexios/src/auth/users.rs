@@ -5,9 +5,10 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, PoisonError, Weak};
 
-use nexios_proto::{CloseCode, CloseFrame, Utf8Bytes};
+use nexios_proto::{CloseCode, CloseFrame, Message, Utf8Bytes};
 
-use crate::connection::{Link, catch_up_everywhere};
+use crate::backplane::{ConnectionAddress, NodeId};
+use crate::connection::{Link, catch_up, catch_up_everywhere};
 use crate::disconnect::Cause;
 use crate::sender::{ConnectionId, Sender};
 use crate::server::AppHandle;
@@ -71,12 +72,57 @@ impl AppHandle {
     /// It concerns those connections that are the user's now. So that none slips through that is being authenticated at this
     /// moment, take the right away where it is looked up, then call this.
     ///
+    /// With a [backplane](crate::App::backplane) those on other nodes are closed as well, a little later; they are not counted.
+    ///
     /// A reason longer than 123 bytes is cut at a character's end (RFC 6455 §5.5.1).
     pub fn close_user(&self, user: &str, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> usize {
-        self.users().close(user, &CloseFrame::new(code.into(), reason))
+        let frame = CloseFrame::new(code.into(), reason);
+        if let Some(node) = self.node() {
+            node.close_user(user, frame.code().into(), frame.reason());
+        }
+        self.users().close(user, &frame)
     }
 
-    /// The connections of a [user](crate::auth::Identity), on all their devices and pages.
+    /// Sends a message to all connections of a [user](crate::auth::Identity), on all nodes, and says how many these are on this
+    /// one. It waits for nobody: a connection that does not keep up is treated as [`Sender::send`] does.
+    ///
+    /// With a [backplane](crate::App::backplane) the message goes to all nodes. For users who are written to often, a group that
+    /// is named after the user goes only where they are.
+    pub fn send_to_user(&self, user: &str, message: impl Into<Message>) -> usize {
+        catch_up();
+        let message = message.into();
+        if let Some(node) = self.node() {
+            node.send_to_user(user, message.clone());
+        }
+        let here = self.users().of(user);
+        here.iter().for_each(|sender| sender.offer(message.clone()));
+        here.len()
+    }
+
+    /// Sends a message to one connection, on whichever node. It waits for nobody, and does not tell whether the
+    /// connection is still there.
+    pub fn send_to_connection(&self, address: ConnectionAddress, message: impl Into<Message>) {
+        catch_up();
+        match self.node() {
+            Some(node) if node.id() != address.node() => {
+                node.send_to_connection(address.node(), address.connection().as_u64(), message.into());
+            }
+            _ => {
+                if let Some(sender) = self.connections().find(address.connection()) {
+                    sender.offer(message.into());
+                }
+            }
+        }
+    }
+
+    /// Where other nodes find a connection to this one ([`WebSocket::id`](crate::WebSocket::id)): it may be stored or sent to
+    /// them. Without a backplane the node is always 0.
+    pub fn address_of(&self, connection: ConnectionId) -> ConnectionAddress {
+        let node = self.node().map_or(NodeId::new(0), |node| node.id());
+        ConnectionAddress::new(node, connection)
+    }
+
+    /// The connections of a [user](crate::auth::Identity) to this node, on all their devices and pages.
     pub fn connections_of(&self, user: &str) -> Vec<Sender> {
         self.users().of(user)
     }

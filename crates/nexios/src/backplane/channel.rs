@@ -1,5 +1,6 @@
 //! Names that no engine can misunderstand.
 
+use std::borrow::Borrow;
 use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -75,6 +76,13 @@ impl Channel {
     /// The group whose channel has this name.
     pub(crate) fn group_of(text: &str) -> Option<String> {
         decode(text.strip_prefix("g-")?)
+    }
+}
+
+/// Channels are found by their names.
+impl Borrow<str> for Channel {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -1,20 +1,26 @@
 //! What can go wrong between nodes.
 
+use std::error::Error as StdError;
+use std::sync::Arc;
+
 use crate::error::BoxError;
 
+/// What was behind it.
+type Source = Arc<dyn StdError + Send + Sync>;
+
 /// Why a backplane did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackplaneError {
     /// The settings cannot work: a malformed address, a server that lacks what is needed.
     #[error("the backplane's settings: {0}")]
-    Settings(#[source] BoxError),
+    Settings(#[source] Source),
     /// The engine cannot be reached or does not answer. It may have done what it was asked to.
     #[error("the backplane is not available: {0}")]
-    Unavailable(#[source] BoxError),
+    Unavailable(#[source] Source),
     /// The engine will never take this message: it is too large, or not allowed.
     #[error("the backplane refused the message: {0}")]
-    Refused(#[source] BoxError),
+    Refused(#[source] Source),
     /// The outbox has no room for the message, because the engine is away or slow
     /// ([`BackplaneConfig::outbox`](crate::BackplaneConfig::outbox)). Members on this node got it, others will be told of a gap.
     #[error("the outbox to other nodes is full ({limit} bytes)")]
@@ -27,16 +33,16 @@ pub enum BackplaneError {
 impl BackplaneError {
     /// [`Settings`](Self::Settings) from any error or text.
     pub fn settings(error: impl Into<BoxError>) -> Self {
-        Self::Settings(error.into())
+        Self::Settings(Arc::from(error.into()))
     }
 
     /// [`Unavailable`](Self::Unavailable) from any error or text.
     pub fn unavailable(error: impl Into<BoxError>) -> Self {
-        Self::Unavailable(error.into())
+        Self::Unavailable(Arc::from(error.into()))
     }
 
     /// [`Refused`](Self::Refused) from any error or text.
     pub fn refused(error: impl Into<BoxError>) -> Self {
-        Self::Refused(error.into())
+        Self::Refused(Arc::from(error.into()))
     }
 }

@@ -16,20 +16,38 @@
 //! bytes), what was missed is read from the streams, doubles are recognised, presence is exchanged, nodes that are gone
 //! are noticed.
 
+mod address;
 mod channel;
+mod channels;
 mod config;
+mod deliver;
 mod error;
 mod events;
+mod gather;
 mod message;
+mod node;
+mod outbox;
+mod peers;
+mod run;
+mod status;
+mod sync;
+mod telling;
+mod wire;
 
 use std::pin::Pin;
 
+pub use address::{ConnectionAddress, InvalidAddress};
 pub use channel::{Channel, InvalidPrefix, NodeId, Prefix};
 pub use config::BackplaneConfig;
 pub use error::BackplaneError;
 pub use events::Events;
 pub(crate) use events::Sink;
 pub use message::{Keep, Kept, MessageId, Outgoing, Page, Place};
+pub(crate) use gather::Answer;
+pub(crate) use node::{Node, NodeGuard, Ordered, Wait};
+pub use status::BackplaneStatus;
+pub(crate) use sync::Missed;
+pub(crate) use wire::{Entry, Posted, Presence};
 
 use crate::groups::Position;
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::link::Link;
 use super::tick;
 use crate::disconnect::Cause;
-use crate::sender::ConnectionId;
+use crate::sender::{ConnectionId, Sender};
 use crate::server::{Address, Admission, Seat};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -85,6 +85,12 @@ impl Registry {
             all.extend(lock(shard).values().map(|entry| Arc::clone(&entry.link)));
         }
         all
+    }
+
+    /// The connection with this number.
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<Sender> {
+        let link = self.shard(id).get(&id).map(|entry| Arc::clone(&entry.link))?;
+        Some(Sender::new(link))
     }
 
     /// Waits until no connection is left.

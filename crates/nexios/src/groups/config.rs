@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::history::History;
+use super::gap::GapEvent;
 use super::hooks::{Hook, MemberEvent};
 use super::policy::GroupPolicy;
 use crate::slow_consumer::SlowConsumer;
@@ -38,6 +39,7 @@ pub struct GroupsConfig {
     pub(super) policy: Option<Arc<dyn GroupPolicy>>,
     pub(super) on_join: Option<Hook>,
     pub(super) on_leave: Option<Hook>,
+    pub(super) on_gap: Option<Hook<GapEvent>>,
 }
 
 type ByName = Arc<dyn Fn(&str) -> Option<GroupConfig> + Send + Sync>;
@@ -70,6 +72,7 @@ impl Default for GroupsConfig {
             policy: None,
             on_join: None,
             on_leave: None,
+            on_gap: None,
         }
     }
 }
@@ -125,6 +128,22 @@ impl GroupsConfig {
     /// Is called after a connection has left a group, in whichever way. As [`on_join`](Self::on_join).
     pub fn on_leave(mut self, hook: impl Fn(&MemberEvent) + Send + Sync + 'static) -> Self {
         self.on_leave = Some(Hook::new(hook));
+        self
+    }
+
+    /// Is called when members of a group on this node may have missed messages of other nodes that cannot be had any more:
+    /// for applications that tell their clients in words of their own. Members of a group
+    /// [with positions](crate::History::with_positions), and those who asked for [`notices`](crate::Join::notices), have been
+    /// sent
+    ///
+    /// ```json
+    /// {"group":"room","event":"gap","recovered":false,"position":"9f3c2a0de1b45c77-17"}
+    /// ```
+    ///
+    /// by then, without the position where the group has no history. Once for each gap of each group; a panic is
+    /// logged and harms nobody. Without a [backplane](crate::App::backplane) there are none.
+    pub fn on_gap(mut self, hook: impl Fn(&GapEvent) + Send + Sync + 'static) -> Self {
+        self.on_gap = Some(Hook::new(hook));
         self
     }
 

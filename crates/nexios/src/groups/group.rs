@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::history::HistoryPage;
+use super::history::{HistoryPage, Published};
 use super::inner::GroupInner;
 use super::policy::{Asker, GroupAction, check};
 use super::position::Position;
@@ -13,6 +13,7 @@ use super::presence::Present;
 use super::stats::GroupStats;
 use super::{GroupError, Groups, GroupsInner};
 use crate::Result;
+use crate::backplane::{Channel, Missed, Node};
 use crate::sender::{ConnectionId, Sender};
 
 /// A group of connections under a name, from [`Groups::group`](super::Groups::group). Cheap to clone and to keep.
@@ -34,7 +35,16 @@ use crate::sender::{ConnectionId, Sender};
 /// [`GroupConfig::slow_consumer`](crate::GroupConfig::slow_consumer) says; the others do not notice.
 ///
 /// The methods are `async` and fallible because a backplane between several nodes may stand behind them. They are
-/// cancel-safe: they do their work at the first poll, or not at all.
+/// cancel-safe: without one they do their work at the first poll, or not at all. With one, a message is on its way from
+/// the first poll on; what they then wait for, at most for [`BackplaneConfig::timeout`](crate::BackplaneConfig::timeout), is
+/// the engine's answer, and a join that is dropped before has not happened.
+///
+/// # Several nodes
+///
+/// With a [backplane](crate::App::backplane) a group is one on all nodes. Without a history, members on this node get a message
+/// at once and in this node's order, others a little later; the order of each publisher holds everywhere. With a
+/// [`History`](crate::History) the engine orders the messages, so that all members of all nodes see one order, and a position is
+/// good on every node.
 #[derive(Clone)]
 pub struct Group {
     groups: Groups,
@@ -51,14 +61,21 @@ impl Group {
         &self.name
     }
 
-    /// How many connections are in the group.
+    /// How many connections are in the group, on all nodes. With a [backplane](crate::App::backplane) and nobody of the group
+    /// on this node, the others are asked, and those that have not answered after a second are not counted.
     ///
     /// # Errors
     ///
     /// [`GroupError`] for a bad name, or a policy that does not allow it.
     pub async fn len(&self) -> Result<usize> {
         let group = self.look(GroupAction::SeePresence)?;
-        Ok(group.map_or(0, |group| group.members().len()))
+        if let Some(node) = self.groups().node()
+            && !group.as_ref().is_some_and(|group| group.is_introduced())
+        {
+            let others: usize = node.ask(self.name(), false).await.iter().map(|answer| answer.members).sum();
+            return Ok(group.map_or(0, |group| group.members().len()) + others);
+        }
+        Ok(group.map_or(0, |group| group.members().everywhere()))
     }
 
     /// True when nobody is in the group.
@@ -70,7 +87,7 @@ impl Group {
         Ok(self.len().await? == 0)
     }
 
-    /// The connections in the group, in no order.
+    /// The connections to this node in the group, in no order.
     ///
     /// # Errors
     ///
@@ -82,7 +99,8 @@ impl Group {
         Ok(group.map(senders).unwrap_or_default())
     }
 
-    /// The member with this id, to send to it alone; `None` when it is not in the group.
+    /// The member with this id, to send to it alone; `None` when it is not in the group. For members on other nodes there is
+    /// [`AppHandle::send_to_connection`](crate::AppHandle::send_to_connection).
     ///
     /// # Errors
     ///
@@ -95,6 +113,11 @@ impl Group {
     /// Who is in the group: users, each with all of its connections, then the connections that joined without a user's
     /// key ([`Join::user`](crate::Join::user)). Their number is that of people, where [`len`](Self::len) counts tabs.
     ///
+    /// With a [backplane](crate::App::backplane) it is who is there on all nodes, as far as those on others have told a key or an
+    /// info; the rest of those is only counted, by [`len`](Self::len). What has changed on another node is known here about
+    /// 50 ms later; a node that crashes is forgotten after
+    /// [`node_ttl`](crate::BackplaneConfig::node_ttl).
+    ///
     /// For a client that is to follow it, [`Join::notices`](crate::Join::notices) sends the list itself: in its place among
     /// the notices.
     ///
@@ -103,6 +126,12 @@ impl Group {
     /// As for [`len`](Self::len).
     pub async fn presence(&self) -> Result<Vec<Present>> {
         let group = self.look(GroupAction::SeePresence)?;
+        if let Some(node) = self.groups().node()
+            && !group.as_ref().is_some_and(|group| group.is_introduced())
+        {
+            let answers = node.ask(self.name(), true).await;
+            return Ok(GroupInner::present_with(group.as_deref(), answers));
+        }
         Ok(group.map(|group| group.members().present()).unwrap_or_default())
     }
 
@@ -118,6 +147,11 @@ impl Group {
         self.check_name()?;
         self.check(self.asker(), GroupAction::SeeHistory)?;
         let since = since.into();
+        if let Some(node) = self.groups().node()
+            && let Some(page) = self.history_of_engine(node, since, limit).await
+        {
+            return Ok(page?);
+        }
         let group = self.find_or_create();
         let mut members = group.members();
         let freed = members.trim(&group.config, Instant::now());
@@ -137,6 +171,24 @@ impl Group {
     pub async fn stats(&self) -> Result<GroupStats> {
         let group = self.look(GroupAction::SeePresence)?;
         Ok(group.map(|group| group.stats()).unwrap_or_default())
+    }
+
+    /// What the engine has, which may be more than is here; `None` when it does not answer.
+    async fn history_of_engine(
+        &self,
+        node: &Node,
+        since: Option<Position>,
+        limit: usize,
+    ) -> Option<Result<HistoryPage, GroupError>> {
+        let config = self.groups().config.of(&self.name);
+        let Some(history) = &config.history else { return Some(Err(GroupError::NoHistory)) };
+        let mut page = node.read_channel(&Channel::group(&self.name), history.keep(), since).await?;
+        let kept = node.readable(std::mem::take(&mut page.messages));
+        let recovered = page.missing.is_none();
+        let skipped = if since.is_some() { 0 } else { kept.len().saturating_sub(limit) };
+        let published = |one: Missed| Published { position: one.position, message: one.posted.message };
+        let publications = kept.into_iter().skip(skipped).take(limit).map(published).collect();
+        Some(Ok(HistoryPage { publications, position: page.end, recovered }))
     }
 
     // ---- for the other files

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::position::Position;
+use crate::backplane::{Keep, Place};
 use crate::connection::Publication;
 use crate::{Error, Result};
 
@@ -65,6 +66,11 @@ impl History {
     pub fn age(mut self, age: Duration) -> Self {
         self.age = age;
         self
+    }
+
+    /// As a backplane is told it.
+    pub(crate) fn keep(&self) -> Keep {
+        Keep { messages: self.messages, bytes: self.bytes, age: self.age }
     }
 
     /// Tells members where they are, so that a client that connects again can say what it has seen. Every message then
@@ -137,8 +143,12 @@ pub enum NotRecovered {
 #[derive(Debug)]
 pub(super) struct Stream {
     epoch: u64,
+    /// Its places are given by a backplane's engine: it is a copy of what is kept there, or of the end of it.
+    is_copy: bool,
     /// The newest message's offset, or 0.
     last: u64,
+    /// Nothing behind this offset is missing here.
+    floor: u64,
     entries: VecDeque<Entry>,
     size: usize,
     /// When somebody was last told a position, or may have been.
@@ -148,8 +158,19 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct Entry {
     at: Instant,
+    offset: u64,
     publication: Publication,
     data: Data,
+}
+
+/// Where a message stands that has come from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    Next,
+    /// It was here before.
+    Before,
+    /// Something between is missing.
+    Gap,
 }
 
 /// Where a message's own text stands in what was sent.
@@ -165,7 +186,57 @@ pub(super) enum Data {
 
 impl Stream {
     pub(super) fn new() -> Self {
-        Self { epoch: rand::random(), last: 0, entries: VecDeque::new(), size: STREAM, used: Instant::now() }
+        Self::at(Position::new(rand::random(), 0), 0)
+    }
+
+    /// A stream that has come to this position, of which nothing up to `floor` is known.
+    pub(super) fn at(end: Position, floor: u64) -> Self {
+        let Position { epoch, offset: last } = end;
+        let (entries, used) = (VecDeque::new(), Instant::now());
+        Self { epoch, is_copy: false, last, floor, entries, size: STREAM, used }
+    }
+
+    /// A copy of a stream that has come to this position elsewhere, without the messages up to `floor`.
+    pub(super) fn copy(end: Position, floor: u64) -> Self {
+        Self { is_copy: true, ..Self::at(end, floor) }
+    }
+
+    pub(super) fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    /// Whether a message with this place is the next one of the stream that this is a copy of.
+    pub(super) fn expects(&self, place: Place) -> Expected {
+        let Position { epoch, offset } = place.position;
+        if !self.is_copy || epoch != self.epoch {
+            return Expected::Gap;
+        }
+        match offset {
+            _ if offset <= self.last => Expected::Before,
+            _ if place.previous == self.last => Expected::Next,
+            _ => Expected::Gap,
+        }
+    }
+
+    /// Whether nothing behind this position is missing; of another epoch there is nothing to be had.
+    pub(super) fn goes_back_to(&self, since: Position) -> bool {
+        since.epoch != self.epoch || since.offset >= self.floor
+    }
+
+    /// Messages up to this one were published, and are not for this version to read.
+    pub(super) fn skip_to(&mut self, offset: u64) {
+        self.last = self.last.max(offset);
+    }
+
+    /// Older messages, which come before all that are here.
+    pub(super) fn prepend(&mut self, floor: u64, older: Vec<(Position, Publication, Data, Instant)>) {
+        for (position, publication, data, at) in older.into_iter().rev() {
+            if position.offset <= self.floor {
+                self.size += size(&publication);
+                self.entries.push_front(Entry { at, offset: position.offset, publication, data });
+            }
+        }
+        self.floor = self.floor.min(floor);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -187,16 +258,16 @@ impl Stream {
         Position { epoch: self.epoch, offset: self.last + 1 }
     }
 
-    /// Adds a message.
-    pub(super) fn push(&mut self, publication: Publication, data: Data, now: Instant) {
-        self.last += 1;
-        self.used = now;
+    /// Adds a message that was published at that time, behind all others.
+    pub(super) fn push(&mut self, offset: u64, publication: Publication, data: Data, at: Instant) {
+        self.last = offset;
+        self.used = self.used.max(at);
         self.size += size(&publication);
         if self.entries.capacity() == 0 {
             // Of ever so many groups most have one message: places for four of them would be most of what they take.
             self.entries.reserve_exact(1);
         }
-        self.entries.push_back(Entry { at: now, publication, data });
+        self.entries.push_back(Entry { at, offset, publication, data });
     }
 
     /// Lets go of what is beyond the bounds.
@@ -215,6 +286,7 @@ impl Stream {
         let Some(oldest) = self.entries.pop_front() else { return 0 };
         let freed = size(&oldest.publication);
         self.size -= freed;
+        self.floor = oldest.offset;
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
@@ -236,8 +308,10 @@ impl Stream {
         if since.epoch != self.epoch || since.offset > self.last {
             return Err(NotRecovered::EpochChanged);
         }
-        let missed = usize::try_from(self.last - since.offset).unwrap_or(usize::MAX);
-        let Some(skipped) = self.entries.len().checked_sub(missed) else { return Err(NotRecovered::Trimmed) };
+        if since.offset < self.floor {
+            return Err(NotRecovered::Trimmed);
+        }
+        let skipped = self.entries.partition_point(|entry| entry.offset <= since.offset);
         Ok(self.entries.range(skipped..).map(|entry| &entry.publication))
     }
 
@@ -257,10 +331,9 @@ impl Stream {
             Some(Err(_)) => (0, self.entries.len().min(limit)),
             None => (self.entries.len().saturating_sub(limit), self.entries.len().min(limit)),
         };
-        let first = self.last + 1 - self.entries.len() as u64 + skipped as u64;
         let entries = self.entries.range(skipped..skipped + count);
-        let publications = (first..).zip(entries).filter_map(|(offset, entry)| {
-            let position = Position { epoch: self.epoch, offset };
+        let publications = entries.filter_map(|entry| {
+            let position = Position { epoch: self.epoch, offset: entry.offset };
             Some(Published { position, message: entry.message()? })
         });
         HistoryPage { publications: publications.collect(), position: self.position(), recovered }

@@ -14,8 +14,8 @@ pub struct MemberEvent {
     user: Option<Arc<str>>,
 }
 
-#[derive(Clone)]
-pub(super) struct Hook(Arc<dyn Fn(&MemberEvent) + Send + Sync>);
+/// A function of the application's that is told of events.
+pub(super) struct Hook<E = MemberEvent>(Arc<dyn Fn(&E) + Send + Sync>);
 
 impl MemberEvent {
     pub(super) fn new(group: Arc<str>, sender: Sender, user: Option<Arc<str>>) -> Self {
@@ -43,20 +43,26 @@ impl MemberEvent {
     }
 }
 
-impl Hook {
-    pub(super) fn new(hook: impl Fn(&MemberEvent) + Send + Sync + 'static) -> Self {
+impl<E: fmt::Debug> Hook<E> {
+    pub(super) fn new(hook: impl Fn(&E) + Send + Sync + 'static) -> Self {
         Self(Arc::new(hook))
     }
 
     /// Under no lock.
-    pub(super) fn call(&self, event: &MemberEvent) {
+    pub(super) fn call(&self, event: &E) {
         if catch_unwind(AssertUnwindSafe(|| (self.0)(event))).is_err() {
-            tracing::error!(id = %event.connection(), "a hook on joins or leaves panicked");
+            tracing::error!(?event, "a hook of groups panicked");
         }
     }
 }
 
-impl fmt::Debug for Hook {
+impl<E> Clone for Hook<E> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<E> fmt::Debug for Hook<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hook")
     }

@@ -10,6 +10,7 @@ use super::GroupsInner;
 use super::config::GroupConfig;
 use super::hooks::{Hook, MemberEvent};
 use super::members::{Distributed, Members};
+use super::remote::Remote;
 use crate::connection::{Link, PutOff, Terms};
 use crate::sender::{ConnectionId, Sender};
 use crate::sync::atomic::Ordering;
@@ -18,14 +19,17 @@ use crate::sync::{Mutex, MutexGuard};
 /// Its locks are taken in this order: `numbering`, `members`, then a shard of the names or a connection's. Of several
 /// groups, those at lower addresses first.
 pub(crate) struct GroupInner {
-    groups: Weak<GroupsInner>,
+    pub(super) groups: Weak<GroupsInner>,
     name: Arc<str>,
     pub(super) config: Arc<GroupConfig>,
     /// Tells it from other groups: its messages in a member's queue, its deadline.
     number: u64,
-    /// Held by who publishes messages that tell their positions, while they are encoded.
+    /// Held by who publishes messages that tell their positions, while they are encoded; and by whoever brings what the
+    /// engine of a backplane has ordered.
     pub(super) numbering: Mutex<()>,
     members: Mutex<Members>,
+    /// What joins it to other nodes.
+    pub(super) remote: Option<Box<Remote>>,
 }
 
 /// Beyond any server's life, and within what a clock can tell.
@@ -41,15 +45,25 @@ pub(super) enum Leaving {
 }
 
 impl GroupInner {
-    pub(super) fn new(groups: Weak<GroupsInner>, name: Arc<str>, config: Arc<GroupConfig>) -> Self {
+    pub(super) fn new(
+        groups: Weak<GroupsInner>,
+        name: Arc<str>,
+        config: Arc<GroupConfig>,
+        remote: Option<Box<Remote>>,
+    ) -> Self {
         static NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let members = Mutex::new(Members::new(&config));
-        Self { groups, name, config, number, numbering: Mutex::default(), members }
+        let members = Mutex::new(Members::new(&config, remote.is_some()));
+        Self { groups, name, config, number, numbering: Mutex::default(), members, remote }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Of the last handle.
+    pub(super) fn members_mut(&mut self) -> &mut Members {
+        self.members.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn members(&self) -> MutexGuard<'_, Members> {
@@ -74,16 +88,19 @@ impl GroupInner {
             drop(members);
             return before.finish();
         };
-        let user = members.user_of(id);
+        let (user, key) = (members.user_of(id), members.key_of(id));
         let grace = self.config.grace.min(LONGEST_GRACE);
         let gone_at = (leaving == Leaving::Ended && !grace.is_zero() && user.is_some() && can_wait())
             .then(|| Instant::now() + grace);
         let change = members.forget(id, gone_at);
         members.keep_position();
+        let change = members.beside_others(change);
         before.append(members.notify(change, &self.name, id));
+        let untold = members.note_untold(key);
         self.look_after(&mut members);
         drop(members);
         before.finish();
+        self.will_tell(untold);
         self.tell(|groups| groups.config.on_leave.as_ref(), &link, user);
     }
 
@@ -129,13 +146,17 @@ impl GroupInner {
         members.deadline = None;
         let freed = members.trim(&self.config, now);
         let mut after = self.distribute(&mut members);
+        let mut untold = None;
         for change in members.give_up(now) {
-            after.append(members.notify(Some(change), &self.name, None));
+            untold = members.note_untold(change.key()).or(untold);
+            let change = members.beside_others(Some(change));
+            after.append(members.notify(change, &self.name, None));
         }
         self.look_after(&mut members);
         drop(members);
         self.freed(freed);
         after.finish();
+        self.will_tell(untold);
     }
 
     /// Bytes of history are gone.
@@ -163,11 +184,14 @@ impl PutOff for GroupInner {
 impl Drop for GroupInner {
     fn drop(&mut self) {
         if let Some(groups) = self.groups.upgrade() {
-            let members = self.members.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let members = self.members_mut();
             groups.histories.fetch_sub(members.history_size(), Ordering::Relaxed);
             groups.past.add(members.counts());
             if let Some(at) = members.deadline {
                 groups.deadlines.remove(at, self.number);
+            }
+            if let Some(node) = groups.node() {
+                self.say_goodbye(node);
             }
             groups.names.forget(&self.name);
         }

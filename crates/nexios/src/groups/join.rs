@@ -13,6 +13,7 @@ use super::position::Position;
 use super::presence::Info;
 use super::{Group, GroupError};
 use crate::Result;
+use crate::backplane::{Node, Wait};
 use crate::connection::{Link, Publication, Terms};
 use crate::slow_consumer::SlowConsumer;
 use crate::websocket::{JsonError, WebSocket};
@@ -140,7 +141,7 @@ impl Group {
     /// [`Error::State`](crate::Error::State) before `accept` and [`Error::Disconnect`](crate::Error::Disconnect) after the
     /// end: nothing can be sent to such a connection.
     pub async fn join(&self, websocket: &WebSocket) -> Result {
-        self.join_now(websocket, Join::new()).map(drop)
+        self.join_with(websocket, Join::new()).await.map(drop)
     }
 
     /// Adds a connection whose client was here before, up to `position`: it is sent everything that was published
@@ -155,7 +156,7 @@ impl Group {
     ///
     /// As for [`join`](Self::join).
     pub async fn join_since(&self, websocket: &WebSocket, position: impl Into<Option<Position>>) -> Result<Joined> {
-        self.join_now(websocket, Join::new().since(position))
+        self.join_with(websocket, Join::new().since(position)).await
     }
 
     /// Adds a connection as [`Join`] says.
@@ -164,16 +165,25 @@ impl Group {
     ///
     /// As for [`join`](Self::join), and [`GroupError::InfoTooLong`].
     pub async fn join_with(&self, websocket: &WebSocket, join: Join) -> Result<Joined> {
-        self.join_now(websocket, join)
+        match self.begin_to_join(websocket, join)? {
+            Joining::Done(joined) => Ok(joined),
+            Joining::Waits(joining) => joining.await,
+        }
     }
 
-    fn join_now(&self, websocket: &WebSocket, join: Join) -> Result<Joined> {
+    fn begin_to_join(&self, websocket: &WebSocket, join: Join) -> Result<Joining> {
         self.check_name()?;
         self.check_join(websocket, &join)?;
         let link = websocket.link();
         let group = self.find_or_create();
         join.check_len(group.config.member_info)?;
-        group.join(link, join)
+        match self.groups().node() {
+            Some(node) if group.has_to_wait(&join) => {
+                let (node, link) = (Arc::clone(node), Arc::clone(link));
+                Ok(Joining::Waits(Box::pin(async move { group.join_later(&node, &link, join).await })))
+            }
+            _ => group.join(link, join).map(Joining::Done),
+        }
     }
 
     fn check_join(&self, websocket: &WebSocket, join: &Join) -> Result<(), GroupError> {
@@ -223,7 +233,32 @@ impl Group {
     }
 }
 
+/// A connection on its way into a group. Only with a backplane does it have to wait, so only then it takes memory.
+enum Joining {
+    Done(Joined),
+    Waits(Wait<Result<Joined>>),
+}
+
 impl GroupInner {
+    /// Whether other nodes have to be asked first.
+    fn has_to_wait(&self, join: &Join) -> bool {
+        let Some(remote) = &self.remote else { return false };
+        !remote.is_attached() || join.replay.since.is_some()
+    }
+
+    /// Joins once messages of other nodes come here, and what the client has missed is at hand; or without, when the
+    /// engine does not answer in time.
+    async fn join_later(self: Arc<Self>, node: &Node, link: &Arc<Link>, join: Join) -> Result<Joined> {
+        self.begin_to_attach(node);
+        if let Some(remote) = &self.remote {
+            remote.wait_attached(node.timeout()).await;
+        }
+        if let Some(since) = join.replay.since {
+            self.reach_back(node, since).await;
+        }
+        self.join(link, join)
+    }
+
     fn join(self: &Arc<Self>, link: &Arc<Link>, join: Join) -> Result<Joined> {
         // A group that is found may lose its last member before the next line; this handle keeps it alive, and the
         // members' lock decides between a join and the connection's end, which removes what the link lists.
@@ -244,19 +279,23 @@ impl GroupInner {
         self.replay(&mut after, link, &missed);
         let user = join.user.clone();
         let change = members.introduce(link, join.user, join.info, join.notices);
+        let change = members.beside_others(change);
         after.append(members.notify(change, self.name(), link.id()));
         if join.notices {
             members.tell_who_is_there(&mut after, self.name(), link);
         }
         members.count(&mut after);
+        let key = members.key_of(link.id());
+        let untold = members.note_untold(key);
         self.look_after(&mut members);
         drop(members);
         after.finish();
+        self.will_tell(untold);
         self.tell(|groups| groups.config.on_join.as_ref(), link, user);
         Ok(Joined { recovered: reason.is_none(), position, replayed: missed.len(), reason })
     }
 
-    fn set_info(&self, link: &Arc<Link>, mut join: Join) -> Result<(), GroupError> {
+    fn set_info(self: &Arc<Self>, link: &Arc<Link>, mut join: Join) -> Result<(), GroupError> {
         let mut members = self.members();
         if !members.contains(link.id()) {
             return Err(GroupError::NotMember);
@@ -266,9 +305,13 @@ impl GroupInner {
         // What was published before is told before.
         let mut after = self.distribute(&mut members);
         let change = join.info.and_then(|info| members.update(link.id(), info));
+        let change = members.beside_others(change);
         after.append(members.notify(change, self.name(), link.id()));
+        let key = members.key_of(link.id());
+        let untold = members.note_untold(key);
         drop(members);
         after.finish();
+        self.will_tell(untold);
         Ok(())
     }
 

@@ -7,10 +7,13 @@ use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::config::GroupConfig;
+use super::elsewhere::{Elsewhere, Key, Untold};
 use super::history::{Data, Stream};
 use super::inner::{GroupInner, Leaving};
+use super::position::Position;
 use super::presence::{self, Change, Info, Present, Roster};
 use super::stats::Counts;
+use crate::backplane::Entry;
 use crate::connection::{Coding, Effects, Enqueued, Link, Publication, Terms};
 use crate::sender::ConnectionId;
 
@@ -30,6 +33,10 @@ pub(super) struct Members {
     batch: Batch,
     stream: Option<Box<Stream>>,
     roster: Option<Box<Roster>>,
+    /// Who is on other nodes.
+    pub(super) elsewhere: Option<Box<Elsewhere>>,
+    /// What those do not know yet; nothing without a backplane.
+    pub(super) untold: Option<Box<Untold>>,
     counts: Counts,
     /// When the group is looked after next.
     pub(super) deadline: Option<Instant>,
@@ -53,9 +60,10 @@ impl Membership {
 }
 
 impl Members {
-    pub(super) fn new(config: &GroupConfig) -> Self {
+    pub(super) fn new(config: &GroupConfig, has_others: bool) -> Self {
         let stream = config.history.is_some().then(|| Box::new(Stream::new()));
-        Self { stream, ..Self::default() }
+        let untold = has_others.then(Box::default);
+        Self { stream, untold, ..Self::default() }
     }
 
     // ---- who
@@ -193,16 +201,35 @@ impl Members {
         self.stream.as_deref()
     }
 
+    pub(super) fn stream_mut(&mut self) -> Option<&mut Stream> {
+        self.stream.as_deref_mut()
+    }
+
+    /// Puts another stream in the place of what was kept; returns by how many bytes that has grown.
+    pub(super) fn set_stream(&mut self, stream: Stream) -> isize {
+        let before = self.history_size();
+        self.stream = Some(Box::new(stream));
+        self.is_expired = false;
+        self.history_size().cast_signed() - before.cast_signed()
+    }
+
     pub(super) fn history_size(&self) -> usize {
         self.stream.as_ref().map_or(0, |stream| stream.size())
     }
 
-    /// Keeps a message, if the group has a history; returns by how many bytes that has grown.
-    pub(super) fn record(&mut self, publication: &Publication, data: Data, config: &GroupConfig) -> isize {
+    /// Keeps a message, if the group has a history, in the next place or in the one that it was given; returns by how many bytes that has grown.
+    pub(super) fn record(
+        &mut self,
+        at: Option<Position>,
+        publication: &Publication,
+        data: Data,
+        config: &GroupConfig,
+    ) -> isize {
         let (Some(stream), Some(bounds)) = (&mut self.stream, &config.history) else { return 0 };
         let before = stream.size();
         let now = Instant::now();
-        stream.push(publication.clone(), data, now);
+        let position = at.unwrap_or_else(|| stream.next_position());
+        stream.push(position.offset(), publication.clone(), data, now);
         self.is_expired = false;
         stream.trim(bounds, now);
         isize::try_from(stream.size()).unwrap_or(isize::MAX) - isize::try_from(before).unwrap_or(isize::MAX)
@@ -271,12 +298,45 @@ impl Members {
         self.roster.as_ref()?.user_of(id).cloned()
     }
 
-    pub(super) fn present(&self) -> Vec<Present> {
+    pub(super) fn has_user(&self, user: &str) -> bool {
+        self.roster.as_ref().is_some_and(|roster| roster.has_user(user))
+    }
+
+    pub(super) fn has_info(&self, id: ConnectionId) -> bool {
+        self.roster.as_ref().is_some_and(|roster| roster.has_info(id))
+    }
+
+    /// For other nodes: everybody who tells something.
+    pub(super) fn all_entries(&self) -> Vec<Entry> {
+        self.entries(self.roster.iter().flat_map(|roster| roster.keys()))
+    }
+
+    /// These, as they are now.
+    pub(super) fn entries(&self, keys: impl IntoIterator<Item = Key>) -> Vec<Entry> {
+        let nobody = Roster::default();
+        let roster = self.roster.as_deref().unwrap_or(&nobody);
+        keys.into_iter().map(|key| roster.entry(key)).collect()
+    }
+
+    /// On this node and on others.
+    pub(super) fn everywhere(&self) -> usize {
+        self.list.len() + self.elsewhere.as_ref().map_or(0, |elsewhere| elsewhere.len())
+    }
+
+    pub(super) fn present_here(&self) -> Vec<Present> {
         let connections = self.list.iter().map(|link| link.id());
         match &self.roster {
             Some(roster) => roster.list(connections),
             None => Roster::default().list(connections),
         }
+    }
+
+    pub(super) fn present(&self) -> Vec<Present> {
+        let mut present = self.present_here();
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.add_to(&mut present);
+        }
+        present
     }
 
     /// A connection is no longer here.
@@ -286,6 +346,12 @@ impl Members {
 
     pub(super) fn give_up(&mut self, now: Instant) -> Vec<Change> {
         self.roster.as_mut().map(|roster| roster.give_up(now)).unwrap_or_default()
+    }
+
+    /// What is to be told of a change on this node: a user who is on others as well has neither come nor gone.
+    pub(super) fn beside_others(&self, change: Option<Change>) -> Option<Change> {
+        let elsewhere = |user: &str| self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.has_user(user));
+        change.and_then(|change| change.beside(elsewhere))
     }
 
     /// Tells those who watch, but not the one whom it is about.
@@ -309,6 +375,17 @@ impl Members {
         after
     }
 
+    /// Sends a notice to all members, or to those who watch.
+    pub(super) fn tell(&mut self, publication: &Publication, everybody: bool) -> Distributed {
+        let mut after = Distributed::default();
+        let watchers = self.roster.iter().flat_map(|roster| roster.watchers()).filter(|_| !everybody);
+        for link in self.list.iter().filter(|_| everybody).chain(watchers) {
+            after.enqueue(link, publication, Terms::OF_CONNECTION);
+        }
+        self.count(&mut after);
+        after
+    }
+
     /// Tells a newcomer who is there; what changes from here on, it is told as well.
     pub(super) fn tell_who_is_there(&self, after: &mut Distributed, group: &str, link: &Arc<Link>) {
         if let Some(publication) = presence::who_is_there(group, &self.present(), link.room().0 / 2) {
@@ -323,7 +400,9 @@ impl Members {
             self.roster = None;
         }
         let is_waiting = self.roster.as_ref().is_some_and(|roster| roster.next_gone().is_some());
-        is_waiting || (self.stream.is_some() && !self.is_expired)
+        // What the engine keeps need not be kept here.
+        let is_engines = self.untold.is_some();
+        is_waiting || (self.stream.is_some() && !self.is_expired && !is_engines)
     }
 
     /// When the group has to be looked after, if that is sooner than was known.

@@ -13,7 +13,9 @@
 mod batch;
 mod config;
 mod deadlines;
+mod elsewhere;
 mod error;
+mod gap;
 mod group;
 mod history;
 mod hooks;
@@ -27,6 +29,7 @@ mod policy;
 mod position;
 mod presence;
 mod publish;
+mod remote;
 mod room;
 mod seal;
 mod several;
@@ -40,23 +43,28 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 pub use config::{GroupConfig, GroupsConfig};
 use deadlines::Deadlines;
 pub use error::GroupError;
+pub use gap::GapEvent;
 pub use group::Group;
 use history::STREAM;
 pub use history::{History, HistoryPage, NotRecovered, Published};
 pub use hooks::MemberEvent;
 use http::StatusCode;
 use http::request::Parts;
-use inner::GroupInner;
+use nexios_proto::Message;
+pub(crate) use inner::GroupInner;
 pub use join::{Join, Joined};
 pub(crate) use members::Membership;
 use names::Names;
 pub use policy::{Asker, GroupAction, GroupPolicy};
 pub use position::{InvalidPosition, Position};
 pub use presence::Present;
+use remote::Remote;
 use stats::Past;
 pub use stats::{GroupStats, GroupsStats};
 
-use crate::connection::Registry;
+use crate::auth::Users;
+use crate::backplane::{Backplane, BackplaneConfig, Entry, Node, NodeGuard};
+use crate::connection::{Registry, catch_up};
 use crate::disconnect::WebSocketDisconnect;
 use crate::sender::ConnectionId;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -104,6 +112,8 @@ pub(crate) struct GroupsInner {
     connections: Arc<Registry>,
     /// The server goes down.
     sealed: OnceLock<WebSocketDisconnect>,
+    /// What joins them to those of other nodes.
+    node: OnceLock<NodeGuard>,
 }
 
 impl Groups {
@@ -116,6 +126,7 @@ impl Groups {
             past: Past::default(),
             connections,
             sealed: OnceLock::new(),
+            node: OnceLock::new(),
         };
         Self { handle: Arc::new(Handle { inner: Arc::new(inner), connection: None, asker: None }) }
     }
@@ -124,6 +135,19 @@ impl Groups {
     pub(crate) fn configure(&mut self, config: GroupsConfig) -> bool {
         let unused = Arc::get_mut(&mut self.handle).and_then(|handle| Arc::get_mut(&mut handle.inner));
         unused.map(|inner| inner.config = config).is_some()
+    }
+
+    /// From now on they are joined to those of other nodes.
+    pub(crate) fn join_nodes(
+        &self,
+        backplane: Arc<dyn Backplane>,
+        config: BackplaneConfig,
+        users: Arc<Users>,
+    ) -> Arc<Node> {
+        let inner = self.inner();
+        let connections = Arc::clone(&inner.connections);
+        let new = || NodeGuard::new(Node::new(backplane, config, Arc::downgrade(inner), users, connections));
+        Arc::clone(inner.node.get_or_init(new).node())
     }
 
     /// The group of this name. It need not exist: it comes into being with its first member. A name that is empty or
@@ -181,7 +205,24 @@ impl GroupsInner {
         if config.history.is_some() {
             self.histories.fetch_add(STREAM, Ordering::Relaxed);
         }
-        Arc::new(GroupInner::new(Arc::downgrade(self), Arc::clone(name), config))
+        let remote = self.node().map(|_| Box::new(Remote::new(name)));
+        Arc::new(GroupInner::new(Arc::downgrade(self), Arc::clone(name), config, remote))
+    }
+
+    /// The app's side of its backplane, if it has one.
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        self.node.get().map(NodeGuard::node)
+    }
+
+    /// A message of another node's, to every connection.
+    pub(crate) fn deliver_to_all(&self, message: &Message) {
+        catch_up();
+        self.send_to_all(message);
+    }
+
+    /// For another node that asks.
+    pub(crate) fn who_is_here(&self, group: &str, list: bool) -> (usize, Vec<Entry>) {
+        self.names.find(group).map(|group| group.who_is_here(list)).unwrap_or_default()
     }
 
     /// A history has grown or shrunk; returns what all take.

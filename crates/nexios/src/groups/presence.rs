@@ -9,6 +9,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::elsewhere::Key;
+use crate::backplane::{ConnectionAddress, Entry};
 use crate::connection::{Link, Publication};
 use crate::sender::ConnectionId;
 use crate::{Error, Result};
@@ -25,10 +27,13 @@ pub struct Present {
     pub user: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     info: Option<Info>,
-    /// The connections, the oldest first; none while a user that was lost is waited for
+    /// The connections to this node, the oldest first; none while a user that was lost is waited for
     /// ([`GroupConfig::grace`](crate::GroupConfig::grace)).
     #[serde(serialize_with = "numbers")]
     pub connections: Vec<ConnectionId>,
+    /// Its connections on other nodes, in no order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<ConnectionAddress>,
 }
 
 impl Present {
@@ -44,6 +49,18 @@ impl Present {
     /// The same as JSON text.
     pub fn info_json(&self) -> Option<&str> {
         self.info.as_ref().map(|info| info.get())
+    }
+
+    /// Somebody who is on other nodes only.
+    pub(super) fn elsewhere(user: Option<Arc<str>>) -> Self {
+        Self { user, info: None, connections: Vec::new(), elsewhere: Vec::new() }
+    }
+
+    /// What is told on this node counts.
+    pub(super) fn info_or(&mut self, info: Option<&Info>) {
+        if self.info.is_none() {
+            self.info = info.cloned();
+        }
     }
 }
 
@@ -87,9 +104,16 @@ pub(super) struct Notice<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    connection: Option<u64>,
+    connection: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     info: Option<Info>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+enum Number {
+    Here(u64),
+    Elsewhere(ConnectionAddress),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -109,9 +133,11 @@ pub(super) struct Change {
 }
 
 #[derive(Debug)]
-enum Who {
+pub(super) enum Who {
     User(Arc<str>),
     Connection(ConnectionId),
+    /// A connection to another node.
+    Elsewhere(ConnectionAddress),
 }
 
 /// What somebody who wants notices is told first.
@@ -135,11 +161,45 @@ pub(super) fn who_is_there(group: &str, present: &[Present], limit: usize) -> Op
 }
 
 impl Change {
+    pub(super) fn join(who: Who, info: Option<Info>) -> Self {
+        Self { event: Event::Join, who, info }
+    }
+
+    pub(super) fn leave(who: Who, info: Option<Info>) -> Self {
+        Self { event: Event::Leave, who, info }
+    }
+
+    pub(super) fn update(who: Who, info: Option<Info>) -> Self {
+        Self { event: Event::Update, who, info }
+    }
+
+    /// Whom other nodes are to be told of.
+    pub(super) fn key(&self) -> Option<Key> {
+        match &self.who {
+            Who::User(user) => Some(Key::User(Arc::clone(user))),
+            Who::Connection(_) | Who::Elsewhere(_) => None,
+        }
+    }
+
+    /// What is left of it to be told, when the user is on other nodes as well: nothing, if it has come or gone here.
+    pub(super) fn beside(self, is_elsewhere: impl FnOnce(&str) -> bool) -> Option<Self> {
+        let is_known = match (&self.who, self.event) {
+            (Who::User(user), Event::Join | Event::Leave) => is_elsewhere(user),
+            _ => false,
+        };
+        match self.event {
+            Event::Join if is_known && self.info.is_some() => Some(Self { event: Event::Update, ..self }),
+            _ if is_known => None,
+            _ => Some(self),
+        }
+    }
+
     /// The notice as a message, if it can be written.
     pub(super) fn publication(self, group: &str) -> Option<Publication> {
         let (user, connection) = match self.who {
             Who::User(user) => (Some(user), None),
-            Who::Connection(connection) => (None, Some(connection.as_u64())),
+            Who::Connection(connection) => (None, Some(Number::Here(connection.as_u64()))),
+            Who::Elsewhere(address) => (None, Some(Number::Elsewhere(address))),
         };
         let notice = Notice { group, event: self.event, user, connection, info: self.info };
         let text = serde_json::to_string(&notice).ok()?;
@@ -253,18 +313,57 @@ impl Roster {
         gone
     }
 
+    pub(super) fn has_user(&self, user: &str) -> bool {
+        self.users.contains_key(user)
+    }
+
+    pub(super) fn has_info(&self, connection: ConnectionId) -> bool {
+        self.connections.get(&connection).is_some_and(|member| member.info.is_some())
+    }
+
+    /// Who has told something, or was known to: for other nodes.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        let users = self.users.keys().map(|user| Key::User(Arc::clone(user)));
+        let others = self.connections.iter().filter(|(_, member)| member.info.is_some());
+        users.chain(others.map(|(id, _)| Key::Connection(id.as_u64())))
+    }
+
+    /// Somebody as other nodes are told.
+    pub(super) fn entry(&self, key: Key) -> Entry {
+        let raw = |info: Option<&Info>| info.map(|info| (**info).to_owned());
+        match key {
+            Key::User(key) => {
+                let user = self.users.get(&key);
+                let connections = user.map(|user| user.connections.iter().map(|id| id.as_u64()).collect());
+                Entry {
+                    user: Some(Box::from(&*key)),
+                    info: raw(user.and_then(|user| user.info.as_ref())),
+                    connections: connections.unwrap_or_default(),
+                    awaited: user.is_some_and(|user| user.waiting.is_some()),
+                }
+            }
+            Key::Connection(id) => {
+                let member = self.connections.get(&ConnectionId::new(id));
+                let info = raw(member.and_then(|member| member.info.as_ref()));
+                Entry { user: None, info, connections: vec![id], awaited: false }
+            }
+        }
+    }
+
     /// Everybody, of these connections: users first, then who has none.
     pub(super) fn list(&self, connections: impl Iterator<Item = ConnectionId>) -> Vec<Present> {
         let users = self.users.iter().map(|(key, user)| Present {
             user: Some(Arc::clone(key)),
             info: user.info.clone(),
             connections: user.connections.clone(),
+            elsewhere: Vec::new(),
         });
         let others = connections.filter(|connection| self.user_of(*connection).is_none());
         let others = others.map(|connection| Present {
             user: None,
             info: self.connections.get(&connection).and_then(|member| member.info.clone()),
             connections: vec![connection],
+            elsewhere: Vec::new(),
         });
         users.chain(others).collect()
     }

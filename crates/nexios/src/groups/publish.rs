@@ -2,6 +2,7 @@
 //! end of the tick.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -12,15 +13,17 @@ use super::history::{Data, Stream};
 use super::inner::GroupInner;
 use super::members::{Members, Publishing};
 use super::policy::GroupAction;
+use super::position::Position;
 use super::{Group, GroupError, GroupsInner};
 use crate::Result;
-use crate::connection::{Coding, Form, Key, Publication, PutOff, catch_up_on_others, put_off};
+use crate::backplane::{BackplaneError, Channel, Node, Ordered, Posted, Wait};
+use crate::connection::{Coding, Form, Key, Publication, PutOff, catch_up, catch_up_on_others, put_off};
 use crate::sender::{ConnectionId, give_way};
 use crate::sync::atomic::Ordering;
 use crate::websocket::{JsonError, WebSocket};
 
 /// A message on its way to groups.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Draft {
     pub(super) message: Message,
     /// The message is JSON text.
@@ -28,15 +31,78 @@ pub(super) struct Draft {
     pub(super) form: Form,
     except: Option<ConnectionId>,
     key: Option<Key>,
+    /// Members of these groups got it already.
+    pub(super) unless: Vec<Box<str>>,
+}
+
+/// Where a message comes from, and who gives it its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// This node: if there are others, they are to get it, too.
+    Here,
+    /// This node, as long as there is no engine to order it. Others get it later.
+    Alone,
+    /// Another node.
+    Node,
+    /// The engine, which has given it this place.
+    Engine(Position),
+}
+
+/// What is left to do when a message is published.
+#[derive(Default)]
+pub(super) struct Sent {
+    bytes: usize,
+    /// Until the engine has given it a place.
+    ordered: Option<Wait<Result<(), BackplaneError>>>,
+}
+
+impl Sent {
+    pub(super) fn here(bytes: usize) -> Self {
+        Self { bytes, ordered: None }
+    }
+
+    /// Waits for both.
+    pub(super) fn also(&mut self, other: Self) {
+        self.ordered = match (self.ordered.take(), other.ordered) {
+            (Some(one), Some(other)) => Some(Box::pin(async move { one.await.and(other.await) })),
+            (one, other) => one.or(other),
+        };
+    }
+
+    pub(super) async fn finish(self) -> Result {
+        give_way(self.bytes).await;
+        if let Some(ordered) = self.ordered {
+            ordered.await?;
+        }
+        Ok(())
+    }
 }
 
 impl Draft {
     pub(super) fn new(message: impl Into<Message>) -> Self {
-        Self { message: message.into(), is_json: false, form: Form::Any, except: None, key: None }
+        Self { message: message.into(), is_json: false, form: Form::Any, except: None, key: None, unless: Vec::new() }
     }
 
     pub(super) fn json(value: &(impl Serialize + ?Sized)) -> Result<Self> {
         Ok(Self { is_json: true, ..Self::new(JsonError::encode(value)?) })
+    }
+
+    /// What a node has received, or has back from the engine.
+    pub(super) fn of_other(posted: Posted, is_own: bool) -> Self {
+        let Posted { message, is_json, form, key, except, unless } = posted;
+        Self { message, is_json, form, except: except.filter(|_| is_own), key: key.map(Arc::from), unless }
+    }
+
+    /// For other nodes.
+    pub(super) fn posted(&self) -> Posted {
+        Posted {
+            message: self.message.clone(),
+            is_json: self.is_json,
+            form: self.form,
+            key: self.key.as_deref().map(Box::from),
+            except: self.except,
+            unless: self.unless.clone(),
+        }
     }
 
     fn except(self, except: &WebSocket) -> Self {
@@ -58,8 +124,7 @@ impl Group {
     /// does not keep up is no error: it concerns nobody else.
     pub async fn send(&self, message: impl Into<Message>) -> Result {
         let sent = self.publish(&Draft::new(message))?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a message that must not be compressed, because it holds a secret, to every member: see
@@ -70,8 +135,7 @@ impl Group {
     /// As for [`send`](Self::send).
     pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result {
         let sent = self.publish(&Draft { form: Form::Plain, ..Draft::new(message) })?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a message that is the newest state of what `key` stands for, as in `"price:EURUSD"`. For a member that does not
@@ -83,8 +147,7 @@ impl Group {
     /// As for [`send`](Self::send).
     pub async fn send_keyed(&self, key: impl AsRef<str>, message: impl Into<Message>) -> Result {
         let sent = self.publish(&Draft::new(message).keyed(key.as_ref()))?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a value as JSON under a key: see [`send_keyed`](Self::send_keyed) and [`send_json`](Self::send_json).
@@ -94,8 +157,7 @@ impl Group {
     /// As for both.
     pub async fn send_json_keyed(&self, key: impl AsRef<str>, value: &(impl Serialize + ?Sized)) -> Result {
         let sent = self.publish(&Draft::json(value)?.keyed(key.as_ref()))?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a text message to every member.
@@ -105,8 +167,7 @@ impl Group {
     /// As for [`send`](Self::send).
     pub async fn send_text(&self, text: impl Into<Utf8Bytes>) -> Result {
         let sent = self.publish(&Draft::new(text.into()))?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a binary message to every member.
@@ -116,8 +177,7 @@ impl Group {
     /// As for [`send`](Self::send).
     pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result {
         let sent = self.publish(&Draft::new(bytes.into()))?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a value as JSON to every member; it is serialised once.
@@ -127,8 +187,7 @@ impl Group {
     /// As for [`send`](Self::send), and [`Error::Json`](crate::Error::Json) when the value cannot be written as JSON.
     pub async fn send_json(&self, value: &(impl Serialize + ?Sized)) -> Result {
         let sent = self.publish(&Draft::json(value)?)?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a message to every member but this connection, which need not be a member.
@@ -138,8 +197,7 @@ impl Group {
     /// As for [`send`](Self::send).
     pub async fn send_except(&self, except: &WebSocket, message: impl Into<Message>) -> Result {
         let sent = self.publish(&Draft::new(message).except(except))?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a text message to every member but this connection.
@@ -149,8 +207,7 @@ impl Group {
     /// As for [`send`](Self::send).
     pub async fn send_text_except(&self, except: &WebSocket, text: impl Into<Utf8Bytes>) -> Result {
         let sent = self.publish(&Draft::new(text.into()).except(except))?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a binary message to every member but this connection.
@@ -160,8 +217,7 @@ impl Group {
     /// As for [`send`](Self::send).
     pub async fn send_bytes_except(&self, except: &WebSocket, bytes: impl Into<Bytes>) -> Result {
         let sent = self.publish(&Draft::new(bytes.into()).except(except))?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
     /// Sends a value as JSON to every member but this connection.
@@ -171,48 +227,112 @@ impl Group {
     /// As for [`send_json`](Self::send_json).
     pub async fn send_json_except(&self, except: &WebSocket, value: &(impl Serialize + ?Sized)) -> Result {
         let sent = self.publish(&Draft::json(value)?.except(except))?;
-        give_way(sent).await;
-        Ok(())
+        sent.finish().await
     }
 
-    /// Does all of it but giving way; returns the message's length. No draft lives in the futures above.
-    fn publish(&self, draft: &Draft) -> Result<usize> {
+    /// Does all of it but waiting. No draft lives in the futures above.
+    fn publish(&self, draft: &Draft) -> Result<Sent> {
         self.check_name()?;
         self.check(self.asker(), GroupAction::Publish)?;
+        if let Some(node) = self.groups().node() {
+            return self.publish_to_nodes(draft, node);
+        }
         match self.find_for_publishing() {
-            Some(group) => group.publish(draft, self.groups())?,
+            Some(group) => group.publish(draft, self.groups(), Source::Here)?,
             None => self.groups().check_sealed()?,
         }
-        Ok(draft.message.len())
+        Ok(Sent::here(draft.message.len()))
+    }
+
+    /// Publishes to the members here and to those on other nodes.
+    pub(super) fn publish_to_nodes(&self, draft: &Draft, node: &Node) -> Result<Sent> {
+        let bytes = draft.message.len();
+        let found = self.find();
+        let config = found.as_ref().map_or_else(|| self.groups().config.of(self.name()), |group| Arc::clone(&group.config));
+        let own = || Channel::group(self.name());
+        let channel = || found.as_ref().and_then(|group| group.channel().cloned()).unwrap_or_else(own);
+        let Some(history) = &config.history else {
+            match &found {
+                Some(group) => group.publish(draft, self.groups(), Source::Here)?,
+                None => {
+                    self.groups().check_sealed()?;
+                    node.publish(&channel(), draft.posted());
+                }
+            }
+            return Ok(Sent::here(bytes));
+        };
+        self.groups().check_sealed()?;
+        if history.with_positions && !draft.message.is_text() {
+            return Err(GroupError::NoPlaceForPosition.into());
+        }
+        // What this task sent before comes before.
+        catch_up();
+        match node.append(&channel(), draft.posted(), history.keep())? {
+            Ordered::ByEngine(ordered) => Ok(Sent { bytes, ordered: Some(ordered) }),
+            Ordered::Here => {
+                if let Some(group) = &found {
+                    group.go_on_alone(draft.posted());
+                }
+                Ok(Sent::here(bytes))
+            }
+        }
     }
 }
 
 impl GroupInner {
     /// Makes a message known to all members.
-    fn publish(self: &Arc<Self>, draft: &Draft, groups: &Arc<GroupsInner>) -> Result {
-        let this: Weak<dyn PutOff> = Arc::downgrade(self) as Weak<dyn PutOff>;
+    pub(super) fn publish(self: &Arc<Self>, draft: &Draft, groups: &Arc<GroupsInner>, source: Source) -> Result {
         // What this task published to other groups comes first.
-        catch_up_on_others(&this);
+        catch_up_on_others(&self.work());
         // Nobody else takes the next number while this message is encoded with it.
         let numbering = self.tells_positions().then(|| self.numbering.lock().unwrap_or_else(PoisonError::into_inner));
+        self.publish_numbered(draft, groups, source)?;
+        drop(numbering);
+        Ok(())
+    }
+
+    /// The same for whoever holds `numbering`, if the group tells positions.
+    pub(super) fn publish_numbered(
+        self: &Arc<Self>,
+        draft: &Draft,
+        groups: &Arc<GroupsInner>,
+        source: Source,
+    ) -> Result {
         // Compressed before the members' lock is taken for sending: others publish, join and leave meanwhile.
         let codings = if draft.form == Form::Any { self.members().codings() } else { Vec::new() };
         let except = draft.except;
-        let (publication, data) = self.encode(draft, codings)?;
+        let at = if let Source::Engine(position) = source { Some(position) } else { None };
+        let (publication, data) = self.encode(draft, codings, at)?;
+        let reached = if draft.unless.is_empty() { HashSet::new() } else { Self::members_of(groups, &draft.unless) };
         let mut members = self.members();
-        groups.check_sealed()?;
-        self.record(&mut members, &publication, data, groups);
+        if source == Source::Here {
+            groups.check_sealed()?;
+            if let (Some(node), Some(channel)) = (groups.node(), self.channel()) {
+                // Under the lock, so that this node's messages have one order everywhere.
+                node.publish(channel, draft.posted());
+            }
+        }
+        self.record(&mut members, at, &publication, data, groups);
         // The lock makes one order for all members; nothing under it waits.
-        let published = members.publish(publication, except, self.terms());
+        let published = if reached.is_empty() {
+            members.publish(publication, except, self.terms())
+        } else {
+            let mut after = self.distribute(&mut members);
+            after.append(members.send_now(&publication, self.terms(), |id| !reached.contains(&id)));
+            Publishing::Distributed(after)
+        };
         drop(members);
-        drop(numbering);
         match published {
-            Publishing::PutOff => self.put_off(this, true),
+            Publishing::PutOff => self.put_off(self.work(), true),
             // Whoever published first sees to it; and so does this thread, before it goes on to something else.
-            Publishing::Joined => self.put_off(this, false),
+            Publishing::Joined => self.put_off(self.work(), false),
             Publishing::Distributed(distributed) => distributed.finish(),
         }
         Ok(())
+    }
+
+    fn work(self: &Arc<Self>) -> Weak<dyn PutOff> {
+        Arc::downgrade(self) as Weak<dyn PutOff>
     }
 
     fn put_off(&self, this: Weak<dyn PutOff>, is_new: bool) {
@@ -225,14 +345,15 @@ impl GroupInner {
         self.config.history.as_ref().is_some_and(|history| history.with_positions)
     }
 
-    /// Encodes a message as this group sends it. Whoever calls this for a group that tells positions holds `numbering`.
+    /// Encodes a message as this group sends it, in the next place or in the one that it was given. Whoever calls this for a group that tells positions holds `numbering`.
     pub(super) fn encode(
         &self,
         draft: &Draft,
         codings: impl IntoIterator<Item = Coding>,
+        at: Option<Position>,
     ) -> Result<(Publication, Data), GroupError> {
         let (message, data) = if self.tells_positions() {
-            let (text, data) = self.envelop(draft)?;
+            let (text, data) = self.envelop(draft, at)?;
             (Cow::Owned(text.into()), data)
         } else {
             (Cow::Borrowed(&draft.message), Data::Whole)
@@ -241,9 +362,9 @@ impl GroupInner {
     }
 
     /// A message with its position: see [`History::with_positions`](super::History::with_positions).
-    fn envelop(&self, draft: &Draft) -> Result<(String, Data), GroupError> {
+    fn envelop(&self, draft: &Draft, at: Option<Position>) -> Result<(String, Data), GroupError> {
         let text = draft.message.as_text().ok_or(GroupError::NoPlaceForPosition)?;
-        let position = self.members().stream().map(Stream::next_position);
+        let position = at.or_else(|| self.members().stream().map(Stream::next_position));
         let position = position.as_ref().map(ToString::to_string).unwrap_or_default();
         // A string as JSON cannot fail.
         let string = |text: &str| serde_json::Value::from(text).to_string();
@@ -264,6 +385,7 @@ impl GroupInner {
     pub(super) fn record(
         self: &Arc<Self>,
         members: &mut Members,
+        at: Option<Position>,
         publication: &Publication,
         data: Data,
         groups: &Arc<GroupsInner>,
@@ -271,7 +393,7 @@ impl GroupInner {
         if self.config.history.is_none() {
             return;
         }
-        let grown = members.record(publication, data, &self.config);
+        let grown = members.record(at, publication, data, &self.config);
         let total = groups.count_history(grown);
         if total > groups.config.histories {
             // None of it is anybody else's to give, here.

@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::inner::GroupInner;
 use super::members::Distributed;
 use super::policy::{GroupAction, check};
-use super::publish::Draft;
+use super::publish::{Draft, Sent};
 use super::{Group, Groups, GroupsInner};
 use crate::Result;
+use crate::backplane::Node;
 use crate::connection::{Coding, Publication, Terms, catch_up};
 use crate::sender::give_way;
 use crate::websocket::JsonError;
@@ -19,7 +20,9 @@ use crate::websocket::JsonError;
 impl Groups {
     /// Sends a message to the members of several groups. Who is in more than one of them gets it once.
     ///
-    /// In each of the groups it has its place in the order that all members see, and in the history.
+    /// In each of the groups it has its place in the order that all members see, and in the history. With a
+    /// [backplane](crate::App::backplane) the groups are published to one after the other, by their names: a message of
+    /// somebody else may come between.
     ///
     /// # Cancel safety
     ///
@@ -40,9 +43,7 @@ impl Groups {
         names: impl IntoIterator<Item = N>,
         message: impl Into<Message>,
     ) -> Result {
-        let sent = self.publish_to(names, &Draft::new(message))?;
-        give_way(sent).await;
-        Ok(())
+        self.publish_to(names, &Draft::new(message))?.finish().await
     }
 
     /// Sends a value as JSON, which is serialised once, to the members of several groups: see [`send_to`](Self::send_to).
@@ -55,16 +56,17 @@ impl Groups {
         names: impl IntoIterator<Item = N>,
         value: &(impl Serialize + ?Sized),
     ) -> Result {
-        let sent = self.publish_to(names, &Draft::json(value)?)?;
-        give_way(sent).await;
-        Ok(())
+        self.publish_to(names, &Draft::json(value)?)?.finish().await
     }
 
-    fn publish_to<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>, draft: &Draft) -> Result<usize> {
+    fn publish_to<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>, draft: &Draft) -> Result<Sent> {
         let groups = names.into_iter().map(|name| self.group(name)).collect::<Vec<_>>();
         for group in &groups {
             group.check_name()?;
             group.check(self.asker(), GroupAction::Publish)?;
+        }
+        if let Some(node) = self.inner().node() {
+            return publish_to_nodes(groups, draft, node);
         }
         let mut found: Vec<_> = groups.iter().filter_map(Group::find_for_publishing).collect();
         // Whoever holds several of these locks has taken them in one order.
@@ -73,10 +75,10 @@ impl Groups {
         // What this task sent before, to these and to other groups.
         catch_up();
         distribute(&found, draft, self.inner())?.finish();
-        Ok(draft.message.len())
+        Ok(Sent::here(draft.message.len()))
     }
 
-    /// Sends a message to every open connection of the app, in a group or not.
+    /// Sends a message to every open connection of the app, in a group or not, on all of its nodes.
     ///
     /// # Cancel safety
     ///
@@ -107,17 +109,42 @@ impl Groups {
         check(self.inner().config.policy.as_ref(), self.asker(), GroupAction::Broadcast, "")?;
         self.inner().check_sealed()?;
         catch_up();
-        let links = self.inner().connections.all();
+        self.inner().send_to_all(message);
+        if let Some(node) = self.inner().node() {
+            node.broadcast(message.clone());
+        }
+        Ok(message.len())
+    }
+}
+
+impl GroupsInner {
+    /// Sends to every connection of this node.
+    pub(super) fn send_to_all(&self, message: &Message) {
+        let links = self.connections.all();
         let codings = Coding::distinct(links.iter().filter_map(|link| link.any_coding()));
         let publication = Publication::new(message, codings);
         let mut after = Distributed::default();
         for link in &links {
             after.enqueue(link, &publication, Terms::OF_CONNECTION);
         }
-        self.inner().past.add(after.counts());
+        self.past.add(after.counts());
         after.finish();
-        Ok(message.len())
     }
+}
+
+/// One after the other: there is no lock over several nodes. Each group's message says to whom it is not to go, because it
+/// was sent to them by another group of these.
+fn publish_to_nodes(mut groups: Vec<Group>, draft: &Draft, node: &Node) -> Result<Sent> {
+    groups.sort_by(|a, b| a.name().cmp(b.name()));
+    groups.dedup_by(|a, b| a.name() == b.name());
+    let mut sent = Sent::here(draft.message.len());
+    let mut before = Vec::new();
+    for group in groups {
+        let draft = Draft { unless: before.clone(), ..draft.clone() };
+        sent.also(group.publish_to_nodes(&draft, node)?);
+        before.push(group.name().into());
+    }
+    Ok(sent)
 }
 
 /// Under the locks of all groups, so that no other message comes before it in one and behind it in another.
@@ -126,7 +153,7 @@ fn distribute(groups: &[Arc<GroupInner>], draft: &Draft, all: &Arc<GroupsInner>)
     let _numbering: Vec<_> =
         numbered.map(|group| group.numbering.lock().unwrap_or_else(PoisonError::into_inner)).collect();
     let codings = Coding::distinct(groups.iter().flat_map(|group| group.members().codings()));
-    let encoded = groups.iter().map(|group| group.encode(draft, codings.iter().copied()));
+    let encoded = groups.iter().map(|group| group.encode(draft, codings.iter().copied(), None));
     let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
     let mut locked: Vec<_> = groups.iter().map(|group| group.members()).collect();
     all.check_sealed()?;
@@ -137,7 +164,7 @@ fn distribute(groups: &[Arc<GroupInner>], draft: &Draft, all: &Arc<GroupsInner>)
     }
     let mut reached = HashSet::new();
     for ((group, members), (publication, data)) in groups.iter().zip(&mut locked).zip(encoded) {
-        group.record(members, &publication, data, all);
+        group.record(members, None, &publication, data, all);
         after.append(members.send_now(&publication, group.terms(), |member| reached.insert(member)));
     }
     Ok(after)

@@ -80,6 +80,11 @@ where
 }
 
 impl Observed {
+    /// Adds a check that is part of being ready.
+    pub(crate) fn check(&mut self, name: &str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        self.checks.add(name, check);
+    }
+
     /// Whether the app's connections are counted.
     #[cfg(feature = "metrics")]
     pub(crate) fn is_metered(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::Duration;
 
 use nexios_proto::CloseFrame;
@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ServerConfig;
+use crate::Result;
 use crate::auth::Users;
+use crate::backplane::{BackplaneStatus, Node};
 use crate::connection::Registry;
 use crate::groups::Groups;
 
@@ -42,6 +44,8 @@ struct Inner {
     /// Somebody closes the connections.
     closing: AtomicBool,
     users: Arc<Users>,
+    /// The app's side of its backplane. Its groups own it.
+    node: OnceLock<Weak<Node>>,
 }
 
 impl AppHandle {
@@ -55,6 +59,7 @@ impl AppHandle {
             closed: CancellationToken::new(),
             closing: AtomicBool::new(false),
             users: Arc::default(),
+            node: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -110,6 +115,28 @@ impl AppHandle {
         self.inner.connections.len()
     }
 
+    /// How the app's backplane is, if it has one and is served.
+    pub fn backplane(&self) -> Option<BackplaneStatus> {
+        self.node().map(|node| node.status())
+    }
+
+    pub(crate) fn join_nodes(&self, node: Arc<Node>) {
+        // Nobody builds an app twice.
+        let _ = self.inner.node.set(Arc::downgrade(&node));
+    }
+
+    pub(crate) fn node(&self) -> Option<Arc<Node>> {
+        self.inner.node.get()?.upgrade()
+    }
+
+    /// An error when the app has a backplane that cannot ever work.
+    pub(super) async fn check_backplane(&self) -> Result {
+        match self.node() {
+            Some(node) => Ok(node.started().await?),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn users(&self) -> &Arc<Users> {
         &self.inner.users
     }
@@ -155,6 +182,9 @@ impl AppHandle {
         if tokio::time::timeout(deadline, ended).await.is_err() {
             let left = self.connection_count();
             tracing::warn!(left, "handlers did not return within {} s of the shutdown", deadline.as_secs_f32());
+        }
+        if let Some(node) = self.node() {
+            node.leave().await;
         }
     }
 

@@ -110,6 +110,7 @@ impl Server {
 
     /// Accepts until shutdown, then drains.
     pub(crate) async fn serve(self, listeners: Vec<TcpListener>) -> Result {
+        self.handle.check_backplane().await?;
         join_all(listeners.iter().map(|listener| accept::accept_all(&self, listener))).await;
         drop(listeners);
         self.handle.drain().await;

@@ -1,0 +1,156 @@
+//! What comes from other nodes, and to whom it goes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use nexios_proto::{CloseCode, CloseFrame};
+
+use super::node::Node;
+use super::status::{Way, count};
+use super::wire::{Body, Control, Frame, Unreadable};
+use super::{Channel, MessageId, Outgoing, Place, Sink};
+use crate::connection::catch_up_everywhere;
+use crate::sender::ConnectionId;
+
+/// What a backplane reports to: it does not keep the node.
+pub(super) struct Listener(Weak<Node>);
+
+impl Listener {
+    pub(super) fn new(node: &Arc<Node>) -> Self {
+        Self(Arc::downgrade(node))
+    }
+}
+
+impl Sink for Listener {
+    fn message(&self, channel: &str, payload: Bytes, place: Option<Place>) {
+        let Some(node) = self.0.upgrade() else { return };
+        count(&node.status.received);
+        match Frame::read(payload) {
+            Ok(frame) => node.take(channel, frame, place),
+            Err(why) => complain(channel, why),
+        }
+    }
+
+    fn connected(&self) {
+        let Some(node) = self.0.upgrade() else { return };
+        let is_first = node.reached.set(()).is_ok();
+        node.came_back(Way::Subscriptions);
+        if is_first {
+            tracing::info!(engine = node.backplane.name(), node = %node.id, "the backplane is connected");
+        }
+        node.peers.resume();
+    }
+
+    fn disconnected(&self, reason: &str) {
+        let Some(node) = self.0.upgrade() else { return };
+        node.peers.pause();
+        if node.reached.get().is_some() {
+            node.went_away(Way::Subscriptions, reason);
+        } else {
+            node.status.went_away(Way::Subscriptions, reason);
+        }
+    }
+
+    fn interrupted(&self, channels: &[Channel]) {
+        let Some(node) = self.0.upgrade() else { return };
+        for channel in channels {
+            if let Some(group) = node.channels.group(channel.as_str()) {
+                node.catch_up_on(group);
+            }
+        }
+    }
+}
+
+/// Once: a node that is newer than this one may say much.
+fn complain(channel: &str, why: Unreadable) {
+    static HAS: AtomicBool = AtomicBool::new(false);
+    if !HAS.swap(true, Ordering::Relaxed) {
+        tracing::warn!(channel, ?why, "ignored a message of another node that this version cannot read");
+    }
+}
+
+impl Node {
+    fn take(self: &Arc<Self>, channel: &str, frame: Frame, place: Option<Place>) {
+        let Frame { id, body } = frame;
+        if let Some(place) = place {
+            if let (Body::Group(posted), Some(group)) = (body, self.channels.group(channel))
+                && group.arrive(place, posted, id.node == self.id).is_gap()
+            {
+                self.sync(group);
+            }
+            return;
+        }
+        if id.node == self.id {
+            return;
+        }
+        match body {
+            Body::Group(posted) => {
+                if let Some(group) = self.channels.group(channel) {
+                    group.receive(id, posted);
+                }
+            }
+            Body::Everybody(posted) => {
+                if let Some(groups) = self.groups.upgrade() {
+                    groups.deliver_to_all(&posted.message);
+                }
+            }
+            Body::User(user, posted) => {
+                for sender in self.users.of(&user) {
+                    sender.offer(posted.message.clone());
+                }
+            }
+            Body::Connection(connection, posted) => {
+                if let Some(sender) = self.connections.find(ConnectionId::new(connection)) {
+                    catch_up_everywhere();
+                    sender.offer(posted.message);
+                }
+            }
+            Body::Presence(presence) => {
+                if let Some(group) = self.channels.group(channel) {
+                    group.hear(id.node, presence);
+                }
+            }
+            Body::Control(control) => self.obey(channel, id, control),
+        }
+    }
+
+    fn obey(self: &Arc<Self>, channel: &str, id: MessageId, control: Control) {
+        match control {
+            Control::Here => self.heard_of(id.node),
+            Control::Gone => self.bury(id.node),
+            Control::Lost => {
+                let all = channel == Channel::all_nodes().as_str();
+                let groups =
+                    if all { self.channels.groups() } else { Vec::from_iter(self.channels.group(channel)) };
+                for group in groups {
+                    group.lost();
+                }
+            }
+            Control::CloseUser { user, code, reason } => {
+                self.users.close(&user, &CloseFrame::new(CloseCode::from(code), &*reason));
+            }
+            Control::Ask { question, group, list } => self.answer(id.node, question, &group, list),
+            Control::Answer { question, members, present } => {
+                self.questions.answered(question, id.node, members, present);
+            }
+        }
+    }
+
+    /// A message of this node's own has its place: members get it now, unless something before it is still on its way.
+    pub(super) fn deliver_own(self: &Arc<Self>, message: &Outgoing, place: Place) {
+        let Some(group) = self.channels.group(message.channel.as_str()) else { return };
+        if let Ok(Frame { body: Body::Group(posted), .. }) = Frame::read(message.payload.clone()) {
+            // A gap closes with what the subscription brings.
+            let _ = group.arrive(place, posted, true);
+        }
+    }
+
+    /// The engine is away: members of this node get the message in this node's own order.
+    pub(super) fn deliver_here(&self, message: &Outgoing) {
+        let Some(group) = self.channels.group(message.channel.as_str()) else { return };
+        if let Ok(Frame { body: Body::Group(posted), .. }) = Frame::read(message.payload.clone()) {
+            group.go_on_alone(posted);
+        }
+    }
+}

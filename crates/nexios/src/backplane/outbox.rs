@@ -1,0 +1,298 @@
+//! What waits to be published, in the order of publishing.
+
+use std::collections::{HashSet, VecDeque};
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::wire::{Body, Control, Unsent};
+use super::{BackplaneError, Channel, Keep, MessageId, NodeId, Outgoing};
+
+/// What a message costs beside its bytes.
+const PLACE: usize = 128;
+
+/// The most that one call publishes, if it is not one message that has more.
+const BATCH: (usize, usize) = (1024, 1024 * 1024);
+
+/// So many groups are told one by one that messages to them were lost; beyond, all are told.
+const LOST: usize = 1024;
+
+/// Messages on their way to other nodes, bounded in bytes: those that wait, and those that are being published.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    node: NodeId,
+    limit: usize,
+    queue: Mutex<Queue>,
+    pub(super) changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Item>,
+    /// Those that are being published included.
+    bytes: usize,
+    last: u64,
+    /// The engine is away: what it is to order is ordered here.
+    is_away: bool,
+    lost: Lost,
+}
+
+/// Where members of other nodes have a gap, and have not been told.
+#[derive(Debug, Default)]
+struct Lost {
+    channels: HashSet<Channel>,
+    /// There were more than can be remembered.
+    any: bool,
+    messages: u64,
+}
+
+/// A message, and who waits for its end.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) message: Outgoing,
+    /// Members of this node have it.
+    is_delivered: bool,
+    done: Option<oneshot::Sender<Result<(), BackplaneError>>>,
+}
+
+/// What became of a message that is to be kept.
+#[derive(Debug)]
+pub(super) enum Appended {
+    /// The engine is asked for its place.
+    Asked(oneshot::Receiver<Result<(), BackplaneError>>),
+    /// The engine is away: the message waits for it, and is to be delivered on this node now.
+    Away,
+}
+
+impl Outbox {
+    pub(super) fn new(node: NodeId, limit: usize) -> Self {
+        Self { node, limit, queue: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Queues a message that is not kept.
+    pub(super) fn push(&self, channel: &Channel, frame: Unsent) -> Result<(), BackplaneError> {
+        let mut queue = self.queue();
+        self.tell_lost(&mut queue, channel);
+        let pushed = self.push_item(&mut queue, channel, frame, None, None);
+        if pushed.is_err() {
+            queue.lost.note(channel);
+        }
+        drop(queue);
+        self.changed.notify_one();
+        pushed
+    }
+
+    /// Queues a message that the engine is to keep.
+    pub(super) fn append(&self, channel: &Channel, frame: Unsent, keep: Keep) -> Result<Appended, BackplaneError> {
+        let mut queue = self.queue();
+        let (done, asked) = oneshot::channel();
+        let (done, appended) =
+            if queue.is_away { (None, Appended::Away) } else { (Some(done), Appended::Asked(asked)) };
+        self.push_item(&mut queue, channel, frame, Some(keep), done)?;
+        drop(queue);
+        self.changed.notify_one();
+        Ok(appended)
+    }
+
+    fn push_item(
+        &self,
+        queue: &mut Queue,
+        channel: &Channel,
+        frame: Unsent,
+        keep: Option<Keep>,
+        done: Option<oneshot::Sender<Result<(), BackplaneError>>>,
+    ) -> Result<(), BackplaneError> {
+        let size = frame.len() + PLACE;
+        if queue.bytes.saturating_add(size) > self.limit {
+            return Err(BackplaneError::OutboxFull { limit: self.limit });
+        }
+        queue.bytes += size;
+        queue.last += 1;
+        let id = MessageId { node: self.node, number: queue.last };
+        let message = Outgoing { channel: channel.clone(), payload: frame.numbered(id), id, keep };
+        let is_delivered = keep.is_none() || done.is_none();
+        queue.waiting.push_back(Item { message, is_delivered, done });
+        Ok(())
+    }
+
+    /// The gap is told before what comes behind it.
+    fn tell_lost(&self, queue: &mut Queue, channel: &Channel) {
+        if !queue.lost.channels.is_empty() && queue.lost.channels.contains(channel) {
+            let frame = Unsent::new(&Body::Control(Control::Lost));
+            if self.push_item(queue, channel, frame, None, None).is_ok() {
+                queue.lost.channels.remove(channel);
+            }
+        }
+    }
+
+    /// There is room again.
+    fn tell_all_lost(&self, queue: &mut Queue) {
+        let channels = mem::take(&mut queue.lost.channels);
+        for channel in channels {
+            queue.lost.channels.insert(channel.clone());
+            self.tell_lost(queue, &channel);
+        }
+        if queue.lost.any {
+            let frame = Unsent::new(&Body::Control(Control::Lost));
+            queue.lost.any = self.push_item(queue, &Channel::all_nodes(), frame, None, None).is_err();
+        }
+    }
+
+    /// The next messages; they count until they are [settled](Self::settle).
+    pub(super) fn take(&self) -> Vec<Item> {
+        let mut queue = self.queue();
+        if queue.lost.any || !queue.lost.channels.is_empty() {
+            self.tell_all_lost(&mut queue);
+        }
+        let mut bytes = 0;
+        let fits = queue.waiting.iter().take(BATCH.0).take_while(|item| {
+            bytes += item.message.payload.len();
+            bytes <= BATCH.1
+        });
+        let count = fits.count().max(1).min(queue.waiting.len());
+        let taken = queue.waiting.drain(..count).collect();
+        if queue.waiting.is_empty() {
+            // Whatever comes from here on is behind these, and there is hope for these.
+            queue.is_away = false;
+        }
+        taken
+    }
+
+    /// A message is published, or will never be.
+    pub(super) fn settle(&self, item: Item, result: Result<(), BackplaneError>) {
+        self.queue().bytes -= item.message.payload.len() + PLACE;
+        if let Some(done) = item.done {
+            // Who has gone does not need to know.
+            let _ = done.send(result);
+        }
+    }
+
+    /// The engine is away, and what waits for its place is delivered on this node: those of the batch that is being
+    /// published, then those behind it.
+    pub(super) fn go_away(&self, batch: &mut [Item], mut deliver: impl FnMut(&Outgoing)) {
+        let mut queue = self.queue();
+        queue.is_away = true;
+        let undelivered = batch.iter_mut().chain(&mut queue.waiting).filter(|item| !item.is_delivered);
+        let mut done = Vec::new();
+        for item in undelivered {
+            item.is_delivered = true;
+            done.push((item.message.clone(), item.done.take()));
+        }
+        drop(queue);
+        for (message, asker) in done {
+            deliver(&message);
+            if let Some(asker) = asker {
+                let _ = asker.send(Ok(()));
+            }
+        }
+    }
+
+    /// A batch is published. True when nothing waits that was ordered on this node: from here on the engine orders all.
+    pub(super) fn come_back(&self) -> bool {
+        let mut queue = self.queue();
+        if queue.waiting.is_empty() {
+            queue.is_away = false;
+        }
+        !queue.is_away
+    }
+
+    /// The engine will never take a message to this channel that was to reach others.
+    pub(super) fn refused(&self, channel: &Channel) {
+        self.queue().lost.channels.insert(channel.clone());
+    }
+
+    /// Messages that were not taken because there was no room.
+    pub(super) fn lost(&self) -> u64 {
+        self.queue().lost.messages
+    }
+
+    /// What waits or is being published, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.queue().bytes
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lost {
+    fn note(&mut self, channel: &Channel) {
+        self.messages += 1;
+        if self.channels.len() < LOST {
+            self.channels.insert(channel.clone());
+        } else if !self.channels.contains(channel) {
+            self.any = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId::new(1);
+
+    fn here() -> Unsent {
+        Unsent::new(&Body::Control(Control::Here))
+    }
+
+    fn keep() -> Keep {
+        Keep { messages: 1, bytes: 1, age: std::time::Duration::from_secs(1) }
+    }
+
+    fn numbers(items: &[Item]) -> Vec<u64> {
+        items.iter().map(|item| item.message.id.number).collect()
+    }
+
+    #[test]
+    fn messages_leave_in_order_and_their_bytes_with_them() {
+        let outbox = Outbox::new(NODE, 10_000);
+        for _ in 0..3 {
+            outbox.push(&Channel::group("a"), here()).unwrap();
+        }
+        let items = outbox.take();
+        assert_eq!(numbers(&items), [1, 2, 3]);
+        assert!(outbox.bytes() > 3 * PLACE);
+        for item in items {
+            outbox.settle(item, Ok(()));
+        }
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn who_has_a_gap_is_told_before_what_comes_behind_it() {
+        let room = here().len() + PLACE;
+        let outbox = Outbox::new(NODE, 2 * room);
+        let (full, other) = (Channel::group("full"), Channel::group("other"));
+        outbox.push(&other, here()).unwrap();
+        outbox.push(&full, here()).unwrap();
+        assert!(matches!(outbox.push(&full, here()), Err(BackplaneError::OutboxFull { .. })));
+        assert_eq!(outbox.lost(), 1);
+        for item in outbox.take() {
+            outbox.settle(item, Ok(()));
+        }
+        let told = outbox.take();
+        assert_eq!(told.len(), 1, "the gap is told without another message, too");
+        assert_eq!(told[0].message.channel, full);
+    }
+
+    #[test]
+    fn what_waits_for_an_engine_that_goes_is_delivered_here_and_published_later() {
+        let outbox = Outbox::new(NODE, 10_000);
+        let group = Channel::group("a");
+        let Ok(Appended::Asked(mut first)) = outbox.append(&group, here(), keep()) else { panic!("not asked") };
+        let mut batch = outbox.take();
+        let Ok(Appended::Asked(_)) = outbox.append(&group, here(), keep()) else { panic!("not asked") };
+        let mut delivered = Vec::new();
+        outbox.go_away(&mut batch, |message| delivered.push(message.id.number));
+        assert_eq!(delivered, [1, 2]);
+        assert!(matches!(first.try_recv(), Ok(Ok(()))));
+        assert!(matches!(outbox.append(&group, here(), keep()), Ok(Appended::Away)));
+        assert!(!outbox.come_back(), "two are still to be ordered");
+        assert_eq!(numbers(&outbox.take()), [2, 3]);
+        assert!(outbox.come_back());
+        assert!(matches!(outbox.append(&group, here(), keep()), Ok(Appended::Asked(_))));
+    }
+}

@@ -1,0 +1,222 @@
+//! The node's thread: it publishes, subscribes, and tells that it is there.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::deliver::Listener;
+use super::node::Node;
+use super::outbox::Item;
+use super::status::{Way, count};
+use super::wire::{Body, Control};
+use super::{BackplaneError, Channel, Events, Place};
+
+/// Between two attempts to publish: at first, and after many.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long a node that ends waits for its last messages.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl Node {
+    /// Begins, on a thread of its own: what an engine's client does must not delay a connection's turn.
+    pub(crate) fn run(self: Arc<Self>) {
+        let node = Arc::clone(&self);
+        let thread = thread::Builder::new().name("nexios-backplane".to_owned()).spawn(move || {
+            match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(node.serve()),
+                Err(error) => node.cannot(BackplaneError::unavailable(error)),
+            }
+        });
+        if let Err(error) = thread {
+            self.cannot(BackplaneError::unavailable(error));
+        }
+    }
+
+    fn cannot(&self, error: BackplaneError) {
+        tracing::error!(%error, "the backplane cannot be used");
+        self.left.cancel();
+        // Nobody else has set it.
+        let _ = self.started.set(Err(error));
+    }
+
+    async fn serve(self: Arc<Self>) {
+        let _ = self.runtime.set(tokio::runtime::Handle::current());
+        if let Err(error) = self.backplane.start(self.id, Events::new(Arc::new(Listener::new(&self)))).await {
+            return self.cannot(error);
+        }
+        let _ = self.started.set(Ok(()));
+        self.channels.want_always(Channel::all_nodes());
+        self.channels.want_always(Channel::node(self.id));
+        let work = async {
+            // What is asked of it before that would only fail.
+            let _ = timeout(self.config.timeout, self.reached.wait()).await;
+            tokio::join!(self.publish_all(), self.subscribe_all(), self.be_there(), self.tell_presence());
+        };
+        tokio::select! {
+            () = work => {}
+            () = self.stopped.cancelled() => {}
+        }
+        // What was published before the end is on its way out; the others need not wait for this node's time to live.
+        self.push(&Channel::all_nodes(), &Body::Control(Control::Gone));
+        let _ = timeout(FAREWELL, self.publish_rest()).await;
+        let _ = timeout(FAREWELL, self.backplane.stop()).await;
+        self.left.cancel();
+    }
+
+    // ---- publishing
+
+    async fn publish_all(self: &Arc<Self>) {
+        loop {
+            let items = self.outbox.take();
+            if items.is_empty() {
+                self.outbox.changed.notified().await;
+                continue;
+            }
+            self.publish_batch(items).await;
+        }
+    }
+
+    /// Publishes what is left, once.
+    async fn publish_rest(&self) {
+        loop {
+            let items = self.outbox.take();
+            if items.is_empty() {
+                return;
+            }
+            let messages: Vec<_> = items.iter().map(|item| item.message.clone()).collect();
+            drop(self.backplane.publish(&messages).await);
+            for item in items {
+                self.outbox.settle(item, Ok(()));
+            }
+        }
+    }
+
+    /// Publishes a batch, however often that has to be tried.
+    async fn publish_batch(self: &Arc<Self>, mut items: Vec<Item>) {
+        let mut pause = PAUSE.0;
+        let mut was_away = self.is_away(Way::Publishing);
+        loop {
+            let messages: Vec<_> = items.iter().map(|item| item.message.clone()).collect();
+            let published = timeout(self.config.timeout, self.backplane.publish(&messages)).await;
+            let why = self.settle(&mut items, published.ok());
+            let Some(why) = why else { break };
+            if !std::mem::replace(&mut was_away, true) {
+                self.went_away(Way::Publishing, &why);
+            } else {
+                self.status.went_away(Way::Publishing, &why);
+            }
+            self.outbox.go_away(&mut items, |message| self.deliver_here(message));
+            sleep(pause.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+        if was_away && self.outbox.come_back() {
+            self.came_back(Way::Publishing);
+            self.sync_all();
+        }
+    }
+
+    /// Lets go of what was published or refused; says why the rest was not.
+    fn settle(
+        self: &Arc<Self>,
+        items: &mut Vec<Item>,
+        results: Option<Vec<Result<Option<Place>, BackplaneError>>>,
+    ) -> Option<String> {
+        let Some(results) = results else {
+            return Some(format!("no answer within {:.1} s", self.config.timeout.as_secs_f32()));
+        };
+        let mut why = None;
+        let mut results = results.into_iter();
+        let mut left = Vec::new();
+        for item in items.drain(..) {
+            match results.next() {
+                Some(Ok(place)) => {
+                    count(&self.status.published);
+                    if let Some(place) = place {
+                        self.deliver_own(&item.message, place);
+                    }
+                    self.outbox.settle(item, Ok(()));
+                }
+                Some(Err(BackplaneError::Unavailable(error))) => {
+                    why.get_or_insert_with(|| error.to_string());
+                    left.push(item);
+                }
+                Some(Err(error)) => {
+                    count(&self.status.refused);
+                    tracing::warn!(channel = %item.message.channel, %error, "a message to other nodes was refused");
+                    self.outbox.refused(&item.message.channel);
+                    self.outbox.settle(item, Err(error));
+                }
+                None => {
+                    why.get_or_insert_with(|| "it has not answered for all messages".to_owned());
+                    left.push(item);
+                }
+            }
+        }
+        *items = left;
+        why
+    }
+
+    // ---- subscribing
+
+    async fn subscribe_all(self: &Arc<Self>) {
+        loop {
+            let changes = self.channels.take();
+            if !changes.unsubscribe.is_empty() {
+                // They are not wanted any more in any case.
+                let _ = timeout(self.config.timeout, self.backplane.unsubscribe(&changes.unsubscribe)).await;
+            }
+            let mut is_subscribed = true;
+            if !changes.subscribe.is_empty() {
+                let subscribed = timeout(self.config.timeout, self.backplane.subscribe(&changes.subscribe)).await;
+                is_subscribed = matches!(subscribed, Ok(Ok(())));
+            }
+            for group in changes.groups {
+                if is_subscribed {
+                    self.sync(group);
+                } else {
+                    // They are told when the channel stands.
+                    group.attached();
+                }
+            }
+            self.channels.changed.notified().await;
+        }
+    }
+
+    // ---- being there
+
+    /// Tells the other nodes that this one is there, four times in the time after which they would think otherwise.
+    async fn be_there(&self) {
+        let every = self.config.node_ttl / 4;
+        let mut next = Instant::now();
+        loop {
+            self.push(&Channel::all_nodes(), &Body::Control(Control::Here));
+            next += every;
+            while Instant::now() < next {
+                sleep(every.min(Duration::from_secs(1)).min(next.saturating_duration_since(Instant::now()))).await;
+                self.bury_the_dead();
+            }
+            next = Instant::now();
+        }
+    }
+
+    // ---- the engine comes and goes
+
+    pub(super) fn went_away(&self, way: Way, reason: &str) {
+        if self.status.went_away(way, reason) {
+            let engine = self.backplane.name();
+            tracing::warn!(engine, reason, "the backplane is away: groups go on, each node for itself");
+        }
+    }
+
+    pub(super) fn came_back(&self, way: Way) {
+        let (away, is_there) = self.status.came_back(way);
+        if let (Some(away), true) = (away, is_there) {
+            let engine = self.backplane.name();
+            tracing::info!(engine, seconds = away.as_secs_f32(), "the backplane is there");
+        }
+    }
+}

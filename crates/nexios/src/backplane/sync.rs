@@ -1,0 +1,96 @@
+//! How a node catches up with what it has missed.
+
+use std::mem;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use super::node::Node;
+use super::wire::{Body, Frame, Posted};
+use super::{Channel, Keep, Kept, Page};
+use crate::groups::{GroupInner, Position};
+
+/// A message of a page, readable.
+pub(crate) struct Missed {
+    pub(crate) position: Position,
+    pub(crate) age: std::time::Duration,
+    pub(crate) posted: Posted,
+    /// This node published it.
+    pub(crate) is_own: bool,
+}
+
+impl Node {
+    /// A subscription was interrupted: what it missed is read, or its members are told.
+    pub(super) fn catch_up_on(self: &Arc<Self>, group: Arc<GroupInner>) {
+        group.ask_who_is_there();
+        if group.has_history() {
+            self.sync(group);
+        } else {
+            group.lost();
+            group.attached();
+        }
+    }
+
+    /// After publishing was not possible: groups with a history may have gone on alone.
+    pub(super) fn sync_all(self: &Arc<Self>) {
+        for group in self.channels.groups() {
+            if group.has_history() {
+                self.sync(group);
+            }
+        }
+    }
+
+    /// Brings a group's stream to where the engine's is. Whoever calls this meanwhile is served by the same task.
+    pub(super) fn sync(self: &Arc<Self>, group: Arc<GroupInner>) {
+        if !group.has_history() {
+            return group.attached();
+        }
+        if group.begin_sync() {
+            let node = Arc::clone(self);
+            self.spawn(async move { node.sync_now(&group).await });
+        }
+    }
+
+    async fn sync_now(self: Arc<Self>, group: &Arc<GroupInner>) {
+        loop {
+            // What cannot be read now is read when the engine is there.
+            if let Some(mut page) = self.read(group, group.known_position()).await {
+                let missed = self.readable(mem::take(&mut page.messages));
+                group.catch_up_with(&page, missed);
+            }
+            group.attached();
+            if !group.sync_again() {
+                return;
+            }
+        }
+    }
+
+    /// What the engine keeps of a group.
+    pub(crate) async fn read(&self, group: &GroupInner, since: Option<Position>) -> Option<Page> {
+        self.read_channel(group.channel()?, group.keep()?, since).await
+    }
+
+    pub(crate) async fn read_channel(&self, channel: &Channel, keep: Keep, since: Option<Position>) -> Option<Page> {
+        let _turn = self.reads.acquire().await.ok()?;
+        match timeout(self.config.timeout, self.backplane.read(channel, keep, since)).await {
+            Ok(Ok(page)) => Some(page),
+            Ok(Err(error)) => {
+                tracing::debug!(%channel, %error, "a stream could not be read");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Messages of a page that this version can read.
+    pub(crate) fn readable(&self, messages: Vec<Kept>) -> Vec<Missed> {
+        let readable = messages.into_iter().filter_map(|kept| match Frame::read(kept.payload) {
+            Ok(Frame { id, body: Body::Group(posted) }) => {
+                let is_own = id.node == self.id;
+                Some(Missed { position: kept.position, age: kept.age, posted, is_own })
+            }
+            _ => None,
+        });
+        readable.collect()
+    }
+}

@@ -1,0 +1,306 @@
+//! A group that has members on other nodes: what comes from there, and what the engine orders.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::GroupsInner;
+use super::history::{Data, Expected, NotRecovered, Stream};
+use super::inner::GroupInner;
+use super::members::Members;
+use super::position::Position;
+use super::publish::{Draft, Source};
+use crate::backplane::{Channel, Keep, MessageId, Missed, Node, NodeId, Page, Place, Posted};
+use crate::connection::Publication;
+use crate::sender::ConnectionId;
+
+/// After this time the other nodes have told who is there.
+const INTRODUCTION: Duration = Duration::from_millis(500);
+
+/// What a group has beside its members when there is a backplane.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) channel: Channel,
+    is_attaching: AtomicBool,
+    /// Since when its channel is listened to, or cannot be for now.
+    attached: OnceLock<Instant>,
+    ready: Notify,
+    sync: Mutex<Sync>,
+    /// The last message of each node, of those that have no place: what is published again is not delivered again.
+    heard: Mutex<HashMap<NodeId, u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Sync {
+    is_running: bool,
+    again: bool,
+}
+
+/// What became of a message with a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Arrival {
+    /// Members have it, now or before.
+    Done,
+    /// Something before it is missing.
+    Gap,
+}
+
+impl Arrival {
+    pub(crate) fn is_gap(self) -> bool {
+        self == Self::Gap
+    }
+}
+
+impl Remote {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            channel: Channel::group(name),
+            is_attaching: AtomicBool::new(false),
+            attached: OnceLock::new(),
+            ready: Notify::new(),
+            sync: Mutex::default(),
+            heard: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached.get().is_some()
+    }
+
+    /// Whether the other nodes have had the time to tell who is there.
+    pub(super) fn is_introduced(&self) -> bool {
+        self.attached.get().is_some_and(|at| at.elapsed() > INTRODUCTION)
+    }
+
+    /// Waits until the channel is listened to, or cannot be for now.
+    pub(super) async fn wait_attached(&self, at_most: Duration) {
+        let attached = async {
+            loop {
+                let ready = self.ready.notified();
+                if self.is_attached() {
+                    return;
+                }
+                ready.await;
+            }
+        };
+        // Whoever waited long enough goes on without the others, and is told of it later.
+        let _ = tokio::time::timeout(at_most, attached).await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a node asks of a group.
+impl GroupInner {
+    pub(crate) fn channel(&self) -> Option<&Channel> {
+        self.remote.as_deref().map(|remote| &remote.channel)
+    }
+
+    pub(crate) fn has_history(&self) -> bool {
+        self.config.history.is_some()
+    }
+
+    pub(crate) fn keep(&self) -> Option<Keep> {
+        self.config.history.as_ref().map(|history| history.keep())
+    }
+
+    /// Has the channel listened to, once.
+    pub(super) fn begin_to_attach(self: &Arc<Self>, node: &Node) {
+        if let Some(remote) = &self.remote
+            && !remote.is_attaching.swap(true, Ordering::AcqRel)
+        {
+            node.attach(&remote.channel, self);
+        }
+    }
+
+    /// The channel is listened to, or cannot be for now.
+    pub(crate) fn attached(self: &Arc<Self>) {
+        let Some(remote) = &self.remote else { return };
+        if remote.attached.set(Instant::now()).is_ok() {
+            self.ask_who_is_there();
+        }
+        remote.ready.notify_waiters();
+    }
+
+    /// Where the copy of the engine's stream ends, if there is one.
+    pub(crate) fn known_position(&self) -> Option<Position> {
+        self.members().stream().filter(|stream| stream.is_copy()).map(Stream::position)
+    }
+
+    /// True when the caller is to do it: nobody else is at it.
+    pub(crate) fn begin_sync(&self) -> bool {
+        let Some(remote) = &self.remote else { return false };
+        let mut sync = lock(&remote.sync);
+        sync.again = std::mem::replace(&mut sync.is_running, true);
+        !sync.again
+    }
+
+    /// True when somebody asked for it meanwhile; otherwise it is over.
+    pub(crate) fn sync_again(&self) -> bool {
+        let Some(remote) = &self.remote else { return false };
+        let mut sync = lock(&remote.sync);
+        sync.is_running = std::mem::take(&mut sync.again);
+        sync.is_running
+    }
+
+    /// A message that the engine has given a place.
+    pub(crate) fn arrive(self: &Arc<Self>, place: Place, posted: Posted, is_own: bool) -> Arrival {
+        let Some(groups) = self.groups() else { return Arrival::Done };
+        let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected = self.members().stream().map(|stream| stream.expects(place));
+        match expected {
+            Some(Expected::Next) => {}
+            Some(Expected::Before) | None => return Arrival::Done,
+            Some(Expected::Gap) => return Arrival::Gap,
+        }
+        self.place(place.position, posted, is_own, &groups);
+        Arrival::Done
+    }
+
+    /// The next message of the stream; whoever calls this holds `numbering`.
+    fn place(self: &Arc<Self>, position: Position, posted: Posted, is_own: bool, groups: &Arc<GroupsInner>) {
+        let draft = Draft::of_other(posted, is_own);
+        if self.publish_numbered(&draft, groups, Source::Engine(position)).is_err() {
+            // A group of other settings on another node: nothing that could be shown here.
+            if let Some(stream) = self.members().stream_mut() {
+                stream.skip_to(position.offset());
+            }
+        }
+    }
+
+    /// A message that has no place, from another node.
+    pub(crate) fn receive(self: &Arc<Self>, id: MessageId, posted: Posted) {
+        let (Some(groups), Some(remote)) = (self.groups(), &self.remote) else { return };
+        {
+            let mut heard = lock(&remote.heard);
+            let last = heard.entry(id.node).or_default();
+            if id.number <= *last {
+                return;
+            }
+            *last = id.number;
+        }
+        // It cannot fail: the group has no positions to tell, or the publisher would have asked the engine.
+        let _ = self.publish(&Draft::of_other(posted, false), &groups, Source::Node);
+    }
+
+    /// The engine is away: this node orders the group's messages itself, as another stream.
+    pub(crate) fn go_on_alone(self: &Arc<Self>, posted: Posted) {
+        let Some(groups) = self.groups() else { return };
+        let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.members();
+        if members.stream().is_some_and(Stream::is_copy) {
+            let grown = members.set_stream(Stream::new());
+            groups.count_history(grown);
+        }
+        drop(members);
+        let _ = self.publish_numbered(&Draft::of_other(posted, true), &groups, Source::Alone);
+    }
+
+    /// Goes on from where the engine's stream is: with what was missed, if that is all of it.
+    pub(crate) fn catch_up_with(self: &Arc<Self>, page: &Page, missed: Vec<Missed>) {
+        let Some(groups) = self.groups() else { return };
+        let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known_position();
+        let goes_on = page.missing.is_none() && known.is_some_and(|known| known.epoch() == page.end.epoch());
+        if goes_on {
+            for one in missed {
+                if known.is_some_and(|known| one.position.offset() > known.offset()) {
+                    self.place(one.position, one.posted, one.is_own, &groups);
+                }
+            }
+            if let Some(stream) = self.members().stream_mut() {
+                stream.skip_to(page.end.offset());
+            }
+            return;
+        }
+        let mut stream = Stream::copy(page.end, page.floor);
+        for (position, publication, data, at) in self.encoded(missed) {
+            stream.push(position.offset(), publication, data, at);
+        }
+        stream.skip_to(page.end.offset());
+        let mut members = self.members();
+        let mut after = self.distribute(&mut members);
+        let grown = members.set_stream(stream);
+        let reason = page.missing.unwrap_or(NotRecovered::EpochChanged);
+        after.append(self.tell_gap(&mut members));
+        self.look_after(&mut members);
+        let has_members = members.len() > 0;
+        drop(members);
+        groups.count_history(grown);
+        after.finish();
+        if has_members {
+            groups.gap(self, Some(page.end), Some(reason));
+        }
+    }
+
+    /// As members were sent them.
+    fn encoded(&self, missed: Vec<Missed>) -> Vec<(Position, Publication, Data, Instant)> {
+        let now = Instant::now();
+        let encoded = missed.into_iter().filter_map(|one| {
+            let draft = Draft::of_other(one.posted, one.is_own);
+            let (publication, data) = self.encode(&draft, [], Some(one.position)).ok()?;
+            Some((one.position, publication, data, now.checked_sub(one.age).unwrap_or(now)))
+        });
+        encoded.collect()
+    }
+
+    /// Fetches what is kept elsewhere, if the copy here does not go back far enough.
+    pub(super) async fn reach_back(self: &Arc<Self>, node: &Node, since: Position) {
+        let goes_back =
+            |members: &Members| members.stream().is_none_or(|stream| !stream.is_copy() || stream.goes_back_to(since));
+        if goes_back(&self.members()) {
+            return;
+        }
+        let Some(mut page) = node.read(self, Some(since)).await else { return };
+        let missed = node.readable(std::mem::take(&mut page.messages));
+        let older = self.encoded(missed);
+        let Some(groups) = self.groups() else { return };
+        let mut members = self.members();
+        let before = members.history_size();
+        if page.missing.is_none()
+            && let Some(stream) = members.stream_mut()
+            && stream.is_copy()
+            && stream.position().epoch() == page.end.epoch()
+        {
+            stream.prepend(page.floor, older);
+        }
+        let grown = members.history_size() - before;
+        drop(members);
+        groups.count_history(grown.cast_signed());
+    }
+
+    /// Messages of other nodes to this group are lost, and cannot be had any more.
+    pub(crate) fn lost(self: &Arc<Self>) {
+        if self.has_history() {
+            // The engine would have them, or nobody has.
+            return;
+        }
+        let Some(groups) = self.groups() else { return };
+        let mut members = self.members();
+        if members.len() == 0 {
+            return;
+        }
+        let mut after = self.distribute(&mut members);
+        after.append(self.tell_gap(&mut members));
+        drop(members);
+        after.finish();
+        groups.gap(self, None, None);
+    }
+
+    /// Members to whom this was sent as well, as members of other groups.
+    pub(super) fn members_of(groups: &GroupsInner, names: &[Box<str>]) -> HashSet<ConnectionId> {
+        let found = names.iter().filter_map(|name| groups.names.find(name));
+        found.flat_map(|group| group.members().iter().map(|link| link.id()).collect::<Vec<_>>()).collect()
+    }
+
+    fn groups(&self) -> Option<Arc<GroupsInner>> {
+        self.groups.upgrade()
+    }
+}
