@@ -23,6 +23,7 @@ pub(crate) fn clippy(workspace: &Workspace) -> Outcome {
 pub(crate) fn test(workspace: &Workspace) -> Outcome {
     if cfg!(target_os = "linux") {
         install::network::present()?;
+        install::engines::present()?;
     }
     run(workspace, &["test", "--workspace", "--all-features", "--quiet"])
 }

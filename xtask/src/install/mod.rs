@@ -3,6 +3,7 @@
 pub(crate) mod cargo_tool;
 pub(crate) mod chromium;
 mod debian;
+pub(crate) mod engines;
 pub(crate) mod fuzzer;
 pub(crate) mod network;
 pub(crate) mod node;
