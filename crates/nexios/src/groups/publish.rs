@@ -32,7 +32,7 @@ pub(super) struct Draft {
     except: Option<ConnectionId>,
     key: Option<Key>,
     /// Members of these groups got it already.
-    pub(super) unless: Vec<Box<str>>,
+    unless: Vec<Box<str>>,
 }
 
 /// Where a message comes from, and who gives it its place.
@@ -103,6 +103,11 @@ impl Draft {
             except: self.except,
             unless: self.unless.clone(),
         }
+    }
+
+    /// Not for members of these groups, who get it there.
+    pub(super) fn unless(self, unless: Vec<Box<str>>) -> Self {
+        Self { unless, ..self }
     }
 
     fn except(self, except: &WebSocket) -> Self {

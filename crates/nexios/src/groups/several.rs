@@ -140,7 +140,7 @@ fn publish_to_nodes(mut groups: Vec<Group>, draft: &Draft, node: &Node) -> Resul
     let mut sent = Sent::here(draft.message.len());
     let mut before = Vec::new();
     for group in groups {
-        let draft = Draft { unless: before.clone(), ..draft.clone() };
+        let draft = draft.clone().unless(before.clone());
         sent.also(group.publish_to_nodes(&draft, node)?);
         before.push(group.name().into());
     }
