@@ -72,11 +72,6 @@ impl Channel {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The group whose channel has this name.
-    pub(crate) fn group_of(text: &str) -> Option<String> {
-        decode(text.strip_prefix("g-")?)
-    }
 }
 
 /// Channels are found by their names.
@@ -145,31 +140,12 @@ fn encode(name: &str, out: &mut String) {
     }
 }
 
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        let (byte, behind) = match (first, behind) {
-            (b'=', [high, low, behind @ ..]) => (hex(*high)? << 4 | hex(*low)?, behind),
-            (b'=', _) => return None,
-            (byte, behind) => (byte, behind),
-        };
-        bytes.push(byte);
-        rest = behind;
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_name_becomes_a_channel_of_plain_characters_and_comes_back() {
+    fn every_name_becomes_a_channel_of_plain_characters() {
         let long = "ß".repeat(100);
         let names =
             ["a", "room 7", "*", "[a-z]", ">", ".", "a.b.>", "{x}", "=2a", "g-a", "\0\r\n\t", "日本", "?", "\\", &long];
@@ -178,7 +154,6 @@ mod tests {
             let is_safe = |byte: u8| is_plain(byte) || byte == b'=';
             assert!(channel.as_str().bytes().all(is_safe), "{channel}");
             assert!(channel.as_str().len() <= 640, "{channel}");
-            assert_eq!(Channel::group_of(channel.as_str()).as_deref(), Some(name));
         }
     }
 
@@ -189,13 +164,6 @@ mod tests {
         assert_eq!(channels.len(), names.len());
         assert!(!channels.contains(&Channel::all_nodes()));
         assert!(!channels.contains(&Channel::node(NodeId::new(1))));
-    }
-
-    #[test]
-    fn what_is_no_groups_channel_has_no_group() {
-        for text in ["all", "n-0000000000000001", "g-=2", "g-=zz", "g-=ff", "x"] {
-            assert_eq!(Channel::group_of(text), None, "{text}");
-        }
     }
 
     #[test]

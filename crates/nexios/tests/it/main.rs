@@ -44,6 +44,7 @@ mod macro_route;
 mod metrics;
 mod middleware;
 mod origin;
+mod nodes;
 mod outcome;
 mod policy;
 mod presence;

@@ -1,0 +1,60 @@
+//! Messages to a user or a connection on whichever node, and to everybody.
+
+use super::{Setup, eventually};
+
+#[tokio::test]
+async fn everybody_is_on_all_nodes() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.connect().await, b.connect().await);
+    a.groups.broadcast("to all").await.unwrap();
+    assert_eq!(ann.texts(1).await, ["to all"]);
+    assert_eq!(bob.texts(1).await, ["to all"]);
+    ann.silence().await;
+}
+
+#[tokio::test]
+async fn a_user_is_reached_on_all_nodes() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut here, mut there) = (a.connect_to("/?user=ann").await, b.connect_to("/?user=ann").await);
+    let mut bob = b.connect_to("/?user=bob").await;
+    // The handlers have authenticated them once they answer.
+    here.join("room").await;
+    there.join("room").await;
+    bob.join("room").await;
+    assert_eq!(a.handle.send_to_user("ann", "psst"), 1);
+    assert_eq!(here.texts(1).await, ["psst"]);
+    assert_eq!(there.texts(1).await, ["psst"]);
+    bob.silence().await;
+}
+
+#[tokio::test]
+async fn a_connection_is_reached_on_another_node() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut bob, mut other) = (b.member("room").await, b.member("room").await);
+    let id = b.groups.group("room").members().await.unwrap().iter().map(nexios::Sender::id).min().unwrap();
+    let address = b.handle.address_of(id);
+    let text = address.to_string();
+    a.handle.send_to_connection(text.parse().unwrap(), "only you");
+    assert_eq!(bob.texts(1).await, ["only you"]);
+    other.silence().await;
+    // On its own node, too.
+    b.handle.send_to_connection(address, "again");
+    assert_eq!(bob.texts(1).await, ["again"]);
+}
+
+#[tokio::test]
+async fn a_user_is_closed_on_all_nodes() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut here, mut there) = (a.connect_to("/?user=ann").await, b.connect_to("/?user=ann").await);
+    let mut bob = b.connect_to("/?user=bob").await;
+    here.join("room").await;
+    there.join("room").await;
+    bob.join("room").await;
+    assert_eq!(a.handle.close_user("ann", 4001, "signed out"), 1);
+    for client in [&mut here, &mut there] {
+        let Err(nexios::Error::Disconnect(end)) = client.0.receive().await else { panic!("still open") };
+        assert_eq!(end.code(), 4001);
+        assert_eq!(end.reason(), "signed out");
+    }
+    eventually("only bob is left", async || b.handle.connection_count() == 1).await;
+}

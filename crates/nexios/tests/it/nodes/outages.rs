@@ -1,0 +1,226 @@
+//! The engine goes away and comes back.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nexios::BackplaneConfig;
+
+use super::{Command, Setup, eventually, is_gap, text_of};
+
+#[tokio::test]
+async fn members_of_one_node_reach_each_other_without_an_engine() {
+    let (_memory, [a]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.member("h").await, a.member("h").await);
+    ann.say("h", "before").await;
+    bob.texts(1).await;
+    a.backplane.cut();
+    let began = Instant::now();
+    for number in 0..20 {
+        ann.say("h", &number.to_string()).await;
+    }
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    let expected: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    assert_eq!(bob.texts(20).await, expected);
+}
+
+#[tokio::test]
+async fn a_frozen_engine_holds_a_handler_for_the_timeout_and_no_longer() {
+    let (_memory, [a]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.member("h").await, a.member("h").await);
+    a.backplane.freeze();
+    let began = Instant::now();
+    ann.say("h", "one").await;
+    assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
+    assert_eq!(bob.texts(1).await, ["one"]);
+    let began = Instant::now();
+    ann.say("h", "two").await;
+    assert!(began.elapsed() < Duration::from_millis(150), "it is known to be away: {:?}", began.elapsed());
+    let mut late = a.connect().await;
+    late.join("other").await;
+}
+
+#[tokio::test]
+async fn what_a_node_has_missed_reaches_its_members_from_the_history() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.member("h").await, b.member("h").await);
+    ann.say("h", "before").await;
+    assert_eq!(bob.texts(1).await, ["before"]);
+    b.backplane.cut();
+    for number in 0..10 {
+        ann.say("h", &number.to_string()).await;
+    }
+    bob.silence().await;
+    b.backplane.heal();
+    let expected: Vec<_> = (0..10).map(|number| number.to_string()).collect();
+    assert_eq!(bob.texts(10).await, expected, "without a gap, and without being told of one");
+    ann.say("h", "after").await;
+    assert_eq!(bob.texts(1).await, ["after"]);
+}
+
+#[tokio::test]
+async fn members_of_a_group_without_a_history_are_told_of_the_gap() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let mut ann = a.member("room").await;
+    let mut bob = b.connect().await;
+    bob.join_with(Command { join: Some("room".into()), notices: true, ..Command::default() }).await;
+    assert_eq!(bob.next().await["event"], "present");
+    b.backplane.cut();
+    ann.say("room", "lost").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    b.backplane.heal();
+    assert!(is_gap(&bob.next().await));
+    ann.say("room", "after").await;
+    assert_eq!(bob.texts(1).await, ["after"]);
+}
+
+#[tokio::test]
+async fn a_node_that_went_on_alone_tells_its_members_and_nobody_gets_anything_twice() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.member("h").await, b.member("h").await);
+    ann.say("h", "before").await;
+    bob.texts(1).await;
+    a.backplane.cut();
+    for text in ["alone 1", "alone 2"] {
+        let seen = ann.say("h", text).await;
+        assert_eq!(seen.iter().filter_map(text_of).collect::<Vec<_>>(), [text]);
+    }
+    let mut other = b.connect().await;
+    other.say("h", "meanwhile").await;
+    assert_eq!(bob.texts(1).await, ["meanwhile"]);
+    a.backplane.heal();
+    assert_eq!(bob.texts(2).await, ["alone 1", "alone 2"], "they come late, in order, and once");
+    assert!(is_gap(&ann.next().await), "she has not seen what was said meanwhile");
+    other.say("h", "after").await;
+    assert_eq!(ann.texts(1).await, ["after"]);
+    assert_eq!(bob.texts(1).await, ["after"]);
+    ann.silence().await;
+    bob.silence().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_comes_back_empty_begins_another_stream() {
+    let (memory, [a, b]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.member("h").await, b.member("h").await);
+    let position = ann.say("h", "before").await[0]["position"].as_str().unwrap().to_owned();
+    bob.texts(1).await;
+    memory.restart_empty();
+    assert!(is_gap(&bob.next().await));
+    assert!(is_gap(&ann.next().await));
+    ann.say("h", "after").await;
+    let after = bob.next().await;
+    assert_eq!(text_of(&after).as_deref(), Some("after"));
+    assert_ne!(position.split('-').next(), after["position"].as_str().unwrap().split('-').next());
+    let since = position.parse().ok();
+    let mut late = b.connect().await;
+    let joined = late.join_with(Command { join: Some("h".into()), since, ..Command::default() }).await;
+    assert_eq!((&joined["recovered"], &joined["reason"]), (&false.into(), &"epoch_changed".into()));
+}
+
+#[tokio::test]
+async fn answers_that_are_lost_double_nothing() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    for group in ["room", "h"] {
+        let (mut ann, mut bob) = (a.connect().await, b.member(group).await);
+        a.backplane.lose_answers();
+        for number in 0..5 {
+            ann.say(group, &number.to_string()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        a.backplane.heal();
+        ann.say(group, "end").await;
+        assert_eq!(bob.texts(6).await, ["0", "1", "2", "3", "4", "end"], "{group}");
+        bob.silence().await;
+        eventually("it is there again", async || a.handle.backplane().unwrap().away.is_none()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_outbox_that_is_full_loses_nothing_silently() {
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().outbox(4000), ..setup };
+    let (_memory, [a, b]) = setup.nodes();
+    let (mut ann, mut member) = (a.connect().await, a.member("room").await);
+    let mut bob = b.connect().await;
+    bob.join_with(Command { join: Some("room".into()), notices: true, ..Command::default() }).await;
+    assert_eq!(bob.next().await["event"], "present");
+    a.backplane.cut();
+    let count = 100;
+    for number in 0..count {
+        ann.say("room", &number.to_string()).await;
+    }
+    assert_eq!(member.texts(count).await.len(), count, "members of this node get all of it");
+    let status = a.handle.backplane().unwrap();
+    assert!(status.outbox_bytes <= 4000 && status.lost > 0, "{status:?}");
+    a.backplane.heal();
+    let mut next = 0;
+    loop {
+        let message = bob.next().await;
+        if is_gap(&message) {
+            break;
+        }
+        if let Some(text) = text_of(&message) {
+            assert_eq!(text, next.to_string(), "no gap before one is told");
+            next += 1;
+        }
+    }
+    ann.say("room", "after").await;
+    bob.until(|message| text_of(message).as_deref() == Some("after")).await;
+    // With a history the sender is told: nobody else will ever see it.
+    a.backplane.cut();
+    let sent = async |number: usize| a.groups.group("h").send_text(format!("{number:0>100}")).await;
+    let mut errors = 0;
+    for number in 0..count {
+        errors += usize::from(matches!(sent(number).await, Err(nexios::Error::Backplane(_))));
+    }
+    assert!(errors > 0);
+}
+
+#[tokio::test]
+async fn readiness_and_status_show_it() {
+    let (_memory, [a]) = Setup::new().nodes();
+    eventually("it is connected", async || a.ready().await.0 == 200).await;
+    a.backplane.cut();
+    eventually("it is away", async || a.ready().await.0 == 503).await;
+    let (_, text) = a.ready().await;
+    assert!(text.starts_with("backplane: memory is away for "), "{text}");
+    let status = a.handle.backplane().unwrap();
+    assert_eq!((status.engine, status.outages), ("memory", 1));
+    a.backplane.heal();
+    eventually("it is there", async || a.ready().await.0 == 200).await;
+
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().unready(false), ..setup };
+    let (_memory, [a]) = setup.nodes();
+    a.backplane.cut();
+    eventually("it is away", async || a.handle.backplane().unwrap().away.is_some()).await;
+    assert_eq!(a.ready().await.0, 200);
+}
+
+#[tokio::test]
+async fn the_application_is_told_of_gaps() {
+    let gaps = Arc::new(AtomicUsize::new(0));
+    let setup = Setup::new();
+    let counted = Arc::clone(&gaps);
+    let groups = setup.groups.clone().on_gap(move |event| {
+        assert_eq!(event.group(), "room");
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let (_memory, [a]) = Setup { groups, ..setup }.nodes();
+    let _ann = a.member("room").await;
+    a.backplane.cut();
+    a.backplane.heal();
+    eventually("one gap", async || gaps.load(Ordering::Relaxed) == 1).await;
+    assert_eq!(a.handle.backplane().unwrap().gaps, 1);
+}
+
+#[tokio::test]
+async fn an_app_starts_without_its_engine() {
+    let setup = Setup { backplane: BackplaneConfig::new().timeout(Duration::from_millis(200)), ..Setup::new() };
+    let memory = nexios::backplane::Memory::new();
+    let a = setup.node(&memory);
+    a.backplane.cut();
+    let (mut ann, mut bob) = (a.member("h").await, a.member("h").await);
+    ann.say("h", "hello").await;
+    assert_eq!(bob.texts(1).await, ["hello"]);
+}

@@ -1,0 +1,108 @@
+//! Who is there, on all nodes.
+
+use serde_json::json;
+
+use super::{Command, Setup, eventually};
+
+fn join(user: &str, info: &str) -> Command {
+    Command { join: Some("room".into()), user: Some(user.into()), info: Some(json!(info)), ..Command::default() }
+}
+
+fn watch() -> Command {
+    Command { join: Some("room".into()), notices: true, ..Command::default() }
+}
+
+#[tokio::test]
+async fn presence_and_counts_are_those_of_all_nodes() {
+    let (_memory, [a, b, c]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.connect().await, b.connect().await);
+    ann.join_with(join("ann", "Ann")).await;
+    bob.join_with(join("bob", "Bob")).await;
+    let _nobody = b.member("room").await;
+    for node in [&a, &b, &c] {
+        let room = node.groups.group("room");
+        eventually("three connections", async || room.len().await.unwrap() == 3).await;
+        let mut users: Vec<_> = room.presence().await.unwrap().into_iter().filter_map(|one| one.user).collect();
+        users.sort();
+        assert_eq!(users.iter().map(|user| &**user).collect::<Vec<_>>(), ["ann", "bob"]);
+    }
+    let present = a.groups.group("room").presence().await.unwrap();
+    let bob = present.iter().find(|one| one.user.as_deref() == Some("bob")).unwrap();
+    assert_eq!(bob.info::<String>().unwrap().as_deref(), Some("Bob"));
+    assert_eq!((bob.connections.len(), bob.elsewhere.len()), (0, 1));
+    assert_eq!(bob.elsewhere[0].node(), b.handle.backplane().unwrap().node);
+}
+
+#[tokio::test]
+async fn who_comes_changes_and_goes_on_another_node_is_told() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let mut watcher = a.connect().await;
+    watcher.join_with(watch()).await;
+    let present = watcher.next().await;
+    assert_eq!(present["event"], "present");
+    let mut bob = b.connect().await;
+    bob.join_with(join("bob", "Bob")).await;
+    let notice = watcher.next().await;
+    assert_eq!((&notice["event"], &notice["user"], &notice["info"]), (&json!("join"), &json!("bob"), &json!("Bob")));
+    let mut again = b.connect().await;
+    again.join_with(join("bob", "Robert")).await;
+    let notice = watcher.next().await;
+    assert_eq!((&notice["event"], &notice["info"]), (&json!("update"), &json!("Robert")));
+    for client in [&mut bob, &mut again] {
+        client.command(Command { leave: Some("room".into()), ..Command::default() }).await;
+    }
+    let notice = watcher.next().await;
+    assert_eq!((&notice["event"], &notice["user"]), (&json!("leave"), &json!("bob")));
+    watcher.silence().await;
+}
+
+#[tokio::test]
+async fn a_user_on_two_nodes_comes_once_and_goes_once() {
+    let (_memory, [a, b, c]) = Setup::new().nodes();
+    let mut watcher = a.connect().await;
+    watcher.join_with(watch()).await;
+    watcher.next().await;
+    let (mut here, mut there) = (b.connect().await, c.connect().await);
+    here.join_with(join("bob", "Bob")).await;
+    assert_eq!(watcher.next().await["event"], "join");
+    there.join_with(join("bob", "Bob")).await;
+    watcher.silence().await;
+    here.command(Command { leave: Some("room".into()), ..Command::default() }).await;
+    watcher.silence().await;
+    there.command(Command { leave: Some("room".into()), ..Command::default() }).await;
+    assert_eq!(watcher.next().await["event"], "leave");
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_heard_of_takes_its_members_with_it() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let mut watcher = a.connect().await;
+    watcher.join_with(watch()).await;
+    watcher.next().await;
+    let mut bob = b.connect().await;
+    bob.join_with(join("bob", "Bob")).await;
+    assert_eq!(watcher.next().await["event"], "join");
+    b.backplane.cut();
+    let notice = watcher.next().await;
+    assert_eq!((&notice["event"], &notice["user"]), (&json!("leave"), &json!("bob")));
+    assert_eq!(a.groups.group("room").len().await.unwrap(), 1);
+    // It was not gone: what it told is told again.
+    b.backplane.heal();
+    let notice = watcher.next().await;
+    assert_eq!((&notice["event"], &notice["user"]), (&json!("join"), &json!("bob")));
+    eventually("both are there", async || a.groups.group("room").len().await.unwrap() == 2).await;
+}
+
+#[tokio::test]
+async fn a_node_that_goes_says_so() {
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().node_ttl(std::time::Duration::from_mins(1)), ..setup };
+    let (_memory, [a, b]) = setup.nodes();
+    let _ann = a.member("room").await;
+    let mut bob = b.connect().await;
+    bob.join_with(join("bob", "Bob")).await;
+    eventually("both are there", async || a.groups.group("room").len().await.unwrap() == 2).await;
+    drop((bob, b));
+    eventually("one is there", async || a.groups.group("room").len().await.unwrap() == 1).await;
+    eventually("no other node", async || a.handle.backplane().unwrap().nodes == 0).await;
+}
