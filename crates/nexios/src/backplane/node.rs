@@ -228,6 +228,12 @@ impl Node {
         }
     }
 
+    /// Whether members of this node have messages that the engine has not ordered yet: until it has, a group that went on
+    /// alone does not follow it.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.outbox.is_apart()
+    }
+
     /// Members of a group were told that they may have missed something.
     pub(crate) fn count_gap(&self) {
         count(&self.status.gaps);

@@ -35,6 +35,8 @@ struct Queue {
     last: u64,
     /// The engine is away: what it is to order is ordered here.
     is_away: bool,
+    /// It was, and has not yet ordered what members of this node have already.
+    is_apart: bool,
     lost: Lost,
 }
 
@@ -172,7 +174,7 @@ impl Outbox {
     /// published, then those behind it.
     pub(super) fn go_away(&self, batch: &mut [Item], mut deliver: impl FnMut(&Outgoing)) {
         let mut queue = self.queue();
-        queue.is_away = true;
+        (queue.is_away, queue.is_apart) = (true, true);
         let undelivered = batch.iter_mut().chain(&mut queue.waiting).filter(|item| !item.is_delivered);
         let mut done = Vec::new();
         for item in undelivered {
@@ -194,7 +196,13 @@ impl Outbox {
         if queue.waiting.is_empty() {
             queue.is_away = false;
         }
+        queue.is_apart = queue.is_away;
         !queue.is_away
+    }
+
+    /// Whether members of this node have messages that the engine has not ordered yet.
+    pub(super) fn is_apart(&self) -> bool {
+        self.queue().is_apart
     }
 
     /// The engine will never take a message to this channel that was to reach others.

@@ -42,7 +42,8 @@ impl Node {
 
     /// Brings a group's stream to where the engine's is. Whoever calls this meanwhile is served by the same task.
     pub(super) fn sync(self: &Arc<Self>, group: Arc<GroupInner>) {
-        if !group.has_history() {
+        // When it is no longer apart, all are synchronised.
+        if !group.has_history() || self.is_apart() {
             return group.attached();
         }
         if group.begin_sync() {

@@ -60,9 +60,16 @@ impl Elsewhere {
         self.nodes.values().map(|there| there.members).sum()
     }
 
-    pub(super) fn has_user(&self, user: &str) -> bool {
-        let key = Key::User(user.into());
-        self.nodes.values().any(|there| there.known.contains_key(&key))
+    /// What is told of a user, if there is such a one.
+    pub(super) fn user(&self, user: &str) -> Option<Option<&Info>> {
+        self.known(&Key::User(user.into()), None)
+    }
+
+    /// The same of anybody, on other nodes than this.
+    fn known(&self, key: &Key, except: Option<NodeId>) -> Option<Option<&Info>> {
+        let others = self.nodes.iter().filter(|(node, _)| Some(**node) != except);
+        let mut told = others.filter_map(|(_, there)| there.known.get(key));
+        told.next().map(|told| told.info.as_ref())
     }
 
     /// Takes what a node tells; returns who has come, changed or gone by it.
@@ -170,15 +177,16 @@ impl Members {
                 Key::User(user) => Who::User(Arc::clone(user)),
                 Key::Connection(id) => Who::Elsewhere(ConnectionAddress::new(node, ConnectionId::new(*id))),
             };
-            let others = elsewhere.nodes.iter().filter(|(other, _)| **other != node);
-            let is_known_otherwise = matches!(&key, Key::User(user) if self.has_user(user))
-                || others.into_iter().any(|(_, there)| there.known.contains_key(&key));
-            changes.extend(match what {
-                Heard::New(info) if !is_known_otherwise => Some(Change::join(who, info)),
-                Heard::Gone(info) if !is_known_otherwise => Some(Change::leave(who, info)),
-                Heard::Changed(info) => Some(Change::update(who, info)),
-                Heard::New(Some(info)) => Some(Change::update(who, Some(info))),
-                Heard::New(None) | Heard::Gone(_) => None,
+            let here = if let Key::User(user) = &key { self.user(user) } else { None };
+            let known = here.or_else(|| elsewhere.known(&key, Some(node)));
+            changes.extend(match (what, known) {
+                (Heard::New(info), None) => Some(Change::join(who, info)),
+                (Heard::Gone(info), None) => Some(Change::leave(who, info)),
+                (Heard::Changed(info), _) => Some(Change::update(who, info)),
+                (Heard::New(Some(info)), Some(known)) if text(known) != Some(info.get()) => {
+                    Some(Change::update(who, Some(info)))
+                }
+                (Heard::New(_) | Heard::Gone(_), Some(_)) => None,
             });
         }
         self.elsewhere = Some(elsewhere).filter(|elsewhere| !elsewhere.is_empty());

@@ -298,8 +298,9 @@ impl Members {
         self.roster.as_ref()?.user_of(id).cloned()
     }
 
-    pub(super) fn has_user(&self, user: &str) -> bool {
-        self.roster.as_ref().is_some_and(|roster| roster.has_user(user))
+    /// What is told of a user, if there is such a one on this node.
+    pub(super) fn user(&self, user: &str) -> Option<Option<&Info>> {
+        self.roster.as_ref()?.user(user)
     }
 
     pub(super) fn has_info(&self, id: ConnectionId) -> bool {
@@ -350,8 +351,7 @@ impl Members {
 
     /// What is to be told of a change on this node: a user who is on others as well has neither come nor gone.
     pub(super) fn beside_others(&self, change: Option<Change>) -> Option<Change> {
-        let elsewhere = |user: &str| self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.has_user(user));
-        change.and_then(|change| change.beside(elsewhere))
+        change.and_then(|change| change.beside(|user| self.elsewhere.as_ref()?.user(user)))
     }
 
     /// Tells those who watch, but not the one whom it is about.

@@ -181,16 +181,16 @@ impl Change {
         }
     }
 
-    /// What is left of it to be told, when the user is on other nodes as well: nothing, if it has come or gone here.
-    pub(super) fn beside(self, is_elsewhere: impl FnOnce(&str) -> bool) -> Option<Self> {
-        let is_known = match (&self.who, self.event) {
-            (Who::User(user), Event::Join | Event::Leave) => is_elsewhere(user),
-            _ => false,
-        };
-        match self.event {
-            Event::Join if is_known && self.info.is_some() => Some(Self { event: Event::Update, ..self }),
-            _ if is_known => None,
-            _ => Some(self),
+    /// What is left of it to be told, when the user may be on other nodes as well and tell this there: who is has neither
+    /// come nor gone.
+    pub(super) fn beside<'a>(self, elsewhere: impl FnOnce(&str) -> Option<Option<&'a Info>>) -> Option<Self> {
+        let Who::User(user) = &self.who else { return Some(self) };
+        match (self.event, elsewhere(user)) {
+            (Event::Update, _) | (_, None) => Some(self),
+            (Event::Join, Some(told)) if self.info.is_some() && text(told) != text(self.info.as_ref()) => {
+                Some(Self { event: Event::Update, ..self })
+            }
+            (Event::Join | Event::Leave, Some(_)) => None,
         }
     }
 
@@ -313,8 +313,9 @@ impl Roster {
         gone
     }
 
-    pub(super) fn has_user(&self, user: &str) -> bool {
-        self.users.contains_key(user)
+    /// What is told of a user, if there is such a one.
+    pub(super) fn user(&self, user: &str) -> Option<Option<&Info>> {
+        self.users.get(user).map(|user| user.info.as_ref())
     }
 
     pub(super) fn has_info(&self, connection: ConnectionId) -> bool {

@@ -207,6 +207,9 @@ impl GroupInner {
     pub(crate) fn catch_up_with(self: &Arc<Self>, page: &Page, missed: Vec<Missed>) {
         let Some(groups) = self.groups() else { return };
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        if groups.node().is_some_and(|node| node.is_apart()) {
+            return;
+        }
         let known = self.known_position();
         let goes_on = page.missing.is_none() && known.is_some_and(|known| known.epoch() == page.end.epoch());
         if goes_on {

@@ -5,6 +5,7 @@ mod groups;
 mod outages;
 mod presence;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use nexios::backplane::{Memory, MemoryNode};
@@ -114,7 +115,7 @@ impl TestNode {
     }
 
     pub(crate) async fn connect_to(&self, path: &str) -> Client {
-        Client(self.client.connect(path).await.unwrap())
+        Client(self.client.connect(path).await.unwrap(), VecDeque::new())
     }
 
     /// A client that is in a group.
@@ -133,7 +134,8 @@ impl TestNode {
     }
 }
 
-pub(crate) struct Client(WebSocket);
+/// A client, and what came while it waited for something else.
+pub(crate) struct Client(WebSocket, VecDeque<Value>);
 
 impl Client {
     pub(crate) async fn command(&mut self, command: Command) {
@@ -146,8 +148,13 @@ impl Client {
 
     pub(crate) async fn join_with(&mut self, command: Command) -> Value {
         self.command(command).await;
-        let mut joined = self.until(|message| message.get("joined").is_some()).await;
-        joined["joined"].take()
+        loop {
+            let mut message = self.receive().await;
+            if let Some(joined) = message.get_mut("joined") {
+                return joined.take();
+            }
+            self.1.push_back(message);
+        }
     }
 
     /// Says something to a group, and waits until that is done; what comes meanwhile is returned.
@@ -165,9 +172,17 @@ impl Client {
 
     /// The next message: JSON, or a text as a string.
     pub(crate) async fn next(&mut self) -> Value {
+        match self.1.pop_front() {
+            Some(message) => message,
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Value {
         let text = tokio::time::timeout(Duration::from_secs(5), self.0.receive_text()).await;
         let text = text.expect("a message within 5 s").unwrap();
-        serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text.to_string()))
+        let json = serde_json::from_str(&text).ok().filter(Value::is_object);
+        json.unwrap_or_else(|| Value::from(text.to_string()))
     }
 
     pub(crate) async fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
@@ -192,6 +207,7 @@ impl Client {
 
     /// Nothing comes for a while.
     pub(crate) async fn silence(&mut self) {
+        assert!(self.1.is_empty(), "{:?}", self.1);
         let message = tokio::time::timeout(Duration::from_millis(150), self.0.receive_text()).await;
         assert!(message.is_err(), "{message:?}");
     }
