@@ -84,6 +84,10 @@ impl Node {
         if id.node == self.id {
             return;
         }
+        // Of a message to a group nobody looks at the time.
+        if !matches!(body, Body::Group(_) | Body::Control(Control::Gone)) {
+            self.heard_of(id.node);
+        }
         match body {
             Body::Group(posted) => {
                 if let Some(group) = self.channels.group(channel) {
@@ -117,7 +121,7 @@ impl Node {
 
     fn obey(self: &Arc<Self>, channel: &str, id: MessageId, control: Control) {
         match control {
-            Control::Here => self.heard_of(id.node),
+            Control::Here => {}
             Control::Gone => self.bury(id.node),
             Control::Lost => {
                 let all = channel == Channel::all_nodes().as_str();
