@@ -1,5 +1,7 @@
 //! Tests of an app, without a port.
 
+pub mod backplane;
+
 use std::fmt;
 
 use axum::response::Response;

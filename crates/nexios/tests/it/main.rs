@@ -8,6 +8,7 @@ mod accept;
 mod admission;
 mod asking;
 mod axum_mount;
+mod backplane;
 #[cfg(feature = "tls")]
 mod certificates;
 mod churn;
