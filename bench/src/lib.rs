@@ -6,8 +6,8 @@
 //!
 //! `cell` says what is measured, `load` does it, `probe` takes the server's CPU time and memory around the measured
 //! window, `peer` builds and names the servers, `runner` goes through rounds, cells and peers, `report` prints. `groups`
-//! stands beside all that: what groups cost, measured from the inside of one process. And `soak`: a server for half an hour
-//! among those who come, go and mean harm.
+//! stands beside all that: what groups cost, measured from the inside of one process. `soak` is a server for half an hour
+//! among those who come, go and mean harm, `storm` a simulation of what follows when a node is lost.
 
 #![allow(clippy::cast_precision_loss, reason = "figures are printed with three digits; counts stay far below 2^52")]
 
@@ -28,6 +28,7 @@ pub mod report;
 pub mod ring;
 pub mod runner;
 pub mod soak;
+pub mod storm;
 pub mod syscalls;
 pub mod table;
 pub mod wire;
