@@ -1,0 +1,206 @@
+//! Connections to a server.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    RedisConnectionInfo, Value,
+};
+
+use crate::address::{Address, Login, Server};
+use crate::failure;
+use crate::names::Names;
+use crate::script::Scripts;
+
+/// How long it may take until a connection stands, name resolution and login included.
+const OPENING: Duration = Duration::from_secs(3);
+/// How long a server may take for an answer when nobody else watches the time.
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);
+
+/// How connections are made, and what is known of the servers at their other ends.
+pub(crate) struct Link {
+    pub(crate) address: Address,
+    pub(crate) names: Names,
+    pub(crate) keepalive: Duration,
+    pub(crate) scripts: Scripts,
+    /// The replication id of each server's data.
+    origins: Mutex<HashMap<Server, Arc<str>>>,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) is_master: bool,
+    pub(crate) is_cluster: bool,
+    pub(crate) has_sharded_channels: bool,
+    origin: String,
+}
+
+impl Link {
+    pub(crate) fn new(address: Address, names: Names, keepalive: Duration) -> Self {
+        Self { address, names, keepalive, scripts: Scripts::new(), origins: Mutex::default() }
+    }
+
+    /// A connection to a server that has learned the scripts; `push` gets what it says unasked.
+    pub(crate) async fn open(
+        &self,
+        server: &Server,
+        push: Option<impl AsyncPushSender>,
+    ) -> Result<(MultiplexedConnection, Facts), String> {
+        let opening = async {
+            let login = self.login(&self.address.login, ProtocolVersion::RESP3).set_db(self.address.database);
+            let mut config = config();
+            if let Some(push) = push {
+                config = config.set_push_sender(push);
+            }
+            let mut connection = self.connect(server, login, config).await?;
+            let facts = self.facts(server, &mut connection).await?;
+            Ok((connection, facts))
+        };
+        tokio::time::timeout(OPENING, opening)
+            .await
+            .unwrap_or_else(|_| Err("no connection within 3 s".to_owned()))
+            .map_err(|reason| format!("{server}: {reason}"))
+    }
+
+    /// A connection to a sentinel.
+    pub(crate) async fn open_sentinel(&self, server: &Server, login: &Login) -> Result<MultiplexedConnection, String> {
+        let login = self.login(login, ProtocolVersion::RESP2);
+        tokio::time::timeout(OPENING, self.connect(server, login, config()))
+            .await
+            .unwrap_or_else(|_| Err("no connection within 3 s".to_owned()))
+            .map_err(|reason| format!("{server}: {reason}"))
+    }
+
+    /// The replication id of a server's data, as last heard.
+    pub(crate) fn origin(&self, server: &Server) -> Arc<str> {
+        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        origins.get(server).cloned().unwrap_or_default()
+    }
+
+    /// What the server says of itself when it is asked again: that it is still there, and still the master.
+    pub(crate) async fn check(&self, server: &Server, connection: &mut MultiplexedConnection) -> Result<(), String> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("INFO").arg("replication");
+        let answers = connection.send_packed_commands(&pipeline, 0, 1).await;
+        let facts = Facts::of(&answers.map_err(|error| failure::of_connection(&error))?);
+        self.note(server, &facts);
+        if facts.is_master { Ok(()) } else { Err("the server is no longer the master".to_owned()) }
+    }
+
+    async fn connect(
+        &self,
+        server: &Server,
+        login: RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, String> {
+        let client = self.info(server, login).and_then(Client::open).map_err(|error| failure::of_connection(&error))?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        connection.map_err(|error| failure::of_connection(&error))
+    }
+
+    fn info(&self, server: &Server, login: RedisConnectionInfo) -> redis::RedisResult<ConnectionInfo> {
+        let Server { host, port } = server.clone();
+        let address = if self.address.is_tls {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        let info = address.into_connection_info()?;
+        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        Ok(info.set_tcp_settings(tcp).set_redis_settings(login))
+    }
+
+    #[expect(clippy::unused_self, reason = "one of the steps of `open`")]
+    fn login(&self, login: &Login, protocol: ProtocolVersion) -> RedisConnectionInfo {
+        let mut info = RedisConnectionInfo::default().set_protocol(protocol).set_skip_set_lib_name();
+        if let Some(user) = &login.user {
+            info = info.set_username(user);
+        }
+        if let Some(password) = &login.password {
+            info = info.set_password(password);
+        }
+        info
+    }
+
+    async fn facts(&self, server: &Server, connection: &mut MultiplexedConnection) -> Result<Facts, String> {
+        let mut pipeline = Pipeline::with_capacity(6);
+        // For whoever looks at `CLIENT LIST`.
+        pipeline.cmd("CLIENT").arg("SETNAME").arg("nexios");
+        for section in ["server", "replication", "cluster"] {
+            pipeline.cmd("INFO").arg(section);
+        }
+        self.scripts.load(&mut pipeline);
+        let count = pipeline.len();
+        let answers = connection.send_packed_commands(&pipeline, 0, count).await;
+        let answers = answers.map_err(|error| failure::of_connection(&error))?;
+        let error = answers.iter().find_map(|answer| match answer {
+            // A replica does not need the scripts, and who may not ask for INFO or set a name gets along.
+            Value::ServerError(error) if matches!(error.code(), "LOADING" | "NOAUTH" | "MASTERDOWN") => Some(error),
+            _ => None,
+        });
+        if let Some(error) = error {
+            return Err(failure::text(error));
+        }
+        let facts = Facts::of(&answers);
+        self.note(server, &facts);
+        Ok(facts)
+    }
+
+    fn note(&self, server: &Server, facts: &Facts) {
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if origins.get(server).is_none_or(|known| **known != *facts.origin) {
+            origins.insert(server.clone(), facts.origin.as_str().into());
+        }
+    }
+}
+
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(OPENING)).set_response_timeout(Some(ANSWER))
+}
+
+impl Facts {
+    fn of(answers: &[Value]) -> Self {
+        // One who may not ask for INFO is believed to be at the right place.
+        let mut facts = Self { is_master: true, ..Self::default() };
+        for line in answers.iter().filter_map(text).flat_map(str::lines) {
+            match line.split_once(':') {
+                Some(("role", role)) => facts.is_master = role.trim() == "master",
+                Some(("cluster_enabled", enabled)) => facts.is_cluster = enabled.trim() == "1",
+                Some(("master_replid", id)) => id.trim().clone_into(&mut facts.origin),
+                // SPUBLISH and SSUBSCRIBE have come with Redis 7.0.
+                Some(("redis_version", version)) => {
+                    let major = version.split('.').next().and_then(|major| major.trim().parse::<u32>().ok());
+                    facts.has_sharded_channels = major.is_some_and(|major| major >= 7);
+                }
+                _ => {}
+            }
+        }
+        facts
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => str::from_utf8(bytes).ok(),
+        Value::VerbatimString { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_what_it_is() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nrole:slave\r\nmaster_replid:8371b4fb\r\ncluster_enabled:1\r\n";
+        let facts = Facts::of(&[Value::Okay, Value::BulkString(info.into())]);
+        let origin = "8371b4fb".to_owned();
+        assert_eq!(facts, Facts { is_master: false, is_cluster: true, has_sharded_channels: true, origin });
+        assert!(Facts::of(&[]).is_master);
+    }
+}

@@ -1,0 +1,92 @@
+//! What channels and keys are called, and what stands before a payload.
+
+use bytes::Bytes;
+use nexios::backplane::{Place, Prefix};
+use nexios::Position;
+
+/// The names of an app.
+///
+/// A channel and the key of its stream have the same name, `prefix:{channel}`: what stands in braces decides the slot in a
+/// cluster, so both are on the same server.
+#[derive(Debug)]
+pub(crate) struct Names {
+    start: String,
+}
+
+impl Names {
+    pub(crate) fn new(prefix: &Prefix) -> Self {
+        Self { start: format!("{prefix}:{{") }
+    }
+
+    /// A channel's name on the server.
+    pub(crate) fn full(&self, channel: &str) -> String {
+        format!("{}{channel}}}", self.start)
+    }
+
+    /// The channel of a name on the server.
+    pub(crate) fn channel<'a>(&self, full: &'a str) -> Option<&'a str> {
+        full.strip_prefix(self.start.as_str())?.strip_suffix('}')
+    }
+}
+
+/// A message that is not kept, as it is published. Those that are kept are written by `append.lua`.
+pub(crate) fn plain(payload: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(1 + payload.len());
+    message.push(b'p');
+    message.extend_from_slice(payload);
+    message
+}
+
+/// A published message: its payload, and its place if it is kept.
+pub(crate) fn received(message: Vec<u8>) -> Option<(Bytes, Option<Place>)> {
+    match message.first()? {
+        b'p' => Some((Bytes::from(message).slice(1..), None)),
+        b'k' => {
+            let epoch = hex(message.get(1..17)?)?;
+            let behind = message.get(18..)?;
+            let length = behind.iter().take(20).position(|byte| *byte == b' ')?;
+            let offset = decimal(&behind[..length])?;
+            let place = Place { position: Position::new(epoch, offset), previous: offset.checked_sub(1)? };
+            Some((Bytes::from(message).slice(18 + length + 1..), Some(place)))
+        }
+        _ => None,
+    }
+}
+
+/// An epoch as scripts write it.
+pub(crate) fn hex(digits: &[u8]) -> Option<u64> {
+    u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// A number as scripts write it.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_comes_back_from_its_name() {
+        let names = Names::new(&Prefix::default());
+        assert_eq!(names.full("g-room=207"), "nexios:{g-room=207}");
+        assert_eq!(names.channel("nexios:{g-room=207}"), Some("g-room=207"));
+        assert_eq!(names.channel("nexios2:{g-room}"), None);
+    }
+
+    #[test]
+    fn a_payload_comes_back_from_a_message() {
+        assert_eq!(received(plain(b"a b")), Some((Bytes::from_static(b"a b"), None)));
+        let place = Place { position: Position::new(0xff, 17), previous: 16 };
+        let message = b"k00000000000000ff 17 \0 x".to_vec();
+        assert_eq!(received(message), Some((Bytes::from_static(b"\0 x"), Some(place))));
+    }
+
+    #[test]
+    fn what_others_publish_is_nothing() {
+        for message in ["", "x", "k", "k00000000000000ff", "k00000000000000ff x y", "k00000000000000ff 0 ", "kß 1 "] {
+            assert_eq!(received(message.as_bytes().to_vec()), None, "{message:?}");
+        }
+    }
+}

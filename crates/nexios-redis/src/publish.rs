@@ -1,0 +1,193 @@
+//! A batch of messages on its way to the servers.
+
+use std::collections::HashMap;
+
+use futures_util::future::join_all;
+use nexios::Position;
+use nexios::backplane::{BackplaneError, Keep, Outgoing, Place};
+use redis::{Cmd, Pipeline, Value};
+
+use crate::address::Server;
+use crate::engine::Engine;
+use crate::failure;
+use crate::names;
+use crate::topology::Topology;
+
+/// The most messages that one call of the script appends: the server does nothing else meanwhile.
+const MESSAGES: usize = 64;
+/// The most bytes of one call's payloads, if it has more than one.
+const BYTES: usize = 256 * 1024;
+
+/// What became of a message.
+pub(crate) type Outcome = Result<Option<Place>, BackplaneError>;
+
+/// Publishes messages in their order, each server's in one round trip.
+pub(crate) async fn publish(engine: &Engine, messages: &[Outgoing]) -> Vec<Outcome> {
+    let topology = match engine.topology().await {
+        Ok(topology) => topology,
+        Err(reason) => return messages.iter().map(|_| Err(BackplaneError::unavailable(reason.clone()))).collect(),
+    };
+    let batch = Batch { engine, topology: &topology, messages };
+    let outcomes = join_all(batch.plan().into_iter().map(|(server, calls)| batch.run(server, calls))).await;
+    let mut by_index: Vec<Option<Outcome>> = messages.iter().map(|_| None).collect();
+    for (index, outcome) in outcomes.into_iter().flatten() {
+        by_index[index] = Some(outcome);
+    }
+    let nobody = || Err(BackplaneError::unavailable("no server has the channel's slot"));
+    by_index.into_iter().map(|outcome| outcome.unwrap_or_else(nobody)).collect()
+}
+
+struct Batch<'a> {
+    engine: &'a Engine,
+    topology: &'a Topology,
+    messages: &'a [Outgoing],
+}
+
+/// One command: a message that is not kept, or some of one channel that are.
+struct Call {
+    /// Indexes of messages.
+    messages: Vec<usize>,
+    keep: Option<Keep>,
+    bytes: usize,
+    /// The number of the message that must be appended before: 0 when the batch has none.
+    after: u64,
+}
+
+impl<'a> Batch<'a> {
+    /// Which commands each server gets. Those of one channel are in the order of its messages.
+    fn plan(&self) -> HashMap<&'a Server, Vec<Call>> {
+        let mut plan: HashMap<&Server, Vec<Call>> = HashMap::new();
+        // Of each channel the last call, if another message fits in, and the last kept message's number.
+        let mut last: HashMap<&str, (Option<usize>, u64)> = HashMap::new();
+        for (index, message) in self.messages.iter().enumerate() {
+            let channel = message.channel.as_str();
+            let Some(server) = self.topology.master(channel) else { continue };
+            let calls = plan.entry(server).or_default();
+            let (open, number) = last.entry(channel).or_insert((None, 0));
+            let size = message.payload.len();
+            if let (Some(_), Some(at)) = (message.keep, *open)
+                && let Some(call) = calls.get_mut(at)
+                && call.keep == message.keep
+                && call.messages.len() < MESSAGES
+                && call.bytes + size <= BYTES
+            {
+                call.messages.push(index);
+                call.bytes += size;
+            } else {
+                *open = message.keep.map(|_| calls.len());
+                calls.push(Call { messages: vec![index], keep: message.keep, bytes: size, after: *number });
+            }
+            if message.keep.is_some() {
+                *number = message.id.number;
+            }
+        }
+        plan
+    }
+
+    /// Sends a server's calls, and those whose script it has forgotten once more.
+    async fn run(&self, server: &Server, calls: Vec<Call>) -> Vec<(usize, Outcome)> {
+        let mut outcomes = Vec::with_capacity(self.messages.len());
+        let again = self.send(server, calls, false, &mut outcomes).await;
+        if !again.is_empty() {
+            self.send(server, again, true, &mut outcomes).await;
+        }
+        outcomes
+    }
+
+    async fn send(
+        &self,
+        server: &Server,
+        calls: Vec<Call>,
+        is_last: bool,
+        outcomes: &mut Vec<(usize, Outcome)>,
+    ) -> Vec<Call> {
+        let mut pipeline = Pipeline::with_capacity(calls.len() + 2);
+        if is_last {
+            self.engine.link.scripts.load(&mut pipeline);
+        }
+        let before = pipeline.len();
+        for call in &calls {
+            pipeline.add_command(self.command(server, call));
+        }
+        let answers = match self.engine.commands.ask(server, &pipeline).await {
+            Ok(answers) => answers,
+            Err(reason) => {
+                self.engine.rediscover();
+                let failed = |index| (index, Err(BackplaneError::unavailable(reason.clone())));
+                outcomes.extend(calls.into_iter().flat_map(|call| call.messages).map(failed));
+                return Vec::new();
+            }
+        };
+        let mut again = Vec::new();
+        let mut is_elsewhere = false;
+        for (call, answer) in calls.into_iter().zip(answers.into_iter().skip(before)) {
+            match answer {
+                Value::ServerError(error) if failure::is_unknown_script(&error) && !is_last => again.push(call),
+                Value::ServerError(error) => {
+                    is_elsewhere |= failure::is_elsewhere(&error);
+                    let failed = |index| (index, Err(failure::of_message(&error)));
+                    outcomes.extend(call.messages.into_iter().map(failed));
+                }
+                answer => outcomes.extend(call.outcomes(&answer)),
+            }
+        }
+        if is_elsewhere {
+            self.engine.commands.close(server);
+            self.engine.rediscover();
+        }
+        again
+    }
+
+    fn command(&self, server: &Server, call: &Call) -> Cmd {
+        let messages = || call.messages.iter().filter_map(|index| self.messages.get(*index));
+        let key = messages().next().map(|message| self.engine.link.names.full(message.channel.as_str()));
+        let key = key.unwrap_or_default();
+        let Some(keep) = call.keep else {
+            let mut command = Cmd::with_capacity(3, call.bytes + key.len() + 64);
+            command.arg(self.topology.publish_command()).arg(key);
+            messages().for_each(|message| {
+                command.arg(names::plain(&message.payload));
+            });
+            return command;
+        };
+        let mut command = self.engine.link.scripts.append(&key, call.bytes + 32 * call.messages.len());
+        self.engine.stream_arguments(&mut command, server, keep);
+        let node = messages().next().map(|message| message.id.node.to_string()).unwrap_or_default();
+        command.arg(node).arg(call.after).arg(self.topology.publish_command());
+        for message in messages() {
+            command.arg(message.id.number).arg(&message.payload[..]);
+        }
+        command
+    }
+}
+
+impl Call {
+    fn outcomes(self, answer: &Value) -> Vec<(usize, Outcome)> {
+        if self.keep.is_none() {
+            return self.messages.into_iter().map(|index| (index, Ok(None))).collect();
+        }
+        let places = places(answer).filter(|places| places.len() == self.messages.len());
+        let Some(places) = places else {
+            let failed = |index| (index, Err(BackplaneError::unavailable("the script's answer is malformed")));
+            return self.messages.into_iter().map(failed).collect();
+        };
+        self.messages.into_iter().zip(places).map(|(index, place)| (index, Ok(place))).collect()
+    }
+}
+
+/// The script's answer: the epoch and the offsets.
+fn places(answer: &Value) -> Option<Vec<Option<Place>>> {
+    let Value::Array(values) = answer else { return None };
+    let (Value::BulkString(epoch), offsets) = values.split_first()? else { return None };
+    let epoch = names::hex(epoch)?;
+    let place = |value: &Value| match value {
+        Value::Int(offset) => {
+            let offset = u64::try_from(*offset).ok()?;
+            // 0: a double, and the first one is no longer kept.
+            let place = |previous| Place { position: Position::new(epoch, offset), previous };
+            Some(offset.checked_sub(1).map(place))
+        }
+        _ => None,
+    };
+    offsets.iter().map(place).collect()
+}

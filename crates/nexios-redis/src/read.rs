@@ -1,0 +1,102 @@
+//! What is kept of a channel.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use nexios::backplane::{BackplaneError, Channel, Keep, Kept, Page};
+use nexios::groups::NotRecovered;
+use nexios::Position;
+use redis::{Pipeline, Value};
+
+use crate::engine::Engine;
+use crate::failure;
+use crate::names::{decimal, hex};
+
+/// Reads what is kept behind a position.
+pub(crate) async fn read(
+    engine: &Engine,
+    channel: &Channel,
+    keep: Keep,
+    since: Option<Position>,
+) -> Result<Page, BackplaneError> {
+    let topology = engine.topology().await.map_err(BackplaneError::unavailable)?;
+    let server = topology.master(channel.as_str());
+    let server = server.ok_or_else(|| BackplaneError::unavailable("no server has the channel's slot"))?;
+    let mut command = engine.link.scripts.read(&engine.link.names.full(channel.as_str()));
+    engine.stream_arguments(&mut command, server, keep);
+    match since {
+        Some(position) => command.arg(format!("{:016x}", position.epoch())).arg(position.offset()),
+        None => command.arg("").arg(0),
+    };
+    for is_last in [false, true] {
+        let mut pipeline = Pipeline::with_capacity(3);
+        if is_last {
+            engine.link.scripts.load(&mut pipeline);
+        }
+        pipeline.add_command(command.clone());
+        let answers = engine.commands.ask(server, &pipeline).await;
+        let answers = answers.inspect_err(|_| engine.rediscover()).map_err(BackplaneError::unavailable)?;
+        match answers.into_iter().next_back() {
+            Some(Value::ServerError(error)) if failure::is_unknown_script(&error) && !is_last => {}
+            Some(Value::ServerError(error)) => {
+                if failure::is_elsewhere(&error) {
+                    engine.commands.close(server);
+                    engine.rediscover();
+                }
+                return Err(BackplaneError::unavailable(failure::text(&error)));
+            }
+            Some(Value::Array(values)) => return page(values).ok_or_else(malformed),
+            _ => return Err(malformed()),
+        }
+    }
+    Err(malformed())
+}
+
+fn malformed() -> BackplaneError {
+    BackplaneError::unavailable("the script's answer is malformed")
+}
+
+fn page(values: Vec<Value>) -> Option<Page> {
+    let mut values = values.into_iter();
+    let epoch = hex(&bytes(values.next()?)?)?;
+    let last = number(&values.next()?)?;
+    let floor = number(&values.next()?)?;
+    let missing = match bytes(values.next()?)?.as_slice() {
+        b"" => None,
+        b"epoch" => Some(NotRecovered::EpochChanged),
+        _ => Some(NotRecovered::Trimmed),
+    };
+    let now = number(&values.next()?)?;
+    let messages = values
+        .zip(floor + 1..)
+        .map(|(entry, offset)| {
+            let (time, payload) = entry_parts(bytes(entry)?)?;
+            let age = Duration::from_millis(now.saturating_sub(time));
+            Some(Kept { position: Position::new(epoch, offset), age, payload })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    Some(Page { end: Position::new(epoch, last), messages, floor, missing })
+}
+
+/// `time node number payload`
+fn entry_parts(entry: Vec<u8>) -> Option<(u64, Bytes)> {
+    let mut words = entry.splitn(4, |byte| *byte == b' ');
+    let time = decimal(words.next()?)?;
+    let payload = words.nth(2)?.len();
+    let start = entry.len() - payload;
+    Some((time, Bytes::from(entry).slice(start..)))
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,128 @@
+//! Which server of a cluster a channel belongs to.
+
+use redis::Value;
+
+use crate::address::Server;
+
+/// How many slots a cluster has (Redis Cluster Specification, "Key distribution model").
+const SLOTS: u16 = 16_384;
+
+/// The slot of a name without braces, or of what stands between them in one that has some: CRC16 (XMODEM).
+pub(crate) fn slot(tag: &str) -> u16 {
+    let crc = tag.bytes().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+    });
+    crc % SLOTS
+}
+
+/// The masters of a cluster and their slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlotMap {
+    /// First and last slot, and an index into `masters`; in the order of the slots.
+    ranges: Vec<(u16, u16, usize)>,
+    masters: Vec<Server>,
+}
+
+impl SlotMap {
+    /// From the answer to `CLUSTER SLOTS`, given by this server: it may leave out its own host.
+    pub(crate) fn parse(answer: &Value, asked: &Server) -> Option<Self> {
+        let mut map = Self::default();
+        for range in array(answer)? {
+            let [first, last, master, ..] = array(range)? else { return None };
+            let [host, port, ..] = array(master)? else { return None };
+            let host = text(host).filter(|host| !host.is_empty() && *host != "?").unwrap_or(&asked.host);
+            let server = Server { host: host.to_owned(), port: u16::try_from(number(port)?).ok()? };
+            let index = map.index_of(server);
+            map.ranges.push((slot_number(first)?, slot_number(last)?, index));
+        }
+        map.ranges.sort_unstable();
+        if map.masters.is_empty() { None } else { Some(map) }
+    }
+
+    /// All masters that have slots.
+    pub(crate) fn masters(&self) -> &[Server] {
+        &self.masters
+    }
+
+    /// The master of a slot, if there is one.
+    pub(crate) fn master(&self, slot: u16) -> Option<&Server> {
+        let at = self.ranges.partition_point(|(_, last, _)| *last < slot);
+        let (first, _, master) = self.ranges.get(at)?;
+        if *first <= slot { self.masters.get(*master) } else { None }
+    }
+
+    fn index_of(&mut self, server: Server) -> usize {
+        self.masters.iter().position(|master| *master == server).unwrap_or_else(|| {
+            self.masters.push(server);
+            self.masters.len() - 1
+        })
+    }
+}
+
+fn array(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn slot_number(value: &Value) -> Option<u16> {
+    u16::try_from(number(value)?).ok().filter(|slot| *slot < SLOTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(slot("123456789"), 0x31c3 % SLOTS);
+        assert_eq!(slot("foo"), 12182);
+        assert_eq!(slot("bar"), 5061);
+    }
+
+    #[test]
+    fn a_slot_has_a_master_or_none() {
+        let node = |host: &str, port| {
+            Value::Array(vec![Value::BulkString(host.into()), Value::Int(port), Value::BulkString(b"id".to_vec())])
+        };
+        let range = |first, last, node| Value::Array(vec![Value::Int(first), Value::Int(last), node]);
+        let answer = Value::Array(vec![
+            range(8000, 16383, node("b", 2)),
+            range(0, 99, node("", 1)),
+            range(100, 200, node("b", 2)),
+        ]);
+        let asked = Server { host: "a".to_owned(), port: 9 };
+        let map = SlotMap::parse(&answer, &asked).expect("a map");
+        let master = |slot| map.master(slot).map(ToString::to_string);
+        assert_eq!(master(0).as_deref(), Some("a:1"));
+        assert_eq!(master(99).as_deref(), Some("a:1"));
+        assert_eq!(master(100).as_deref(), Some("b:2"));
+        assert_eq!(master(201), None);
+        assert_eq!(master(16383).as_deref(), Some("b:2"));
+        assert_eq!(map.masters().len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_map_is_none() {
+        let asked = Server { host: "a".to_owned(), port: 9 };
+        for value in [Value::Nil, Value::Array(vec![]), Value::Array(vec![Value::Int(1)])] {
+            assert_eq!(SlotMap::parse(&value, &asked), None);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Knows the servers and all wanted channels, and gives each channel to a lane.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexios::backplane::{Channel, Events};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::inbox::Inbox;
+use super::lane::{Lane, Order};
+use super::{Part, pause::Pause};
+use crate::address::Server;
+use crate::commands::Commands;
+use crate::link::Link;
+use crate::slots::slot;
+use crate::topology::{Topology, discover};
+
+/// The task behind all subscriptions.
+pub(crate) struct Hub {
+    pub(crate) link: Arc<Link>,
+    pub(crate) commands: Arc<Commands>,
+    pub(crate) events: Events,
+    /// How many lanes there are to a server that is no cluster.
+    pub(crate) spread: usize,
+    pub(crate) known: watch::Sender<Known>,
+    pub(crate) requests: UnboundedReceiver<Request>,
+    /// To itself, for lanes.
+    pub(crate) own: UnboundedSender<Request>,
+}
+
+/// What is known of the servers.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// Nobody has answered yet.
+    Nothing,
+    /// Nobody has ever answered, and why.
+    Failed(Arc<str>),
+    /// Who has what.
+    Servers(Arc<Topology>),
+}
+
+/// What the hub is asked for, or told.
+pub(crate) enum Request {
+    Subscribe(Vec<Channel>, Part),
+    Unsubscribe(Vec<Channel>, Part),
+    /// Whoever has subscribed to these has not waited for the answer.
+    Unanswered(Vec<Channel>),
+    /// The servers may be others than they were.
+    Rediscover,
+    /// All channels of a lane are subscribed to.
+    Up(LaneId),
+    /// A lane has no connection, and why.
+    Down(LaneId, String),
+    /// Channels that are not the server's of this lane.
+    Moved(LaneId, Vec<Channel>),
+    /// The answer of whoever knows the servers.
+    Discovered(Result<Topology, String>),
+}
+
+/// Which lane.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LaneId {
+    pub(crate) server: Server,
+    /// Tells lanes to one server apart.
+    index: usize,
+}
+
+struct Running {
+    orders: UnboundedSender<Order>,
+    task: AbortHandle,
+    is_up: bool,
+}
+
+struct State {
+    hub: Hub,
+    topology: Option<Arc<Topology>>,
+    /// All wanted channels, and who has them.
+    wanted: HashMap<Channel, Option<LaneId>>,
+    /// Channels that nobody has yet, while nobody has answered, and who waits for them.
+    waiting: Vec<(Vec<Channel>, Part)>,
+    lanes: HashMap<LaneId, Running>,
+    tasks: JoinSet<()>,
+    is_discovering: bool,
+    /// What has happened since the discovery that is under way began.
+    is_outdated: bool,
+    pause: Pause,
+    is_connected: bool,
+}
+
+impl Hub {
+    /// Until all who could ask are gone, or it is aborted; lanes end with it.
+    pub(crate) async fn run(self) {
+        let mut state = State {
+            hub: self,
+            topology: None,
+            wanted: HashMap::new(),
+            waiting: Vec::new(),
+            lanes: HashMap::new(),
+            tasks: JoinSet::new(),
+            is_discovering: false,
+            is_outdated: false,
+            pause: Pause::new(),
+            is_connected: false,
+        };
+        state.discover(Duration::ZERO);
+        loop {
+            tokio::select! {
+                request = state.hub.requests.recv() => match request {
+                    Some(request) => state.handle(request),
+                    None => return,
+                },
+                // So that it does not grow.
+                Some(_) = state.tasks.join_next() => {}
+            }
+        }
+    }
+}
+
+impl State {
+    fn handle(&mut self, request: Request) {
+        match request {
+            Request::Subscribe(channels, part) => self.subscribe(channels, part),
+            Request::Unsubscribe(channels, part) => self.unsubscribe(&channels, part),
+            Request::Unanswered(channels) => {
+                for (lane, channels) in self.by_lane(&channels) {
+                    self.order(&lane, Order::Unanswered(channels));
+                }
+            }
+            Request::Rediscover => self.rediscover(),
+            Request::Up(id) => {
+                if let Some(lane) = self.lanes.get_mut(&id) {
+                    lane.is_up = true;
+                    tracing::debug!(server = %id.server, "subscriber connected to Redis");
+                }
+                self.check_connected();
+            }
+            Request::Down(id, reason) => {
+                let Some(lane) = self.lanes.get_mut(&id) else { return };
+                if std::mem::take(&mut lane.is_up) {
+                    tracing::warn!(server = %id.server, reason, "subscriber disconnected from Redis");
+                }
+                self.disconnected(&reason);
+                self.rediscover();
+            }
+            Request::Moved(id, channels) => {
+                for channel in channels {
+                    if let Some(lane) = self.wanted.get_mut(&channel)
+                        && lane.as_ref() == Some(&id)
+                    {
+                        *lane = None;
+                    }
+                }
+                self.disconnected("slots have moved");
+                self.rediscover();
+            }
+            Request::Discovered(answer) => self.discovered(answer),
+        }
+    }
+
+    fn subscribe(&mut self, channels: Vec<Channel>, part: Part) {
+        for channel in &channels {
+            self.wanted.entry(channel.clone()).or_default();
+        }
+        let Some(topology) = self.topology.clone() else {
+            if matches!(*self.hub.known.borrow(), Known::Nothing) {
+                self.waiting.push((channels, part));
+            }
+            return;
+        };
+        self.assign(&topology, channels, false, Some(&part));
+        part.done();
+    }
+
+    fn unsubscribe(&mut self, channels: &[Channel], part: Part) {
+        for (lane, channels) in self.by_lane(channels) {
+            self.order(&lane, Order::Remove { channels, part: Some(part.another()) });
+        }
+        for channel in channels {
+            self.wanted.remove(channel);
+        }
+        part.done();
+    }
+
+    /// Gives channels to their lanes; those whose lane is nobody's have to wait for the next answer.
+    fn assign(&mut self, topology: &Topology, channels: Vec<Channel>, has_gap: bool, part: Option<&Part>) {
+        let mut groups: HashMap<LaneId, Vec<Channel>> = HashMap::new();
+        for channel in channels {
+            let id = self.lane_of(topology, &channel).filter(|id| self.lanes.contains_key(id));
+            match &id {
+                Some(id) => groups.entry(id.clone()).or_default().push(channel.clone()),
+                // Dropped: it has failed.
+                None => drop(part.map(Part::another)),
+            }
+            self.wanted.insert(channel, id);
+        }
+        for (id, channels) in groups {
+            self.order(&id, Order::Add { channels, has_gap, part: part.map(Part::another) });
+        }
+    }
+
+    fn lane_of(&self, topology: &Topology, channel: &Channel) -> Option<LaneId> {
+        if topology.is_sharded() {
+            return topology.master(channel.as_str()).map(|server| LaneId { server: server.clone(), index: 0 });
+        }
+        let index = usize::from(slot(channel.as_str())) % self.hub.spread;
+        let masters = topology.masters();
+        Some(LaneId { server: masters.get(index % masters.len())?.clone(), index })
+    }
+
+    fn all_lanes(&self, topology: &Topology) -> HashSet<LaneId> {
+        let masters = topology.masters();
+        let count = if topology.is_sharded() { masters.len() } else { self.hub.spread };
+        let lane = |(index, server): (usize, &Server)| LaneId {
+            server: server.clone(),
+            index: if topology.is_sharded() { 0 } else { index },
+        };
+        masters.iter().cycle().take(count).enumerate().map(lane).collect()
+    }
+
+    fn by_lane(&self, channels: &[Channel]) -> HashMap<LaneId, Vec<Channel>> {
+        let mut groups: HashMap<LaneId, Vec<Channel>> = HashMap::new();
+        for channel in channels {
+            if let Some(Some(lane)) = self.wanted.get(channel) {
+                groups.entry(lane.clone()).or_default().push(channel.clone());
+            }
+        }
+        groups
+    }
+
+    fn order(&self, lane: &LaneId, order: Order) {
+        if let Some(lane) = self.lanes.get(lane) {
+            // Lanes end only when the hub has them end.
+            let _ = lane.orders.send(order);
+        }
+    }
+
+    fn rediscover(&mut self) {
+        if self.is_discovering {
+            self.is_outdated = true;
+        } else {
+            let pause = self.pause.next();
+            self.discover(pause);
+        }
+    }
+
+    fn discover(&mut self, pause: Duration) {
+        self.is_discovering = true;
+        self.is_outdated = false;
+        let (link, commands) = (Arc::clone(&self.hub.link), Arc::clone(&self.hub.commands));
+        let own = self.hub.own.clone();
+        let known = self.topology.as_ref().map(|topology| topology.masters().to_vec()).unwrap_or_default();
+        self.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            let answer = discover(&link, &commands, &known).await;
+            // The hub has this task aborted when it ends.
+            let _ = own.send(Request::Discovered(answer));
+        });
+    }
+
+    fn discovered(&mut self, answer: Result<Topology, String>) {
+        self.is_discovering = false;
+        match answer {
+            Ok(topology) => {
+                self.settle(topology);
+                let is_complete = self.wanted.values().all(Option::is_some);
+                if is_complete && !self.is_outdated {
+                    self.pause.reset();
+                } else {
+                    self.rediscover();
+                }
+            }
+            Err(reason) => {
+                if self.topology.is_none() {
+                    self.hub.known.send_replace(Known::Failed(reason.as_str().into()));
+                    self.waiting.clear();
+                }
+                tracing::warn!(reason, "Redis cannot be reached");
+                self.disconnected(&reason);
+                self.rediscover();
+            }
+        }
+    }
+
+    /// Changes lanes and who has which channel as is necessary now.
+    fn settle(&mut self, topology: Topology) {
+        let topology = Arc::new(topology);
+        let needed = self.all_lanes(&topology);
+        let is_other_kind = self.topology.as_ref().is_some_and(|old| old.is_sharded() != topology.is_sharded());
+        self.lanes.retain(|id, lane| {
+            let stays = needed.contains(id) && !is_other_kind;
+            if !stays {
+                lane.task.abort();
+            }
+            stays
+        });
+        for id in needed {
+            if !self.lanes.contains_key(&id) {
+                let lane = self.spawn(&id, topology.is_sharded());
+                self.lanes.insert(id, lane);
+            }
+        }
+        let first_waiting = std::mem::take(&mut self.waiting);
+        for (channels, part) in first_waiting {
+            let wanted = channels.into_iter().filter(|channel| self.wanted.contains_key(channel)).collect();
+            self.assign(&topology, wanted, false, Some(&part));
+            part.done();
+        }
+        let mut moving = Vec::new();
+        for (channel, lane) in &self.wanted {
+            let right = self.lane_of(&topology, channel);
+            match lane {
+                Some(lane) if self.lanes.contains_key(lane) => {
+                    if right.as_ref() != Some(lane) {
+                        self.order(lane, Order::Remove { channels: vec![channel.clone()], part: None });
+                        moving.push(channel.clone());
+                    }
+                }
+                _ => moving.push(channel.clone()),
+            }
+        }
+        self.assign(&topology, moving, true, None);
+        self.topology = Some(Arc::clone(&topology));
+        self.hub.known.send_replace(Known::Servers(topology));
+        self.check_connected();
+    }
+
+    fn spawn(&mut self, id: &LaneId, is_sharded: bool) -> Running {
+        let (orders, receiver) = unbounded_channel();
+        let link = Arc::clone(&self.hub.link);
+        let inbox = Arc::new(Inbox::new(Arc::clone(&link), self.hub.events.clone()));
+        let hub = self.hub.own.clone();
+        let lane = Lane { id: id.clone(), link, inbox, orders: receiver, hub, is_sharded };
+        Running { orders, task: self.tasks.spawn(lane.run()), is_up: false }
+    }
+
+    fn check_connected(&mut self) {
+        let is_up = !self.lanes.is_empty()
+            && self.lanes.values().all(|lane| lane.is_up)
+            && self.wanted.values().all(Option::is_some);
+        if is_up && !self.is_connected {
+            self.is_connected = true;
+            tracing::info!("connected to Redis");
+            self.hub.events.connected();
+        }
+    }
+
+    fn disconnected(&mut self, reason: &str) {
+        self.is_connected = false;
+        self.hub.events.disconnected(reason);
+    }
+}
