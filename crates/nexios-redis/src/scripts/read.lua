@@ -4,10 +4,6 @@
 -- the entries behind the floor.
 local stream = load(ARGV[1], ARGV[2])
 local epoch, since = ARGV[6], tonumber(ARGV[7])
-if epoch == stream.epoch and since > stream.last then
-  -- There was more: the end is lost, and offsets would be given twice.
-  stream.epoch, stream.changed = ARGV[1], true
-end
 local gone = trim(stream, tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), {})
 if stream.changed then
   -- A server without memory can still be read. The position of a stream that has just begun would not be worth anything.
@@ -22,7 +18,8 @@ redis.call('PEXPIRE', key, ARGV[5])
 
 local floor, missing = stream.floor, ''
 if epoch ~= '' then
-  if epoch ~= stream.epoch then
+  -- A position behind the end is not of this stream, whatever its epoch: whoever asks may have made it up.
+  if epoch ~= stream.epoch or since > stream.last then
     missing = 'epoch'
   elseif since < stream.floor then
     missing = 'trimmed'
