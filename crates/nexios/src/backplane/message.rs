@@ -59,9 +59,15 @@ pub struct Keep {
 pub struct Place {
     /// Its own position.
     pub position: Position,
-    /// The offset of the message before it in the same channel: 0 for the first one. So that a subscriber knows whether it
-    /// has missed one; offsets themselves may have gaps.
+    /// The offset of the message before it in the same channel: 0 for the first one, or when those before are no longer
+    /// kept. A subscriber that is at a lower offset has missed one; offsets themselves may have gaps.
     pub previous: u64,
+}
+
+impl Place {
+    /// [`previous`](Self::previous) in an answer to [`publish`](super::Backplane::publish) of an engine that tells only
+    /// subscribers which message was the one before.
+    pub const UNKNOWN: u64 = u64::MAX;
 }
 
 /// A message that was kept.

@@ -1,0 +1,49 @@
+//! Which messages were sent without an answer, and since when.
+//!
+//! JetStream knows the ids of the last two minutes, and after a restart those that are not older than that. When an outage
+//! takes longer, a message that is sent again is looked for in its stream first.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nexios::backplane::{MessageId, Outgoing};
+
+/// When JetStream's own memory of ids is not relied on any more, with room for clocks and for what is under way.
+const OLD: Duration = Duration::from_secs(60);
+
+/// The messages that may have been kept.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts(Mutex<HashMap<u64, Instant>>);
+
+/// Since when a message is tried.
+pub(crate) struct Attempt(Instant);
+
+impl Attempt {
+    /// Whether JetStream may have forgotten it.
+    pub(crate) fn is_old(&self) -> bool {
+        self.0.elapsed() > OLD
+    }
+}
+
+impl Attempts {
+    /// What comes before a batch will not be tried again: a node's messages are published in their order.
+    pub(crate) fn retain(&self, batch: &[Outgoing]) {
+        let first = batch.iter().map(|message| message.id.number).min().unwrap_or(0);
+        self.attempts().retain(|number, _| *number >= first);
+    }
+
+    /// A message is about to be sent.
+    pub(crate) fn begin(&self, id: MessageId) -> Attempt {
+        Attempt(*self.attempts().entry(id.number).or_insert_with(Instant::now))
+    }
+
+    /// A message was taken, or never will be.
+    pub(crate) fn settled(&self, id: MessageId) {
+        self.attempts().remove(&id.number);
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod delivery;
+mod doubles;
+mod driver;
+mod history;
+mod link;
+mod names;
+mod nats;
+mod publish;
+mod settings;
+mod streams;
+
+pub use nats::{Nats, Storage};

@@ -1,0 +1,119 @@
+//! A batch on its way to the server.
+
+use async_nats::{HeaderMap, StatusCode};
+use nexios::Position;
+use nexios::backplane::{BackplaneError, Keep, MessageId, Outgoing, Place, Prefix};
+
+use crate::api::{self, Ack};
+use crate::doubles::Attempts;
+use crate::link::{Answer, Link};
+use crate::names::{self, StreamName};
+use crate::settings::Settings;
+
+/// What became of a message.
+pub(crate) type Outcome = Result<Option<Place>, BackplaneError>;
+
+/// What is waited for of a message that was sent.
+enum Sent {
+    Done(Outcome),
+    /// The echo behind all of the batch.
+    Plain,
+    Kept(StreamName, u64, Answer),
+}
+
+/// Publishes a batch: everything is sent before anything is waited for.
+pub(crate) async fn publish(link: &Link, settings: &Settings, attempts: &Attempts, batch: &[Outgoing]) -> Vec<Outcome> {
+    let mut sent = Vec::with_capacity(batch.len());
+    for message in batch {
+        // One after the other: the client's queue keeps this order.
+        sent.push(send(link, settings, attempts, message).await.unwrap_or_else(|error| Sent::Done(Err(error))));
+    }
+    let echo = if sent.iter().any(|sent| matches!(sent, Sent::Plain)) { link.echo().await } else { Ok(()) };
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for (sent, message) in sent.into_iter().zip(batch) {
+        let outcome = match sent {
+            Sent::Done(outcome) => outcome,
+            Sent::Kept(stream, epoch, answer) => kept(link, &stream, epoch, answer).await.map(Some),
+            Sent::Plain => match &echo {
+                Ok(()) => Ok(None),
+                Err(error) => Err(BackplaneError::unavailable(error.to_string())),
+            },
+        };
+        if message.keep.is_some() && !matches!(outcome, Err(BackplaneError::Unavailable(_))) {
+            attempts.settled(message.id);
+        }
+        outcomes.push(outcome);
+    }
+    outcomes
+}
+
+async fn send(
+    link: &Link,
+    settings: &Settings,
+    attempts: &Attempts,
+    message: &Outgoing,
+) -> Result<Sent, BackplaneError> {
+    match message.keep {
+        Some(keep) => send_kept(link, settings, attempts, message, keep).await,
+        None => send_plain(link, &settings.prefix, message).await,
+    }
+}
+
+async fn send_plain(link: &Link, prefix: &Prefix, message: &Outgoing) -> Result<Sent, BackplaneError> {
+    fits(link, 0, message)?;
+    link.publish(names::live(prefix, &message.channel), message.payload.clone()).await?;
+    Ok(Sent::Plain)
+}
+
+async fn send_kept(
+    link: &Link,
+    settings: &Settings,
+    attempts: &Attempts,
+    message: &Outgoing,
+    keep: Keep,
+) -> Result<Sent, BackplaneError> {
+    let id = text(message.id);
+    fits(link, "NATS/1.0\r\nNats-Msg-Id: \r\n\r\n".len() + id.len(), message)?;
+    let stream = StreamName::new(&settings.prefix, keep);
+    let epoch = link.streams.epoch(link, settings, &stream, keep).await?;
+    let subject = stream.subject(epoch, message.channel.as_str());
+    if attempts.begin(message.id).is_old()
+        && let Some(offset) = crate::history::find(link, &stream, &subject, &id).await?
+    {
+        return Ok(Sent::Done(Ok(Some(place(epoch, offset)))));
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", id);
+    let answer = link.ask(subject, headers, message.payload.clone()).await?;
+    Ok(Sent::Kept(stream, epoch, answer))
+}
+
+/// The server closes the connection of whoever sends it more than it takes.
+fn fits(link: &Link, headers: usize, message: &Outgoing) -> Result<(), BackplaneError> {
+    let (size, limit) = (message.payload.len() + headers, link.max_payload());
+    if size <= limit {
+        return Ok(());
+    }
+    Err(BackplaneError::refused(format!("{size} bytes are more than the NATS server's max_payload, {limit}")))
+}
+
+async fn kept(link: &Link, stream: &StreamName, epoch: u64, answer: Answer) -> Result<Place, BackplaneError> {
+    let answer = answer.wait().await?;
+    if answer.status == Some(StatusCode::NO_RESPONDERS) {
+        link.streams.forget(stream).await;
+        return Err(BackplaneError::unavailable(format!("no NATS server has the stream {}", stream.text())));
+    }
+    match api::parse::<Ack>(&answer.payload)? {
+        Ok(ack) => Ok(place(epoch, ack.seq)),
+        Err(error) => Err(error.into_error()),
+    }
+}
+
+/// As the publisher learns it: only subscribers are told which message was the one before.
+fn place(epoch: u64, offset: u64) -> Place {
+    Place { position: Position::new(epoch, offset), previous: Place::UNKNOWN }
+}
+
+fn text(id: MessageId) -> String {
+    format!("{}-{}", id.node, id.number)
+}
