@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::GroupsInner;
 use super::history::{NotRecovered, Stream};
+use super::hooks::HookEvent;
 use super::inner::GroupInner;
 use super::members::{Distributed, Members};
 use super::position::Position;
@@ -35,6 +36,12 @@ impl GapEvent {
     /// Why it could not be recovered, for a group with a history.
     pub fn reason(&self) -> Option<NotRecovered> {
         self.reason
+    }
+}
+
+impl HookEvent for GapEvent {
+    fn log_panic(&self) {
+        tracing::error!(group = self.group(), "a hook on gaps panicked");
     }
 }
 

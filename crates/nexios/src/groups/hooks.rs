@@ -43,7 +43,19 @@ impl MemberEvent {
     }
 }
 
-impl<E: fmt::Debug> Hook<E> {
+/// What a hook is told of.
+pub(super) trait HookEvent {
+    /// Tells the operator that the hook has panicked over it.
+    fn log_panic(&self);
+}
+
+impl HookEvent for MemberEvent {
+    fn log_panic(&self) {
+        tracing::error!(id = %self.connection(), "a hook on joins or leaves panicked");
+    }
+}
+
+impl<E: HookEvent> Hook<E> {
     pub(super) fn new(hook: impl Fn(&E) + Send + Sync + 'static) -> Self {
         Self(Arc::new(hook))
     }
@@ -51,7 +63,7 @@ impl<E: fmt::Debug> Hook<E> {
     /// Under no lock.
     pub(super) fn call(&self, event: &E) {
         if catch_unwind(AssertUnwindSafe(|| (self.0)(event))).is_err() {
-            tracing::error!(?event, "a hook of groups panicked");
+            event.log_panic();
         }
     }
 }
