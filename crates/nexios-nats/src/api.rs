@@ -140,7 +140,10 @@ pub(crate) async fn info(link: &Link, stream: &str, subject: &str) -> Result<Opt
 }
 
 /// Makes a stream.
-pub(crate) async fn create(link: &Link, config: &StreamConfig<'_>) -> Result<Result<StreamInfo, ApiError>, BackplaneError> {
+pub(crate) async fn create(
+    link: &Link,
+    config: &StreamConfig<'_>,
+) -> Result<Result<StreamInfo, ApiError>, BackplaneError> {
     ask(link, &format!("STREAM.CREATE.{}", config.name), config).await
 }
 
@@ -160,15 +163,16 @@ pub(crate) async fn newest(link: &Link, stream: &str, subject: &str) -> Result<O
 }
 
 /// The first message of a subject from an offset on, as the stream's leader knows it.
-pub(crate) async fn next(link: &Link, stream: &str, subject: &str, offset: u64) -> Result<Option<Stored>, BackplaneError> {
+pub(crate) async fn next(
+    link: &Link,
+    stream: &str,
+    subject: &str,
+    offset: u64,
+) -> Result<Option<Stored>, BackplaneError> {
     from_leader(link, stream, &json!({ "seq": offset.max(1), "next_by_subj": subject })).await
 }
 
-async fn from_leader(
-    link: &Link,
-    stream: &str,
-    request: &serde_json::Value,
-) -> Result<Option<Stored>, BackplaneError> {
+async fn from_leader(link: &Link, stream: &str, request: &serde_json::Value) -> Result<Option<Stored>, BackplaneError> {
     #[derive(Deserialize)]
     struct Found {
         message: Raw,

@@ -124,7 +124,11 @@ impl Driver {
         }
     }
 
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>, reason: &str) -> Result<T, Option<oneshot::Sender<()>>> {
+    async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        reason: &str,
+    ) -> Result<T, Option<oneshot::Sender<()>>> {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
@@ -183,7 +187,8 @@ impl Driver {
     }
 
     fn discover(&mut self, link: &Link) {
-        let scheme = if self.settings.servers.iter().all(|server| server.address.tls_required()) { "tls" } else { "nats" };
+        let scheme =
+            if self.settings.servers.iter().all(|server| server.address.tls_required()) { "tls" } else { "nats" };
         let urls = link.discovered().into_iter().map(|url| format!("{scheme}://{url}"));
         let found = urls.filter_map(|url| crate::settings::servers(&url).ok()).flat_map(|(servers, _)| servers);
         let configured = &self.settings.servers;

@@ -40,7 +40,12 @@ pub(crate) async fn read(
 }
 
 /// The offset of a message with this id, if the stream has it.
-pub(crate) async fn find(link: &Link, stream: &StreamName, subject: &str, id: &str) -> Result<Option<u64>, BackplaneError> {
+pub(crate) async fn find(
+    link: &Link,
+    stream: &StreamName,
+    subject: &str,
+    id: &str,
+) -> Result<Option<u64>, BackplaneError> {
     let Some(newest) = api::newest(link, &stream.text(), subject).await? else { return Ok(None) };
     let source = Source { link, stream: &stream.text(), subject, may_lag: true };
     let stored = source.between(1, newest.offset, PARTS).await?;

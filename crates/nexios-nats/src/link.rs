@@ -171,7 +171,12 @@ impl Link {
     }
 
     /// Sends a question. What is sent first arrives first.
-    pub(crate) async fn ask(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Answer, BackplaneError> {
+    pub(crate) async fn ask(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Answer, BackplaneError> {
         let (reply, answer) = self.question();
         let sending = self.client.publish_with_reply_and_headers(subject, reply, headers, payload);
         self.while_it_stands(sending).await?.map_err(BackplaneError::unavailable)?;

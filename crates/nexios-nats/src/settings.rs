@@ -33,7 +33,10 @@ pub(crate) struct Server {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Login {
     Nobody,
-    User { name: String, password: String },
+    User {
+        name: String,
+        password: String,
+    },
     Token(String),
     /// The text of a file of credentials.
     Credentials(String),
@@ -62,7 +65,8 @@ pub(crate) fn servers(urls: &str) -> Result<(Vec<Server>, Login), BackplaneError
     for (number, text) in urls.split(',').map(str::trim).enumerate() {
         // The text itself may have a password: errors have its number.
         let place = format!("NATS URL {}", number + 1);
-        let (server, its_login) = server(text).map_err(|error| BackplaneError::settings(format!("{place}: {error}")))?;
+        let (server, its_login) =
+            server(text).map_err(|error| BackplaneError::settings(format!("{place}: {error}")))?;
         if login == Login::Nobody {
             login = its_login;
         }
@@ -131,7 +135,8 @@ mod tests {
 
     #[test]
     fn an_error_does_not_repeat_the_password() {
-        for urls in ["", "redis://me:secret@a", "ws://me:secret@a", "nats://", "nats://me:secret@a:port", "nats://a,,b"] {
+        for urls in ["", "redis://me:secret@a", "ws://me:secret@a", "nats://", "nats://me:secret@a:port", "nats://a,,b"]
+        {
             let error = servers(urls).map(|_| ()).expect_err(urls).to_string();
             assert!(error.contains("NATS URL") && !error.contains("secret"), "{error}");
         }

@@ -47,7 +47,11 @@ impl Streams {
 }
 
 /// What is known of a channel in its stream.
-pub(crate) async fn look(link: &Link, name: &StreamName, subject: &str) -> Result<Option<(u64, StreamInfo)>, BackplaneError> {
+pub(crate) async fn look(
+    link: &Link,
+    name: &StreamName,
+    subject: &str,
+) -> Result<Option<(u64, StreamInfo)>, BackplaneError> {
     let Some(info) = api::info(link, &name.text(), subject).await? else { return Ok(None) };
     Ok(Some((epoch_of(name, &info)?, info)))
 }
@@ -63,12 +67,7 @@ pub(crate) async fn begin_again(link: &Link, name: &StreamName, epoch: u64) -> R
     Ok(())
 }
 
-async fn find_or_make(
-    link: &Link,
-    settings: &Settings,
-    name: &StreamName,
-    keep: Keep,
-) -> Result<u64, BackplaneError> {
+async fn find_or_make(link: &Link, settings: &Settings, name: &StreamName, keep: Keep) -> Result<u64, BackplaneError> {
     let text = name.text();
     if let Some(info) = api::info(link, &text, "").await? {
         return epoch_of(name, &info);

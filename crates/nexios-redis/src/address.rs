@@ -55,7 +55,9 @@ pub(crate) enum InvalidAddress {
     ClusterDatabase,
     #[error("the URL of Redis lacks the name of the master: redis-sentinel://host:26379/name")]
     NoMaster,
-    #[error("the user or the password in the URL of Redis is malformed: % is followed by two hexadecimal digits of UTF-8")]
+    #[error(
+        "the user or the password in the URL of Redis is malformed: % is followed by two hexadecimal digits of UTF-8"
+    )]
     Login,
     #[error(
         "the URL of Redis has an option that is not known: redis-sentinel:// has sentinel_username and sentinel_password, others have none"

@@ -103,11 +103,7 @@ struct Doubt<'a> {
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.entry
-                .open
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take_if(|open| open.number == self.number);
+            self.entry.open.lock().unwrap_or_else(PoisonError::into_inner).take_if(|open| open.number == self.number);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What channels and keys are called, and what stands before a payload.
 
 use bytes::Bytes;
-use nexios::backplane::{Place, Prefix};
 use nexios::Position;
+use nexios::backplane::{Place, Prefix};
 
 /// The names of an app.
 ///

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use nexios::Position;
 use nexios::backplane::{BackplaneError, Channel, Keep, Kept, Page};
 use nexios::groups::NotRecovered;
-use nexios::Position;
 use redis::{Pipeline, Value};
 
 use crate::engine::Engine;

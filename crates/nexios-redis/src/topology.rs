@@ -93,12 +93,7 @@ async fn of_server(commands: &Commands, server: &Server) -> Result<Topology, Str
     Ok(Topology { masters: slots.masters().to_vec(), slots: Some(slots), has_sharded_channels })
 }
 
-async fn ask_sentinels(
-    link: &Arc<Link>,
-    sentinels: &[Server],
-    master: &str,
-    login: &Login,
-) -> Result<Server, String> {
+async fn ask_sentinels(link: &Arc<Link>, sentinels: &[Server], master: &str, login: &Login) -> Result<Server, String> {
     let mut order: Vec<&Server> = sentinels.iter().collect();
     fastrand::shuffle(&mut order);
     let mut reason = String::new();

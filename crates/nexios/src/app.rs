@@ -321,8 +321,8 @@ where
             let node = self.groups.join_nodes(backplane, self.backplane_config.clone(), users);
             let checked = Arc::clone(&node);
             self.observed.check("backplane", move || checked.check());
-            Arc::clone(&node).run();
-            self.handle.join_nodes(node);
+            self.handle.join_nodes(&node);
+            node.run();
         }
         let (groups, proxies) = (self.groups.clone(), self.server.proxies.clone());
         let context = Arc::new(AppContext {

@@ -27,9 +27,9 @@ mod websocket;
 
 pub use app::App;
 pub use asking::{Refusal, RequestError};
-pub use backplane::{Backplane, BackplaneConfig};
 #[doc(no_inline)]
 pub use axum::Json;
+pub use backplane::{Backplane, BackplaneConfig};
 #[doc(no_inline)]
 pub use bytes::Bytes;
 pub use compression::{Compression, ParseCompressionError};

@@ -144,11 +144,8 @@ impl Sender {
     /// Does all of it but giving way; returns the message's length.
     fn queue(&self, message: Message, form: Form, key: Option<Key>) -> Result<usize> {
         let may_drop = self.link.may_drop();
-        let queued = if may_drop {
-            self.link.enqueue_droppable(&message, form, key)
-        } else {
-            self.link.enqueue(&message, form)
-        };
+        let queued =
+            if may_drop { self.link.enqueue_droppable(&message, form, key) } else { self.link.enqueue(&message, form) };
         match queued {
             Enqueued::Queued => Ok(message.len()),
             Enqueued::NotOpen => Err(self.link.why_not_open()),

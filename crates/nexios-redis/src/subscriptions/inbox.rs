@@ -39,7 +39,9 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stand {
     /// Not subscribed to; with whether messages may have been lost when it is.
-    Pending { has_gap: bool },
+    Pending {
+        has_gap: bool,
+    },
     Live,
 }
 

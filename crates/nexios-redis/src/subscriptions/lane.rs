@@ -36,8 +36,15 @@ pub(crate) struct Lane {
 /// What the hub has a lane do.
 pub(crate) enum Order {
     /// Messages may have been lost when `has_gap`.
-    Add { channels: Vec<Channel>, has_gap: bool, part: Option<Part> },
-    Remove { channels: Vec<Channel>, part: Option<Part> },
+    Add {
+        channels: Vec<Channel>,
+        has_gap: bool,
+        part: Option<Part>,
+    },
+    Remove {
+        channels: Vec<Channel>,
+        part: Option<Part>,
+    },
     /// Nobody has waited until these were subscribed to.
     Unanswered(Vec<Channel>),
 }

@@ -95,7 +95,9 @@ impl AppHandle {
             node.send_to_user(user, message.clone());
         }
         let here = self.users().of(user);
-        here.iter().for_each(|sender| sender.offer(message.clone()));
+        for sender in &here {
+            sender.offer(message.clone());
+        }
         here.len()
     }
 
@@ -107,6 +109,7 @@ impl AppHandle {
             Some(node) if node.id() != address.node() => {
                 node.send_to_connection(address.node(), address.connection().as_u64(), message.into());
             }
+            None if address.node() != NodeId::new(0) => {}
             _ => {
                 if let Some(sender) = self.connections().find(address.connection()) {
                     sender.offer(message.into());

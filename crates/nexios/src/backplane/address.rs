@@ -74,7 +74,9 @@ mod tests {
         let address = ConnectionAddress::new(NodeId::new(0xab), ConnectionId::new(17));
         assert_eq!(address.to_string(), "00000000000000ab-17");
         assert_eq!(address.to_string().parse(), Ok(address));
-        for text in ["", "-", "ab-1", "00000000000000ab-", "00000000000000ab-0", "00000000000000ab-+1", "+0000000000000ab-1"] {
+        for text in
+            ["", "-", "ab-1", "00000000000000ab-", "00000000000000ab-0", "00000000000000ab-+1", "+0000000000000ab-1"]
+        {
             assert_eq!(text.parse::<ConnectionAddress>(), Err(InvalidAddress), "{text:?}");
         }
     }

@@ -20,7 +20,12 @@ pub struct BackplaneConfig {
 
 impl Default for BackplaneConfig {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(2), outbox: 16 * 1024 * 1024, node_ttl: Duration::from_secs(20), unready: true }
+        Self {
+            timeout: Duration::from_secs(2),
+            outbox: 16 * 1024 * 1024,
+            node_ttl: Duration::from_secs(20),
+            unready: true,
+        }
     }
 }
 

@@ -45,11 +45,7 @@ impl Sink for Listener {
     fn disconnected(&self, reason: &str) {
         let Some(node) = self.0.upgrade() else { return };
         node.peers.pause();
-        if node.reached.get().is_some() {
-            node.went_away(Way::Subscriptions, reason);
-        } else {
-            node.status.went_away(Way::Subscriptions, reason);
-        }
+        node.went_away(Way::Subscriptions, reason);
     }
 
     fn interrupted(&self, channels: &[Channel]) {
@@ -125,8 +121,7 @@ impl Node {
             Control::Gone => self.bury(id.node),
             Control::Lost => {
                 let all = channel == Channel::all_nodes().as_str();
-                let groups =
-                    if all { self.channels.groups() } else { Vec::from_iter(self.channels.group(channel)) };
+                let groups = if all { self.channels.groups() } else { Vec::from_iter(self.channels.group(channel)) };
                 for group in groups {
                     group.lost();
                 }

@@ -25,12 +25,13 @@ impl Node {
     /// Begins, on a thread of its own: what an engine's client does must not delay a connection's turn.
     pub(crate) fn run(self: Arc<Self>) {
         let node = Arc::clone(&self);
-        let thread = thread::Builder::new().name("nexios-backplane".to_owned()).spawn(move || {
-            match Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(node.serve()),
-                Err(error) => node.cannot(BackplaneError::unavailable(error)),
-            }
-        });
+        let thread =
+            thread::Builder::new().name("nexios-backplane".to_owned()).spawn(
+                move || match Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => runtime.block_on(node.serve()),
+                    Err(error) => node.cannot(BackplaneError::unavailable(error)),
+                },
+            );
         if let Err(error) = thread {
             self.cannot(BackplaneError::unavailable(error));
         }
@@ -104,11 +105,8 @@ impl Node {
             let published = timeout(self.config.timeout, self.backplane.publish(&messages)).await;
             let why = self.settle(&mut items, published.ok());
             let Some(why) = why else { break };
-            if !std::mem::replace(&mut was_away, true) {
-                self.went_away(Way::Publishing, &why);
-            } else {
-                self.status.went_away(Way::Publishing, &why);
-            }
+            was_away = true;
+            self.went_away(Way::Publishing, &why);
             self.outbox.go_away(&mut items, |message| self.deliver_here(message));
             sleep(pause.mul_f64(rand::rng().random_range(0.5..1.5))).await;
             pause = (pause * 2).min(PAUSE.1);

@@ -33,6 +33,21 @@ pub struct BackplaneStatus {
     pub outages: u64,
 }
 
+#[cfg(feature = "metrics")]
+impl BackplaneStatus {
+    /// Both together, of apps of one process: away if one is.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.away = self.away.take().or(other.away);
+        self.nodes = self.nodes.max(other.nodes);
+        self.published += other.published;
+        self.received += other.received;
+        self.outbox_bytes += other.outbox_bytes;
+        self.lost += other.lost;
+        self.gaps += other.gaps;
+        self.outages += other.outages;
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Status {
     state: Mutex<State>,

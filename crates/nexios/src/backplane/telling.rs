@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::Channel;
 use super::node::Node;
 use super::wire::{Body, Presence};
-use super::Channel;
 use crate::groups::GroupInner;
 
 /// Groups that have something to tell, and when.

@@ -147,7 +147,7 @@ pub(crate) struct Unsent(Vec<u8>);
 
 impl Unsent {
     pub(crate) fn new(body: &Body) -> Self {
-        let mut out = Vec::with_capacity(HEADER + 64 + body.message().map_or(0, |message| message.len()));
+        let mut out = Vec::with_capacity(HEADER + 64 + body.message().map_or(0, Message::len));
         out.extend([VERSION, body.kind()]);
         out.resize(HEADER, 0);
         body.encode(&mut out);

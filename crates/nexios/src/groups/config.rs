@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::history::History;
 use super::gap::GapEvent;
+use super::history::History;
 use super::hooks::{Hook, MemberEvent};
 use super::policy::GroupPolicy;
 use crate::slow_consumer::SlowConsumer;

@@ -48,10 +48,19 @@ struct Told {
 pub(super) struct Untold {
     keys: HashSet<Key>,
     number: bool,
-    everything: bool,
-    ask: bool,
+    everything: Everything,
     /// They know something.
     is_known: bool,
+}
+
+/// Whether the others are to be told everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Everything {
+    #[default]
+    No,
+    Told,
+    /// And to tell theirs.
+    Exchanged,
 }
 
 impl Elsewhere {
@@ -60,16 +69,16 @@ impl Elsewhere {
         self.nodes.values().map(|there| there.members).sum()
     }
 
-    /// What is told of a user, if there is such a one.
-    pub(super) fn user(&self, user: &str) -> Option<Option<&Info>> {
+    /// What is told of a user, as JSON or empty, if there is such a one.
+    pub(super) fn user(&self, user: &str) -> Option<&str> {
         self.known(&Key::User(user.into()), None)
     }
 
     /// The same of anybody, on other nodes than this.
-    fn known(&self, key: &Key, except: Option<NodeId>) -> Option<Option<&Info>> {
+    fn known(&self, key: &Key, except: Option<NodeId>) -> Option<&str> {
         let others = self.nodes.iter().filter(|(node, _)| Some(**node) != except);
         let mut told = others.filter_map(|(_, there)| there.known.get(key));
-        told.next().map(|told| told.info.as_ref())
+        told.next().map(|told| text(told.info.as_ref()))
     }
 
     /// Takes what a node tells; returns who has come, changed or gone by it.
@@ -161,8 +170,9 @@ enum Heard {
     Gone(Option<Info>),
 }
 
-fn text(info: Option<&Info>) -> Option<&str> {
-    info.map(|info| info.get())
+/// No JSON is empty.
+fn text(info: Option<&Info>) -> &str {
+    info.map_or("", |info| info.get())
 }
 
 impl Members {
@@ -183,9 +193,7 @@ impl Members {
                 (Heard::New(info), None) => Some(Change::join(who, info)),
                 (Heard::Gone(info), None) => Some(Change::leave(who, info)),
                 (Heard::Changed(info), _) => Some(Change::update(who, info)),
-                (Heard::New(Some(info)), Some(known)) if text(known) != Some(info.get()) => {
-                    Some(Change::update(who, Some(info)))
-                }
+                (Heard::New(Some(info)), Some(known)) if known != info.get() => Some(Change::update(who, Some(info))),
                 (Heard::New(_) | Heard::Gone(_), Some(_)) => None,
             });
         }
@@ -204,7 +212,7 @@ impl Members {
     /// Somebody has come, changed or gone, which other nodes are to know: after this time, unless they are told anyway.
     pub(super) fn note_untold(&mut self, key: Option<Key>) -> Option<Duration> {
         let untold = self.untold.as_deref_mut()?;
-        let had_keys = !untold.keys.is_empty() || untold.everything;
+        let had_keys = !untold.keys.is_empty() || untold.everything > Everything::No;
         let had_number = std::mem::replace(&mut untold.number, true);
         match key {
             Some(key) => {
@@ -221,7 +229,7 @@ impl GroupInner {
     /// Takes what another node tells of its members.
     pub(crate) fn hear(self: &Arc<Self>, node: NodeId, presence: Presence) {
         if presence.ask {
-            self.tell_everything(false);
+            self.tell_everything(Everything::Told);
         }
         self.notice(node, |elsewhere| elsewhere.hear(node, presence));
     }
@@ -247,18 +255,17 @@ impl GroupInner {
 
     /// Tells the other nodes who is here, and asks them the same.
     pub(crate) fn ask_who_is_there(self: &Arc<Self>) {
-        self.tell_everything(true);
+        self.tell_everything(Everything::Exchanged);
     }
 
-    fn tell_everything(self: &Arc<Self>, ask: bool) {
+    fn tell_everything(self: &Arc<Self>, everything: Everything) {
         let Some(groups) = self.groups.upgrade() else { return };
         let Some(node) = groups.node() else { return };
         let mut members = self.members();
         let Some(untold) = members.untold.as_deref_mut() else { return };
-        untold.everything = true;
-        untold.ask |= ask;
+        untold.everything = untold.everything.max(everything);
         drop(members);
-        node.will_tell(self, if ask { Duration::ZERO } else { SOON.0 });
+        node.will_tell(self, if everything == Everything::Exchanged { Duration::ZERO } else { SOON.0 });
     }
 
     /// A connection has come, changed or gone.
@@ -276,7 +283,8 @@ impl GroupInner {
         let mut members = self.members();
         let len = members.len();
         let Some(untold) = members.untold.as_deref_mut() else { return Vec::new() };
-        let Untold { keys, number, everything, ask, is_known } = std::mem::take(untold);
+        let Untold { keys, number, everything, is_known } = std::mem::take(untold);
+        let (everything, ask) = (everything > Everything::No, everything == Everything::Exchanged);
         untold.is_known = is_known || len > 0;
         let entries = if everything { members.all_entries() } else { members.entries(keys) };
         if entries.is_empty() && !number && !everything {

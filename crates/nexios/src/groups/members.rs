@@ -298,8 +298,8 @@ impl Members {
         self.roster.as_ref()?.user_of(id).cloned()
     }
 
-    /// What is told of a user, if there is such a one on this node.
-    pub(super) fn user(&self, user: &str) -> Option<Option<&Info>> {
+    /// What is told of a user, as JSON or empty, if there is such a one on this node.
+    pub(super) fn user(&self, user: &str) -> Option<&str> {
         self.roster.as_ref()?.user(user)
     }
 

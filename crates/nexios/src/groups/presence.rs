@@ -183,11 +183,11 @@ impl Change {
 
     /// What is left of it to be told, when the user may be on other nodes as well and tell this there: who is has neither
     /// come nor gone.
-    pub(super) fn beside<'a>(self, elsewhere: impl FnOnce(&str) -> Option<Option<&'a Info>>) -> Option<Self> {
+    pub(super) fn beside<'a>(self, elsewhere: impl FnOnce(&str) -> Option<&'a str>) -> Option<Self> {
         let Who::User(user) = &self.who else { return Some(self) };
         match (self.event, elsewhere(user)) {
             (Event::Update, _) | (_, None) => Some(self),
-            (Event::Join, Some(told)) if self.info.is_some() && text(told) != text(self.info.as_ref()) => {
+            (Event::Join, Some(told)) if self.info.as_ref().is_some_and(|info| info.get() != told) => {
                 Some(Self { event: Event::Update, ..self })
             }
             (Event::Join | Event::Leave, Some(_)) => None,
@@ -313,9 +313,9 @@ impl Roster {
         gone
     }
 
-    /// What is told of a user, if there is such a one.
-    pub(super) fn user(&self, user: &str) -> Option<Option<&Info>> {
-        self.users.get(user).map(|user| user.info.as_ref())
+    /// What is told of a user, as JSON or empty, if there is such a one.
+    pub(super) fn user(&self, user: &str) -> Option<&str> {
+        self.users.get(user).map(|user| text(user.info.as_ref()).unwrap_or_default())
     }
 
     pub(super) fn has_info(&self, connection: ConnectionId) -> bool {

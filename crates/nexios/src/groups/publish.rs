@@ -253,16 +253,16 @@ impl Group {
     pub(super) fn publish_to_nodes(&self, draft: &Draft, node: &Node) -> Result<Sent> {
         let bytes = draft.message.len();
         let found = self.find();
-        let config = found.as_ref().map_or_else(|| self.groups().config.of(self.name()), |group| Arc::clone(&group.config));
+        let config =
+            found.as_ref().map_or_else(|| self.groups().config.of(self.name()), |group| Arc::clone(&group.config));
         let own = || Channel::group(self.name());
         let channel = || found.as_ref().and_then(|group| group.channel().cloned()).unwrap_or_else(own);
         let Some(history) = &config.history else {
-            match &found {
-                Some(group) => group.publish(draft, self.groups(), Source::Here)?,
-                None => {
-                    self.groups().check_sealed()?;
-                    node.publish(&channel(), draft.posted());
-                }
+            if let Some(group) = &found {
+                group.publish(draft, self.groups(), Source::Here)?;
+            } else {
+                self.groups().check_sealed()?;
+                node.publish(&channel(), draft.posted());
             }
             return Ok(Sent::here(bytes));
         };

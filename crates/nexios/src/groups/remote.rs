@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::GroupsInner;
-use super::history::{Data, Expected, NotRecovered, Stream};
+use super::history::{Data, Expected, History, NotRecovered, Stream};
 use super::inner::GroupInner;
 use super::members::Members;
 use super::position::Position;
@@ -108,7 +108,7 @@ impl GroupInner {
     }
 
     pub(crate) fn keep(&self) -> Option<Keep> {
-        self.config.history.as_ref().map(|history| history.keep())
+        self.config.history.as_ref().map(History::keep)
     }
 
     /// Has the channel listened to, once.

@@ -8,6 +8,7 @@ use metrics::{SharedString, Unit, counter, describe_counter, describe_gauge, des
 
 use super::histogram::Totals;
 use super::meter::{self, ACCEPT_ERRORS, CONNECTION, Code, HANDLER, Outcome, Part, RouteMeter, lock};
+use crate::backplane::BackplaneStatus;
 use crate::groups::GroupsStats;
 use crate::routing::AppContext;
 
@@ -67,6 +68,7 @@ pub(super) fn publish(histograms: Histograms) {
     }
     publish_rare(&routes);
     publish_queues(&routes, &published.apps);
+    publish_backplanes(&published.apps);
     published.publish_groups();
     if histograms == Histograms::Theirs {
         published.tell_histograms(&routes);
@@ -124,6 +126,15 @@ const COUNTERS: &[Description] = &[
         "Handlers that ended with an error, a panic, or a message they refused.",
     ),
     ("nexios_group_publications_total", Unit::Count, "Messages that were published to groups."),
+    ("nexios_backplane_published_total", Unit::Count, "Messages to other nodes that the engine has taken."),
+    ("nexios_backplane_received_total", Unit::Count, "Messages that came from the engine."),
+    (
+        "nexios_backplane_lost_total",
+        Unit::Count,
+        "Messages to other nodes for which the outbox had no room, or that the engine refused.",
+    ),
+    ("nexios_backplane_gaps_total", Unit::Count, "Groups whose members were told that they may have missed something."),
+    ("nexios_backplane_outages_total", Unit::Count, "How often the engine went away."),
     ("nexios_connections_refused_total", Unit::Count, "Connections that a limit refused, by the limit."),
     (
         "nexios_accept_errors_total",
@@ -139,6 +150,9 @@ const GAUGES: &[Description] = &[
     ("nexios_groups", Unit::Count, "Groups that have members, a history, or somebody who is waited for."),
     ("nexios_group_members", Unit::Count, "Memberships of connections in groups."),
     ("nexios_group_history_bytes", Unit::Bytes, "Bytes of messages in histories."),
+    ("nexios_backplane_up", Unit::Count, "1 while the engine that joins the nodes is there, 0 while it is away."),
+    ("nexios_backplane_nodes", Unit::Count, "Other nodes that were heard of lately."),
+    ("nexios_backplane_outbox_bytes", Unit::Bytes, "Bytes that wait to be published to other nodes."),
     ("nexios_build_info", Unit::Count, "The version of Nexios; always 1."),
     ("nexios_start_time_seconds", Unit::Seconds, "When the process began to count, in seconds since 1970."),
 ];
@@ -196,6 +210,29 @@ fn publish_queues(routes: &[&'static RouteMeter], apps: &[App]) {
         gauge!("nexios_connections", "route" => route).set(float(queues.connections));
         gauge!("nexios_queued_bytes", "route" => route).set(float(queues.bytes));
         gauge!("nexios_queued_bytes_max", "route" => route).set(float(queues.most));
+    }
+}
+
+/// How the apps' backplanes are: those of one engine together, as everything here.
+fn publish_backplanes(apps: &[App]) {
+    let apps = apps.iter().filter_map(|app| app.context.upgrade());
+    let mut engines: Vec<BackplaneStatus> = Vec::new();
+    for status in apps.filter_map(|app| app.handle.backplane()) {
+        match engines.iter_mut().find(|known| known.engine == status.engine) {
+            Some(known) => known.add(status),
+            None => engines.push(status),
+        }
+    }
+    for status in engines {
+        let engine = status.engine;
+        gauge!("nexios_backplane_up", "engine" => engine).set(if status.away.is_none() { 1.0 } else { 0.0 });
+        gauge!("nexios_backplane_nodes", "engine" => engine).set(float(status.nodes));
+        gauge!("nexios_backplane_outbox_bytes", "engine" => engine).set(float(status.outbox_bytes));
+        counter!("nexios_backplane_published_total", "engine" => engine).absolute(status.published);
+        counter!("nexios_backplane_received_total", "engine" => engine).absolute(status.received);
+        counter!("nexios_backplane_lost_total", "engine" => engine).absolute(status.lost);
+        counter!("nexios_backplane_gaps_total", "engine" => engine).absolute(status.gaps);
+        counter!("nexios_backplane_outages_total", "engine" => engine).absolute(status.outages);
     }
 }
 

@@ -120,9 +120,9 @@ impl AppHandle {
         self.node().map(|node| node.status())
     }
 
-    pub(crate) fn join_nodes(&self, node: Arc<Node>) {
+    pub(crate) fn join_nodes(&self, node: &Arc<Node>) {
         // Nobody builds an app twice.
-        let _ = self.inner.node.set(Arc::downgrade(&node));
+        let _ = self.inner.node.set(Arc::downgrade(node));
     }
 
     pub(crate) fn node(&self) -> Option<Arc<Node>> {

@@ -47,7 +47,7 @@ use crate::backplane::Events;
 use crate::backplane::{Backplane, Channel, Keep, Prefix};
 
 /// How long a check may take. Most take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Check = for<'a> fn(&'a Engine<'_>) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 

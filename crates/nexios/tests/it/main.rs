@@ -44,8 +44,8 @@ mod macro_route;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod middleware;
-mod origin;
 mod nodes;
+mod origin;
 mod outcome;
 mod policy;
 mod presence;

@@ -36,11 +36,11 @@ pub(super) async fn places_follow_each_other_in_their_channel(engine: &Engine<'_
         // Channels take turns that are not always the same.
         let which = [0, 1, 2, round % 3].map(|index| &channels[index]);
         let batch = which.map(|channel| publisher.message(channel, round.to_string()).kept(KEEP));
-        publisher.publish(&batch[..1 + round % 4]).await;
+        publisher.publish(&batch[..=(round % 4)]).await;
     }
     for (index, channel) in channels.iter().enumerate() {
         let count =
-            (0..20).map(|round| [0, 1, 2, round % 3][..1 + round % 4].iter().filter(|i| **i == index).count()).sum();
+            (0..20).map(|round| [0, 1, 2, round % 3][..=(round % 4)].iter().filter(|i| **i == index).count()).sum();
         follow_each_other(&subscriber.wait_for(channel, count).await);
     }
 }

@@ -1,7 +1,7 @@
 //! The engine goes away and comes back.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nexios::BackplaneConfig;
