@@ -1,5 +1,7 @@
 //! Who gets what, and in which order.
 
+use std::slice::from_ref;
+
 use bytes::Bytes;
 
 use super::{Engine, KEEP, Received, TestNode, a_moment, room};
@@ -9,9 +11,9 @@ pub(super) async fn a_message_reaches_those_who_have_subscribed_and_nobody_else(
     let (publisher, one) = engine.two().await;
     let (two, bystander) = engine.two().await;
     let (here, elsewhere) = (room("here"), room("elsewhere"));
-    one.subscribe(&[here.clone()]).await;
-    two.subscribe(&[here.clone()]).await;
-    bystander.subscribe(&[elsewhere.clone()]).await;
+    one.subscribe(from_ref(&here)).await;
+    two.subscribe(from_ref(&here)).await;
+    bystander.subscribe(from_ref(&elsewhere)).await;
     let places = publisher.publish(&[publisher.message(&here, "hello")]).await;
     assert_eq!(places, [None], "a message that is not kept has no place");
     for node in [&one, &two] {
@@ -35,14 +37,14 @@ pub(super) async fn nothing_arrives_before_subscribing_or_after_unsubscribing(en
     for channel in &both {
         subscriber.wait_for(channel, 1).await;
     }
-    subscriber.unsubscribe(&[first.clone()]).await;
+    subscriber.unsubscribe(from_ref(&first)).await;
     a_moment().await;
     publisher.publish(&both.each_ref().map(|channel| publisher.message(channel, "too late"))).await;
     subscriber.wait_for(&second, 2).await;
     a_moment().await;
     assert_eq!(payloads(&subscriber, &first), ["in time"], "the channel that was unsubscribed from");
     assert_eq!(payloads(&subscriber, &second), ["in time", "too late"], "the channel that was not");
-    subscriber.subscribe(&[first.clone()]).await;
+    subscriber.subscribe(from_ref(&first)).await;
     publisher.publish(&[publisher.message(&first, "again")]).await;
     subscriber.wait_for(&first, 2).await;
     assert_eq!(payloads(&subscriber, &first), ["in time", "again"], "the channel that was subscribed to again");

@@ -1,12 +1,13 @@
 //! Many channels, many calls, and calls that nobody waits for.
 
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
 use super::delivery::payloads;
 use super::streams::follow_each_other;
-use super::{Engine, KEEP, TestNode, a_moment, room};
+use super::{Engine, KEEP, a_moment, room};
 use crate::backplane::{BackplaneError, Channel, Outgoing};
 
 pub(super) async fn thousands_of_channels_at_once(engine: &Engine<'_>) {
@@ -34,9 +35,9 @@ pub(super) async fn thousands_of_channels_at_once(engine: &Engine<'_>) {
 pub(super) async fn wanted_twice_is_wanted_once(engine: &Engine<'_>) {
     let (publisher, subscriber) = engine.two().await;
     let (channel, unknown) = (room("room"), room("unknown"));
-    subscriber.unsubscribe(&[unknown.clone()]).await;
+    subscriber.unsubscribe(from_ref(&unknown)).await;
     subscriber.subscribe(&[channel.clone(), channel.clone()]).await;
-    subscriber.subscribe(&[channel.clone()]).await;
+    subscriber.subscribe(from_ref(&channel)).await;
     publisher.publish(&[publisher.message(&channel, "once")]).await;
     subscriber.wait_for(&channel, 1).await;
     a_moment().await;
@@ -54,15 +55,17 @@ pub(super) async fn calls_may_come_at_the_same_time(engine: &Engine<'_>) {
     other.subscribe(&channels).await;
     let batch: Vec<_> = channels.iter().map(|channel| node.message(channel, "text").kept(KEEP)).collect();
     let reads = join_all(channels.iter().map(|channel| node.read(channel, KEEP, None)));
-    let subscribes = join_all(channels.iter().map(|channel| node.subscribe(std::slice::from_ref(channel))));
+    let subscribes = join_all(channels.iter().map(|channel| node.subscribe(from_ref(channel))));
     let (_, places, _) = tokio::join!(subscribes, node.publish(&batch), reads);
     assert!(places.iter().all(Option::is_some), "{places:?}");
     let pages = join_all(channels.iter().map(|channel| node.read(channel, KEEP, None))).await;
     assert!(pages.iter().all(|page| page.messages.len() == 1), "what was published is read");
     other.publish(&channels.iter().map(|channel| other.message(channel, "again").kept(KEEP)).collect::<Vec<_>>()).await;
     for channel in &channels {
-        follow_each_other(&other.wait_for_or_none(channel).await);
-        node.wait_until("the second message", |_| node.received(channel).iter().any(|m| m.payload == "again")).await;
+        let again = || node.received(channel).iter().any(|received| received.payload == "again");
+        node.wait_until("the other node's message", |_| again()).await;
+        other.wait_until("the first node's message", |_| !other.received(channel).is_empty()).await;
+        follow_each_other(&other.received(channel));
     }
 }
 
@@ -71,7 +74,7 @@ pub(super) async fn calls_may_be_dropped_at_any_time(engine: &Engine<'_>) {
     engine.may_be_interrupted.set(true);
     let (node, other) = engine.two().await;
     let (channel, kept) = (room("room"), room("kept"));
-    other.subscribe(&[kept.clone()]).await;
+    other.subscribe(from_ref(&kept)).await;
     let mut expected = Vec::new();
     for round in 0..40_u64 {
         let patience = Duration::from_micros(round * round * 5);
@@ -87,7 +90,7 @@ pub(super) async fn calls_may_be_dropped_at_any_time(engine: &Engine<'_>) {
         // As the node does: until the engine has taken it, with the same number.
         until_available("publish", async || node.backplane().publish(&message).await.remove(0)).await;
     }
-    until_available("subscribe", async || node.backplane().subscribe(&[channel.clone()]).await).await;
+    until_available("subscribe", async || node.backplane().subscribe(from_ref(&channel)).await).await;
     other.publish(&[other.message(&channel, "still there")]).await;
     node.wait_until("a message", |_| !node.received(&channel).is_empty()).await;
     let page = until_available("read", async || node.backplane().read(&kept, KEEP, None).await).await;
@@ -99,8 +102,8 @@ pub(super) async fn calls_may_be_dropped_at_any_time(engine: &Engine<'_>) {
 pub(super) async fn what_was_published_before_stop_arrives(engine: &Engine<'_>) {
     let (leaver, stayer) = engine.two().await;
     let channel = room("room");
-    stayer.subscribe(&[channel.clone()]).await;
-    leaver.subscribe(&[channel.clone()]).await;
+    stayer.subscribe(from_ref(&channel)).await;
+    leaver.subscribe(from_ref(&channel)).await;
     leaver.publish(&[leaver.message(&channel, "goodbye")]).await;
     leaver.stop().await;
     stayer.wait_for(&channel, 1).await;
@@ -113,25 +116,17 @@ pub(super) async fn what_was_published_before_stop_arrives(engine: &Engine<'_>) 
     assert_eq!(payloads(&stayer, &channel), ["goodbye", "hello"]);
 }
 
-impl TestNode {
-    /// The two messages of a channel, of which one may be a node's own.
-    async fn wait_for_or_none(&self, channel: &Channel) -> Vec<super::Received> {
-        self.wait_until("the first message", |_| !self.received(channel).is_empty()).await;
-        self.received(channel)
-    }
-}
-
 /// Asks again while the engine is not available, for at most 15 s.
 async fn until_available<T>(what: &str, call: impl AsyncFn() -> Result<T, BackplaneError>) -> T {
     let deadline = Instant::now() + Duration::from_secs(15);
     loop {
+        let late = Instant::now() > deadline;
         match tokio::time::timeout(Duration::from_secs(5), call()).await {
             Ok(Ok(answer)) => return answer,
-            Ok(Err(BackplaneError::Unavailable(_))) | Err(_) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            Ok(Err(BackplaneError::Unavailable(_))) if !late => {}
             Ok(Err(error)) => panic!("{what}: {error}"),
-            Err(_) => panic!("{what} does not end any more"),
+            Err(_) => assert!(!late, "{what} does not end any more"),
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

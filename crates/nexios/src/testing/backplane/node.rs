@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// let one = TestNode::start(engine.node()).await.map_err(nexios::Error::other)?;
 /// let two = TestNode::start(engine.node()).await.map_err(nexios::Error::other)?;
 /// let room = Channel::group("room");
-/// two.subscribe(&[room.clone()]).await;
+/// two.subscribe(from_ref(&room)).await;
 /// one.publish(&[one.message(&room, "hello")]).await;
 /// assert_eq!(two.wait_for(&room, 1).await[0].payload, "hello");
 /// # Ok(())
@@ -206,7 +206,7 @@ impl TestNode {
 
 impl fmt::Debug for TestNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestNode").field("backplane", &self.backplane.name()).field("id", &self.id).finish()
+        f.debug_struct("TestNode").field("backplane", &self.backplane.name()).field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is kept, and what can be recovered from it.
 
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use super::streams::fill;
@@ -148,7 +149,7 @@ pub(super) async fn a_stream_may_keep_one_message_or_none(engine: &Engine<'_>) {
     let (publisher, reader) = engine.two().await;
     for (messages, name) in [(1, "one"), (0, "none")] {
         let channel = room(name);
-        reader.subscribe(&[channel.clone()]).await;
+        reader.subscribe(from_ref(&channel)).await;
         let keep = Keep { messages, ..KEEP };
         let places = fill(&publisher, &channel, keep, &numbers(0..4)).await;
         super::streams::follow_each_other(&reader.wait_for(&channel, 4).await);
@@ -162,7 +163,7 @@ pub(super) async fn a_stream_may_keep_one_message_or_none(engine: &Engine<'_>) {
 pub(super) async fn a_message_that_is_too_large_to_keep_has_a_place(engine: &Engine<'_>) {
     let (publisher, reader) = engine.two().await;
     let channel = room("room");
-    reader.subscribe(&[channel.clone()]).await;
+    reader.subscribe(from_ref(&channel)).await;
     let keep = Keep { bytes: 100, ..KEEP };
     let mut places = fill(&publisher, &channel, keep, &numbers(0..2)).await;
     places.extend(fill(&publisher, &channel, keep, &["x".repeat(101)]).await);

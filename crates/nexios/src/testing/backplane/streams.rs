@@ -1,6 +1,7 @@
 //! What is kept has one order, and each message one place in it.
 
 use std::collections::HashMap;
+use std::slice::from_ref;
 
 use super::{Engine, KEEP, Received, a_moment, room};
 use crate::backplane::{Channel, Outgoing, Place};
@@ -9,8 +10,8 @@ pub(super) async fn a_kept_message_has_the_same_place_on_every_node(engine: &Eng
     let (publisher, one) = engine.two().await;
     let two = engine.node().await;
     let channel = room("room");
-    one.subscribe(&[channel.clone()]).await;
-    two.subscribe(&[channel.clone()]).await;
+    one.subscribe(from_ref(&channel)).await;
+    two.subscribe(from_ref(&channel)).await;
     let mut answers = Vec::new();
     for text in ["1", "2", "3", "4"] {
         answers.extend(publisher.publish(&[publisher.message(&channel, text).kept(KEEP)]).await);
@@ -36,11 +37,11 @@ pub(super) async fn places_follow_each_other_in_their_channel(engine: &Engine<'_
         // Channels take turns that are not always the same.
         let which = [0, 1, 2, round % 3].map(|index| &channels[index]);
         let batch = which.map(|channel| publisher.message(channel, round.to_string()).kept(KEEP));
-        publisher.publish(&batch[..=(round % 4)]).await;
+        publisher.publish(&batch[..=round % 4]).await;
     }
     for (index, channel) in channels.iter().enumerate() {
         let count =
-            (0..20).map(|round| [0, 1, 2, round % 3][..=(round % 4)].iter().filter(|i| **i == index).count()).sum();
+            (0..20).map(|round| [0, 1, 2, round % 3][..=round % 4].iter().filter(|i| **i == index).count()).sum();
         follow_each_other(&subscriber.wait_for(channel, count).await);
     }
 }
@@ -51,11 +52,11 @@ pub(super) async fn concurrent_publishers_make_one_order(engine: &Engine<'_>) {
     let mut nodes = Vec::new();
     for _ in 0..4 {
         let node = engine.node().await;
-        node.subscribe(&[channel.clone()]).await;
+        node.subscribe(from_ref(&channel)).await;
         nodes.push(node);
     }
     let watcher = engine.node().await;
-    watcher.subscribe(&[channel.clone()]).await;
+    watcher.subscribe(from_ref(&channel)).await;
     let publishing = nodes.iter().enumerate().map(|(index, node)| {
         let channel = &channel;
         async move {
@@ -89,12 +90,12 @@ pub(super) async fn concurrent_publishers_make_one_order(engine: &Engine<'_>) {
 pub(super) async fn a_message_that_is_published_again_has_one_place(engine: &Engine<'_>) {
     let (publisher, other) = engine.two().await;
     let channel = room("room");
-    other.subscribe(&[channel.clone()]).await;
+    other.subscribe(from_ref(&channel)).await;
     let message = publisher.message(&channel, "once").kept(KEEP);
-    let first = publisher.publish(&[message.clone()]).await[0];
-    again(&publisher.publish(&[message.clone()]).await, &[first]);
+    let first = publisher.publish(from_ref(&message)).await[0];
+    again(&publisher.publish(from_ref(&message)).await, &[first]);
     other.publish(&[other.message(&channel, "between").kept(KEEP)]).await;
-    again(&publisher.publish(&[message.clone()]).await, &[first]);
+    again(&publisher.publish(from_ref(&message)).await, &[first]);
     publisher.publish(&[publisher.message(&channel, "last").kept(KEEP)]).await;
     again(&publisher.publish(&[message.clone(), message]).await, &[first, first]);
     a_moment().await;
