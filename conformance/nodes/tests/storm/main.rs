@@ -1,0 +1,49 @@
+//! Three nodes, 300 clients and an engine, of which something is cut all the time: each client's streams are gapless and in
+//! order, or flagged where they are not.
+//!
+//! `NEXIOS_STORM_SECONDS` says how long (20; 60 in CI), `NEXIOS_STORM_SEED` repeats the choices of a run, though not its
+//! times.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and so do the functions that serve it")]
+#![allow(clippy::print_stdout, reason = "figures, for whoever asks for them with --nocapture")]
+
+mod check;
+mod check_tests;
+mod client;
+mod crowd;
+mod engines;
+mod in_process;
+mod ledger;
+mod process;
+mod publisher;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// One storm at a time: each wants the whole machine.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+fn duration() -> Duration {
+    let seconds = std::env::var("NEXIOS_STORM_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(20))
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("NEXIOS_STORM_SEED").ok().and_then(|text| text.parse().ok());
+    seed.unwrap_or_else(|| fastrand::u64(..))
+}
+
+#[test]
+fn streams_are_gapless_or_flagged_without_an_engine() {
+    crowd::storm(in_process::InProcess::start());
+}
+
+#[test]
+fn streams_are_gapless_or_flagged_through_redis() {
+    crowd::storm(engines::Cluster::start(engines::Kind::Redis));
+}
+
+#[test]
+fn streams_are_gapless_or_flagged_through_nats() {
+    crowd::storm(engines::Cluster::start(engines::Kind::Nats));
+}
