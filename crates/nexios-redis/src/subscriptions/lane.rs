@@ -106,6 +106,9 @@ impl Lane {
 
     async fn serve_while_good(&mut self, connection: &mut MultiplexedConnection) -> Result<(), String> {
         self.subscribe(connection, self.inbox.pending()).await?;
+        // What was ordered while it connected.
+        let waiting: Vec<_> = std::iter::from_fn(|| self.orders.try_recv().ok()).collect();
+        self.follow(connection, waiting.into_iter()).await?;
         if self.hub.send(Request::Up(self.id.clone())).is_err() {
             return Ok(());
         }

@@ -1,0 +1,83 @@
+//! Several masters.
+
+use std::time::Duration;
+
+use nexios::backplane::Channel;
+use nexios::testing::backplane::{Happening, TestNode};
+use nexios_redis::Redis;
+
+use crate::servers::{Cluster, KEEP, cli, connected, wait_until};
+
+#[tokio::test]
+async fn channels_are_spread_over_the_masters_and_follow_their_slots() {
+    let cluster = Cluster::start();
+    // One member is enough to find the others.
+    let node = TestNode::start(Redis::connect(cluster.0[1].url())).await.expect("a start");
+    connected(&node, 1).await;
+    let channels: Vec<_> = (0..30).map(|n| Channel::group(&n.to_string())).collect();
+    node.subscribe(&channels).await;
+    for engine in &cluster.0 {
+        let here = cli(engine.port(), &["pubsub", "shardchannels"]).lines().count();
+        assert!((1..30).contains(&here), "{here} of 30 channels");
+    }
+    let room = &channels[0];
+    let places = node.publish(&[node.message(room, "1").kept(KEEP)]).await;
+    node.wait_for(room, 1).await;
+
+    let name = format!("nexios:{{{room}}}");
+    let slot = cli(cluster.0[0].port(), &["cluster", "keyslot", &name]).parse().expect("a slot");
+    let has = |index: usize| cli(cluster.0[index].port(), &["pubsub", "shardchannels", &name]) == name;
+    let from = (0..3).find(|index| has(*index)).expect("a master");
+    let to = (from + 1) % 3;
+    cluster.move_slot(slot, from, to);
+    node.wait_until("interrupted", |happened| {
+        happened.iter().any(|h| matches!(h, Happening::Interrupted(channels) if channels.contains(room)))
+    })
+    .await;
+    wait_until("the subscription", || has(to));
+    let told = node.happened();
+    let interrupted = told.iter().filter_map(|h| match h {
+        Happening::Interrupted(channels) => Some(channels.len()),
+        _ => None,
+    });
+    assert!(interrupted.sum::<usize>() < 30, "only what has moved has a gap");
+
+    let message = node.message(room, "2").kept(KEEP);
+    let mut answer = node.backplane().publish(std::slice::from_ref(&message)).await.remove(0);
+    for _ in 0..100 {
+        if answer.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        answer = node.backplane().publish(std::slice::from_ref(&message)).await.remove(0);
+    }
+    let _ = (answer.expect("a place"), places);
+    node.wait_for(room, 2).await;
+    assert_eq!(node.read(room, KEEP, None).await.messages.len(), 2, "the stream has moved with its slot");
+}
+
+#[tokio::test]
+async fn one_master_that_is_away_does_not_stop_the_others() {
+    let mut cluster = Cluster::start();
+    for engine in &cluster.0 {
+        cli(engine.port(), &["config", "set", "cluster-require-full-coverage", "no"]);
+    }
+    let redis = Redis::connect(cluster.url()).keepalive(Duration::from_millis(500));
+    let node = TestNode::start(redis).await.expect("a start");
+    connected(&node, 1).await;
+    let channels: Vec<_> = (0..30).map(|n| Channel::group(&n.to_string())).collect();
+    node.subscribe(&channels).await;
+    cluster.0[2].kill();
+    node.wait_until("disconnected", |happened| happened.iter().any(|h| matches!(h, Happening::Disconnected(_)))).await;
+    let batch: Vec<_> = channels.iter().map(|channel| node.message(channel, "hello").kept(KEEP)).collect();
+    let answers = node.backplane().publish(&batch).await;
+    let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!((10..30).contains(&taken), "{taken} of 30");
+    for (channel, answer) in channels.iter().zip(&answers) {
+        if answer.is_ok() {
+            node.wait_for(channel, 1).await;
+        }
+    }
+    cluster.0[2].restart();
+    connected(&node, 2).await;
+}

@@ -1,0 +1,8 @@
+//! Against real servers.
+
+mod cluster;
+mod conformance;
+mod failover;
+mod outages;
+mod servers;
+mod settings;
