@@ -9,14 +9,19 @@ use nexios::backplane::{Channel, Events, Place};
 
 use crate::link::State;
 use crate::names;
+use crate::seen::Seen;
 
 /// Gives the messages of a channel to the node, for as long as the connection stands.
-pub(crate) async fn deliver(mut messages: Subscriber, channel: Channel, connection: Arc<State>, events: Events) {
+pub(crate) async fn deliver(mut messages: Subscriber, channel: Channel, connection: Arc<State>, events: Events, seen: Seen) {
+    let mut watermark = seen.subscription();
     while let Some(Message { payload, headers, .. }) = messages.next().await {
         if connection.is_over() {
             return;
         }
         let place = headers.as_ref().and_then(place);
+        if let Some(place) = place {
+            watermark.note(place.position);
+        }
         events.message(channel.as_str(), payload, place);
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use crate::delivery::deliver;
 use crate::link::Link;
 use crate::names;
+use crate::seen::Seen;
 use crate::settings::{Server, Settings};
 
 /// The first pause between two rounds of attempts, and the longest. Each is drawn from half of it to all of it.
@@ -56,6 +57,7 @@ pub(crate) struct Driver {
     settings: Arc<Settings>,
     events: Events,
     current: Current,
+    seen: Seen,
     commands: mpsc::UnboundedReceiver<Command>,
     /// The channels that are wanted, with what delivers their messages while a connection stands.
     wanted: HashMap<Channel, Option<AbortHandle>>,
@@ -68,9 +70,10 @@ impl Driver {
         settings: Arc<Settings>,
         events: Events,
         current: Current,
+        seen: Seen,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
-        Self { settings, events, current, commands, wanted: HashMap::new(), discovered: Vec::new() }
+        Self { settings, events, current, seen, commands, wanted: HashMap::new(), discovered: Vec::new() }
     }
 
     /// Connects, again and again, until it is told to stop.
@@ -110,8 +113,8 @@ impl Driver {
         let mut reason = "not connected yet".to_owned();
         loop {
             let servers = self.servers();
-            let settings = self.settings.clone();
-            let attempt = async { open_any(&servers, &settings).await };
+            let (settings, seen) = (self.settings.clone(), self.seen.clone());
+            let attempt = open_any(&servers, &settings, &seen);
             match self.meanwhile(attempt, &reason).await? {
                 Ok(link) => return Ok(link),
                 Err(error) => reason = error,
@@ -248,7 +251,7 @@ impl Driver {
     }
 
     fn deliver(&mut self, link: &Link, channel: Channel, messages: Subscriber) {
-        let delivering = deliver(messages, channel.clone(), link.state().clone(), self.events.clone());
+        let delivering = deliver(messages, channel.clone(), link.state().clone(), self.events.clone(), self.seen.clone());
         let task = tokio::spawn(delivering).abort_handle();
         self.wanted.insert(channel, Some(task));
     }
@@ -279,10 +282,10 @@ fn confirm(link: Arc<Link>, done: Done, unheard: impl FnOnce(&Link) + Send + 'st
 }
 
 /// Connects to the first server that lets it, or says what is wrong with the last one.
-async fn open_any(servers: &[Server], settings: &Settings) -> Result<Link, String> {
+async fn open_any(servers: &[Server], settings: &Settings, seen: &Seen) -> Result<Link, String> {
     let mut reason = "no server".to_owned();
     for server in servers {
-        match Link::open(server, settings).await {
+        match Link::open(server, settings, seen.clone()).await {
             Ok(link) => return Ok(link),
             Err(error) => reason = error,
         }

@@ -62,12 +62,16 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// `None` when the stream is another one by now.
     async fn page(&self, keep: Keep, since: Option<Position>) -> Result<Option<Page>, BackplaneError> {
+        let highest = self.link.seen.highest(self.epoch);
         let Some(before) = self.look().await? else { return Ok(None) };
         let known = since.filter(|since| since.epoch() == self.epoch).map(Position::offset);
-        if known.is_some_and(|offset| offset > before.state.last_seq) {
+        if before.state.last_seq < highest {
             streams::begin_again(self.link, self.stream, self.epoch).await?;
+            self.link.streams.forget(self.stream).await;
             return Ok(None);
         }
+        // A position that the stream never had is another one's, whatever its epoch says.
+        let known = known.filter(|offset| *offset <= before.state.last_seq);
         let text = self.stream.text();
         let newest = api::newest(self.link, &text, self.subject).await?.map(|newest| newest.offset);
         let may_lag = before.config.num_replicas > 1;
@@ -78,6 +82,7 @@ impl Reading<'_> {
         };
         let Some(complete) = self.complete(keep).await? else { return Ok(None) };
         let end = newest.unwrap_or(before.state.last_seq);
+        self.link.seen.note(Position::new(self.epoch, end));
         let epoch_changed = since.is_some() && known.is_none();
         Ok(Some(page(self.epoch, end, stored, complete, keep, known, epoch_changed)))
     }

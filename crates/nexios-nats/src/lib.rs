@@ -9,6 +9,7 @@ mod link;
 mod names;
 mod nats;
 mod publish;
+mod seen;
 mod settings;
 mod streams;
 

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::names;
+use crate::seen::Seen;
 use crate::settings::{Server, Settings};
 use crate::streams::Streams;
 
@@ -32,6 +33,8 @@ pub(crate) struct Link {
     questions: Arc<Questions>,
     /// The streams that are known to be there.
     pub(crate) streams: Streams,
+    /// How far they have come, on all connections.
+    pub(crate) seen: Seen,
 }
 
 /// Whether a connection stands.
@@ -108,12 +111,12 @@ fn lost(state: &State) -> BackplaneError {
 
 impl Link {
     /// Connects to a server, or says why not.
-    pub(crate) async fn open(server: &Server, settings: &Settings) -> Result<Self, String> {
+    pub(crate) async fn open(server: &Server, settings: &Settings, seen: Seen) -> Result<Self, String> {
         let state = Arc::new(State::default());
         let client = connect(server, settings, &state).await.map_err(|error| format!("{}: {error}", server.text))?;
         let inbox = names::inbox(&settings.prefix);
         let questions = Arc::new(Questions::default());
-        let link = Self { client, state, inbox, questions, streams: Streams::default() };
+        let link = Self { client, state, inbox, questions, streams: Streams::default(), seen };
         let answers = link.subscribe(format!("{}.*", link.inbox)).await.map_err(|error| error.to_string())?;
         tokio::spawn(hand_out(answers, link.inbox.len() + 1, link.questions.clone(), link.state.clone()));
         Ok(link)

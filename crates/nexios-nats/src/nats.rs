@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::doubles::Attempts;
 use crate::driver::{Command, Current, Done, Driver};
 use crate::link::Link;
+use crate::seen::Seen;
 use crate::settings::{self, Settings};
 use crate::{history, publish};
 
@@ -181,7 +182,7 @@ impl Backplane for Nats {
             let settings = Arc::new(self.settings()?);
             let (commands, receiver) = mpsc::unbounded_channel();
             let current = Current::default();
-            let driver = Driver::new(settings.clone(), events, current.clone(), receiver);
+            let driver = Driver::new(settings.clone(), events, current.clone(), Seen::default(), receiver);
             let running = Running { settings, commands, current, attempts: Attempts::default() };
             if self.running.set(running).is_err() {
                 return Err(BackplaneError::settings("a backplane serves one app"));

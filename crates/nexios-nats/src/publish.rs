@@ -104,7 +104,11 @@ async fn kept(link: &Link, stream: &StreamName, epoch: u64, answer: Answer) -> R
         return Err(BackplaneError::unavailable(format!("no NATS server has the stream {}", stream.text())));
     }
     match api::parse::<Ack>(&answer.payload)? {
-        Ok(ack) => Ok(place(epoch, ack.seq)),
+        Ok(ack) => {
+            let place = place(epoch, ack.seq);
+            link.seen.note(place.position);
+            Ok(place)
+        }
         Err(error) => Err(error.into_error()),
     }
 }

@@ -17,6 +17,10 @@ use crate::settings::Settings;
 /// For how long JetStream knows a message's id, which is how it recognises a double. Its own default.
 pub(crate) const DOUBLES: i64 = 120_000_000_000;
 
+/// How long a stream with replicas may show an end that is not its last one, after another leader was elected. Shorter than
+/// a node's patience with a call.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The streams that a connection knows to be there.
 #[derive(Default)]
 pub(crate) struct Streams(Mutex<HashMap<StreamName, u64>>);
@@ -56,21 +60,32 @@ pub(crate) async fn look(
     Ok(Some((epoch_of(name, &info)?, info)))
 }
 
-/// Has a stream begin again: its end was lost, and positions behind it are known already.
+/// Has a stream that has lost its end begin again: deletes it.
 pub(crate) async fn begin_again(link: &Link, name: &StreamName, epoch: u64) -> Result<(), BackplaneError> {
-    // Another node may have been faster.
-    if look(link, name, "").await?.is_some_and(|(now, _)| now == epoch) {
+    // Asked before the server is: what comes meanwhile is not behind its answer.
+    let highest = link.seen.highest(epoch);
+    // Another node may have been faster; and a replica that was just made the leader may not have applied all that it has.
+    let mut again = look(link, name, "").await?;
+    if again.as_ref().is_some_and(|(_, info)| info.config.num_replicas > 1) {
+        tokio::time::sleep(SETTLE).await;
+        again = look(link, name, "").await?;
+    }
+    if again.is_some_and(|(now, info)| now == epoch && info.state.last_seq < highest) {
         tracing::warn!(stream = name.text(), "the stream has lost its end: it begins again");
         api::delete(link, &name.text()).await?;
+        link.seen.forget(epoch);
     }
-    link.streams.forget(name).await;
     Ok(())
 }
 
 async fn find_or_make(link: &Link, settings: &Settings, name: &StreamName, keep: Keep) -> Result<u64, BackplaneError> {
     let text = name.text();
     if let Some(info) = api::info(link, &text, "").await? {
-        return epoch_of(name, &info);
+        let epoch = epoch_of(name, &info)?;
+        if link.seen.highest(epoch) <= info.state.last_seq {
+            return Ok(epoch);
+        }
+        begin_again(link, name, epoch).await?;
     }
     let epoch = rand::random();
     match api::create(link, &config(settings, name, &text, epoch, keep)).await? {
