@@ -213,7 +213,8 @@ impl Stream {
         }
         match offset {
             _ if offset <= self.last => Expected::Before,
-            _ if place.previous == self.last => Expected::Next,
+            // An engine may have given a position behind the last message, where nothing of this stream is.
+            _ if place.previous <= self.last => Expected::Next,
             _ => Expected::Gap,
         }
     }
