@@ -1,0 +1,90 @@
+//! Three servers, of which one is lost.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use nexios::backplane::{BackplaneError, Channel, Outgoing};
+use nexios::testing::backplane::TestNode;
+use nexios_engines::{Engine, Setup, free_port};
+use nexios_nats::Nats;
+
+use crate::{KEEP, count, is_connected, is_disconnected};
+
+fn cluster() -> Vec<Engine> {
+    let ports = [(); 3].map(|()| free_port(Ipv4Addr::LOCALHOST.into()));
+    let routes = ports.map(|port| format!("nats://127.0.0.1:{port}"));
+    let server = |number: usize| {
+        let arguments = [
+            format!("--name=server-{number}"),
+            "--cluster_name=three".to_owned(),
+            format!("--cluster={}", routes[number]),
+            format!("--routes={}", routes.join(",")),
+        ];
+        Setup::nats().arguments(arguments).start()
+    };
+    (0..3).map(server).collect()
+}
+
+async fn node(url: &str) -> TestNode {
+    let backplane = Nats::connect(url).replicas(3).keepalive(Duration::from_millis(500));
+    let node = TestNode::start(backplane).await.expect("start");
+    node.wait_until("connected", |happened| count(happened, is_connected) == 1).await;
+    node
+}
+
+/// As the node does: the same message until it is taken.
+async fn publish(node: &TestNode, message: Outgoing) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let call = node.backplane().publish(std::slice::from_ref(&message));
+        match tokio::time::timeout(Duration::from_secs(2), call).await.map(|mut answers| answers.remove(0)) {
+            Ok(Ok(_)) => return,
+            Ok(Err(BackplaneError::Refused(error))) => panic!("refused: {error}"),
+            answer => assert!(Instant::now() < deadline, "it is not taken: {answer:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_loses_any_server_loses_no_message() {
+    let mut servers = cluster();
+    // One URL is enough: the others are found.
+    let (one, two) = (node(&servers[0].url()).await, node(&servers[1].url()).await);
+    let channel = Channel::group("room");
+    two.subscribe(&[channel.clone()]).await;
+    let mut expected = Vec::new();
+    let mut first = None;
+    for lost in [None, Some(0), Some(1), Some(2)] {
+        if let Some(lost) = lost {
+            let server: &mut Engine = &mut servers[lost];
+            server.kill();
+        }
+        for _ in 0..5 {
+            let text = expected.len().to_string();
+            publish(&one, one.message(&channel, text.clone()).kept(KEEP)).await;
+            expected.push(text);
+        }
+        let page = read(&two, &channel).await;
+        let end = page.end;
+        assert_eq!(first.get_or_insert(end).epoch(), end.epoch(), "the same epoch, whoever leads");
+        let texts: Vec<_> = page.messages.iter().map(|kept| String::from_utf8_lossy(&kept.payload)).collect();
+        assert_eq!(texts, expected, "after the loss of {lost:?}");
+        if let Some(lost) = lost {
+            servers[lost].restart();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    assert!(count(&one.happened(), is_disconnected) > 0 && count(&two.happened(), is_disconnected) > 0);
+}
+
+async fn read(node: &TestNode, channel: &Channel) -> nexios::backplane::Page {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match tokio::time::timeout(Duration::from_secs(3), node.backplane().read(channel, KEEP, None)).await {
+            Ok(Ok(page)) => return page,
+            answer => assert!(Instant::now() < deadline, "it cannot be read: {answer:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
