@@ -19,6 +19,7 @@ pub mod groups;
 pub mod histogram;
 pub mod instructions;
 pub mod load;
+pub mod nodes;
 pub mod payload;
 pub mod peer;
 pub mod poller;
