@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 100;
 const GROUPS: f64 = (CONNECTIONS * EACH) as f64;
 /// Until nothing changes any more: memory is given back, subscriptions are made.
 const SETTLED: Duration = Duration::from_secs(3);
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 
 /// A Markdown table with a line for each kind: 100,000 groups with one member each on one of two nodes.
 pub fn sizes(kinds: &[Kind], idle: Duration) -> String {

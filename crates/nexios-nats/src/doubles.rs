@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nexios::backplane::{MessageId, Outgoing};
 
 /// When JetStream's own memory of ids is not relied on any more, with room for clocks and for what is under way.
-const OLD: Duration = Duration::from_secs(60);
+const OLD: Duration = Duration::from_mins(1);
 
 /// The messages that may have been kept.
 #[derive(Debug, Default)]
