@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use nexios::prelude::*;
-use nexios::{Backplane, BackplaneConfig};
+use nexios::{AppHandle, Backplane, BackplaneConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -28,7 +28,8 @@ pub enum Command {
         /// Having seen everything up to here.
         since: Option<Position>,
     },
-    /// To publish: answered with `{"said":true}`, or false when it was refused.
+    /// To publish: answered with `{"said":true,"waiting":0}`, or false when it was refused. What waits is in bytes: with 0,
+    /// the engine has all that was published on this node.
     Say {
         /// To this group.
         to: String,
@@ -45,15 +46,16 @@ pub fn app(backplane: impl Backplane) -> App {
     let groups = GroupsConfig::new()
         .each(GroupConfig::new().grace(Duration::from_millis(500)))
         .by_name(move |name| name.starts_with('h').then(history));
-    App::new()
-        .websocket_route("/", obey)
+    let app = App::new();
+    let handle = app.handle();
+    app.websocket_route("/", move |websocket, groups| obey(websocket, groups, handle.clone()))
         .health_checks()
         .groups_config(groups)
         .backplane(backplane)
         .backplane_config(BackplaneConfig::new().timeout(TIMEOUT).node_ttl(NODE_TTL))
 }
 
-async fn obey(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
+async fn obey(mut websocket: WebSocket, groups: Groups, handle: AppHandle) -> nexios::Result {
     websocket.accept().await?;
     loop {
         match websocket.receive_json().await? {
@@ -66,7 +68,8 @@ async fn obey(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
             }
             Command::Say { to, text } => {
                 let said = groups.group(to).send_text(text).await.is_ok();
-                websocket.send_json(&json!({"said": said})).await?;
+                let waiting = handle.backplane().map(|status| status.outbox_bytes);
+                websocket.send_json(&json!({"said": said, "waiting": waiting})).await?;
             }
             Command::Count(group) => {
                 let count = groups.group(group).len().await?;

@@ -53,7 +53,7 @@ pub(crate) fn check(entries: &Entries, streams: &[Stream]) -> Vec<String> {
         let certain: Vec<&Publication> = publications.into_iter().filter(|p| entries.is_certain(p)).collect();
         let streams: Vec<&Stream> = streams.iter().filter(|stream| &*stream.group == group).collect();
         for stream in &streams {
-            wrong.extend(check_stream(stream, &certain));
+            wrong.extend(check_stream(stream, &certain, entries));
             wrong.extend(flags_without_reason(stream, entries));
         }
         if group.starts_with('h') {
@@ -64,11 +64,12 @@ pub(crate) fn check(entries: &Entries, streams: &[Stream]) -> Vec<String> {
     wrong
 }
 
-fn check_stream(stream: &Stream, certain: &[&Publication]) -> Vec<String> {
+fn check_stream(stream: &Stream, certain: &[&Publication], entries: &Entries) -> Vec<String> {
     let mut wrong = Vec::new();
     for (index, segment) in stream.segments.iter().enumerate() {
         let is_last = index + 1 == stream.segments.len();
-        let at = format!("client {} in {}, segment {index} ({:?})", stream.client, stream.group, segment.because);
+        let (begin, because) = (entries.at(segment.begin), &segment.because);
+        let at = format!("client {} in {}, segment {index} from {begin} s ({because:?})", stream.client, stream.group);
         let mut seen: HashMap<PublisherId, Vec<u32>> = HashMap::new();
         for one in &segment.seen {
             let numbers = seen.entry(one.publisher).or_default();
@@ -87,14 +88,14 @@ fn check_stream(stream: &Stream, certain: &[&Publication]) -> Vec<String> {
         };
         let missing: Vec<_> = certain.iter().filter(missing).collect();
         if let Some(first) = missing.first() {
-            let after = first.sent.saturating_duration_since(segment.begin);
+            let shown =
+                |p: &&Publication| format!("{}/{} (node {}, {} s)", p.publisher, p.number, p.node, entries.at(p.sent));
+            let last = missing.last().unwrap_or(first);
+            let (count, seen) = (missing.len(), segment.seen.len());
             wrong.push(format!(
-                "{at}: {} are missing, the first is {}/{} of node {}, {after:?} after the segment's begin; {} were seen",
-                missing.len(),
-                first.publisher,
-                first.number,
-                first.node,
-                segment.seen.len(),
+                "{at}: {count} are missing, from {} to {}; {seen} were seen",
+                shown(first),
+                shown(last)
             ));
         }
     }

@@ -18,8 +18,9 @@ fn entries(start: Instant) -> Entries {
         node: 0,
         sent: start + SECOND * number,
         said: Some(start + SECOND * number),
+        is_passed_on: false,
     });
-    Entries { publications: publications.collect(), ..Entries::default() }
+    Entries { publications: publications.collect(), ..Entries::new(start) }
 }
 
 fn segment(begin: Instant, because: Because, numbers: &[u32]) -> Segment {
@@ -47,8 +48,8 @@ fn what_is_whole_is_not_wrong() {
 fn gaps_doubles_and_disorder_are_found() {
     let start = Instant::now();
     for (numbers, expected) in [
-        (&[1, 2, 4, 5, 6, 7, 8, 9, 10][..], "1 are missing, the first is 7/3"),
-        (&[1, 2, 3, 4, 5, 6, 7, 8, 9], "1 are missing, the first is 7/10"),
+        (&[1, 2, 4, 5, 6, 7, 8, 9, 10][..], "1 are missing, from 7/3 "),
+        (&[1, 2, 3, 4, 5, 6, 7, 8, 9], "1 are missing, from 7/10 "),
         (&[], "10 are missing"),
         (&[1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10], "7/5 is double"),
         (&[1, 3, 2, 4, 5, 6, 7, 8, 9, 10], "7/2 is out of order"),
@@ -64,8 +65,7 @@ fn a_flag_excuses_a_gap_if_there_is_a_reason_for_it() {
     let segments =
         vec![segment(start, Because::Joined, &[1, 2, 3]), segment(start + 6 * SECOND, Because::Gap, &[7, 8, 9, 10])];
     assert!(wrong(&entries(start), segments.clone()).contains("Gap for no reason"));
-    let outage =
-        Outage { what: "frozen".into(), from: start + 3 * SECOND, to: Some(start + 6 * SECOND), is_engine: true };
+    let outage = Outage { what: "frozen".into(), from: start + 3 * SECOND, to: Some(start + 6 * SECOND) };
     let entries = Entries { outages: vec![outage], ..entries(start) };
     assert_eq!(wrong(&entries, segments), "");
 }
@@ -73,8 +73,11 @@ fn a_flag_excuses_a_gap_if_there_is_a_reason_for_it() {
 #[test]
 fn what_a_node_took_with_it_need_not_arrive() {
     let start = Instant::now();
-    let entries = Entries { kills: vec![(0, start + 10 * SECOND)], ..entries(start) };
-    assert_eq!(wrong(&entries, vec![segment(start, Because::Joined, &[1, 2, 3])]).lines().count(), 0);
+    let mut entries = Entries { kills: vec![(0, start + 11 * SECOND)], ..entries(start) };
+    let segments = vec![segment(start, Because::Joined, &[1, 2, 3])];
+    assert_eq!(wrong(&entries, segments.clone()), "");
+    entries.publications[4].is_passed_on = true;
+    assert!(wrong(&entries, segments).contains("2 are missing, from 7/4 "), "what it had passed on must");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The clients, the publishers, and the course of a storm.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use nexios::client::Connect;
@@ -58,7 +58,7 @@ impl World {
 
 /// Runs a storm, and fails when a stream has a gap that nobody told of.
 pub(crate) fn storm(nodes: impl Nodes) {
-    let _alone = crate::MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = crate::alone();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(rage(nodes));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -70,7 +70,7 @@ async fn rage(mut nodes: impl Nodes) {
     let world = Arc::new(World {
         addresses: nodes.addresses(),
         groups: GROUPS.map(Arc::from).into(),
-        ledger: Ledger::default(),
+        ledger: Ledger::new(),
         is_publishing: AtomicBool::new(true),
     });
     let group = |number: usize| Arc::clone(&world.groups[number % GROUPS.len()]);
@@ -158,9 +158,15 @@ fn tell(name: &str, world: &World, streams: &[Stream]) {
         entries.outages.len(),
         entries.kills.len(),
     );
-    for outage in &entries.outages {
-        let took = outage.to.unwrap_or(outage.from).duration_since(outage.from);
-        println!("{name}: {} for {took:.1?}", outage.what);
+    let outages = entries.outages.iter().map(|outage| {
+        let to = outage.to.map(|to| entries.at(to)).unwrap_or_default();
+        (outage.from, format!("{} until {to}", outage.what))
+    });
+    let kills = entries.kills.iter().map(|(node, at)| (*at, format!("node {node} killed")));
+    let mut events: Vec<_> = outages.chain(kills).collect();
+    events.sort();
+    for (at, what) in events {
+        println!("{name}: {} s: {what}", entries.at(at));
     }
 }
 

@@ -47,7 +47,7 @@ impl Cluster {
     fn disturb_engine(&mut self, turn: usize, ledger: &Ledger, random: &mut fastrand::Rng) {
         let what = ["frozen", "killed", "restarted empty", "rid of its subscribers"][turn % 4];
         let while_it_lasts = Duration::from_millis(random.u64(200..4000));
-        let outage = ledger.begins(&format!("engine {what}"), true);
+        let outage = ledger.begins(&format!("engine {what}"));
         match what {
             "frozen" => {
                 self.engine.freeze();
@@ -78,7 +78,7 @@ impl Cluster {
             node.start();
             node.wait_until_it_listens();
         } else {
-            let outage = ledger.begins(&format!("node {number} frozen"), false);
+            let outage = ledger.begins(&format!("node {number} frozen"));
             node.freeze();
             thread::sleep(while_it_lasts);
             node.thaw();

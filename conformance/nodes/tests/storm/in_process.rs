@@ -48,7 +48,7 @@ impl Nodes for InProcess {
         let number = random.usize(..self.nodes.len());
         let node = &self.nodes[number].0;
         let what = ["cut off", "answers lost", "frozen", "restarted empty"][turn % 4];
-        let outage = ledger.begins(&format!("node {number} {what}"), true);
+        let outage = ledger.begins(&format!("node {number} {what}"));
         match what {
             "cut off" => node.cut(),
             "answers lost" => node.lose_answers(),

@@ -20,6 +20,8 @@ pub(crate) struct Publication {
     pub(crate) sent: Instant,
     /// When the node said that it has it.
     pub(crate) said: Option<Instant>,
+    /// Nothing waited on that node any more when it said so.
+    pub(crate) is_passed_on: bool,
 }
 
 /// Somebody was away: the engine, or a node that was frozen or cut off.
@@ -28,35 +30,48 @@ pub(crate) struct Outage {
     pub(crate) what: String,
     pub(crate) from: Instant,
     pub(crate) to: Option<Instant>,
-    pub(crate) is_engine: bool,
 }
 
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entries {
+    /// What all times are told from.
+    pub(crate) start: Instant,
     pub(crate) publications: Vec<Publication>,
     pub(crate) outages: Vec<Outage>,
     /// Nodes that were killed, with all that they had not published yet.
     pub(crate) kills: Vec<(usize, Instant)>,
 }
 
-#[derive(Default)]
 pub(crate) struct Ledger(Mutex<Entries>);
 
 impl Ledger {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Entries::new(Instant::now())))
+    }
+
     pub(crate) fn sent(&self, group: &Arc<str>, publisher: PublisherId, number: u32, node: usize) -> usize {
         let mut entries = self.0.lock().unwrap();
         let group = Arc::clone(group);
-        entries.publications.push(Publication { group, publisher, number, node, sent: Instant::now(), said: None });
+        entries.publications.push(Publication {
+            group,
+            publisher,
+            number,
+            node,
+            sent: Instant::now(),
+            said: None,
+            is_passed_on: false,
+        });
         entries.publications.len() - 1
     }
 
-    pub(crate) fn said(&self, index: usize) {
-        self.0.lock().unwrap().publications[index].said = Some(Instant::now());
+    pub(crate) fn said(&self, index: usize, is_passed_on: bool) {
+        let publication = &mut self.0.lock().unwrap().publications[index];
+        (publication.said, publication.is_passed_on) = (Some(Instant::now()), is_passed_on);
     }
 
-    pub(crate) fn begins(&self, what: &str, is_engine: bool) -> usize {
+    pub(crate) fn begins(&self, what: &str) -> usize {
         let mut entries = self.0.lock().unwrap();
-        entries.outages.push(Outage { what: what.to_owned(), from: Instant::now(), to: None, is_engine });
+        entries.outages.push(Outage { what: what.to_owned(), from: Instant::now(), to: None });
         entries.outages.len() - 1
     }
 
@@ -74,26 +89,25 @@ impl Ledger {
 }
 
 impl Entries {
-    /// Whether all members have to get it, or be told of a gap: its node has taken it, and lived long enough with an engine
-    /// to pass it on.
-    pub(crate) fn is_certain(&self, publication: &Publication) -> bool {
-        let Some(said) = publication.said else { return false };
-        let killed = self.kills.iter().filter(|(node, at)| *node == publication.node && *at >= publication.sent);
-        killed.map(|(_, at)| *at).min().is_none_or(|killed| self.could_pass_on(said, killed))
+    pub(crate) fn new(start: Instant) -> Self {
+        Self { start, publications: Vec::new(), outages: Vec::new(), kills: Vec::new() }
     }
 
-    /// Whether the engine was there for long enough between two times.
-    fn could_pass_on(&self, from: Instant, to: Instant) -> bool {
-        let mut from = from;
-        let mut outages: Vec<_> = self.outages.iter().collect();
-        outages.sort_by_key(|outage| outage.from);
-        for outage in outages {
-            if outage.from.saturating_duration_since(from) >= SETTLED && from + SETTLED <= to {
-                return true;
-            }
-            from = from.max(outage.to.unwrap_or(to));
-        }
-        to.saturating_duration_since(from) >= SETTLED
+    /// Seconds from the start, as a text.
+    pub(crate) fn at(&self, time: Instant) -> String {
+        format!("{:.2}", time.saturating_duration_since(self.start).as_secs_f32())
+    }
+
+    /// Whether all members have to get it, or be told of a gap: its node has taken it, and was not killed before it passed
+    /// it on.
+    pub(crate) fn is_certain(&self, publication: &Publication) -> bool {
+        let Publication { node, sent, said, is_passed_on, .. } = publication;
+        let Some(said) = said else { return false };
+        let killed = self.kills.iter().filter(|(killed, at)| killed == node && at >= sent).map(|(_, at)| *at).min();
+        let Some(killed) = killed else { return true };
+        // Who was told later that nothing waited on this node says it of this one, too.
+        let later = |other: &&Publication| other.node == *node && other.sent >= *said && other.sent < killed;
+        *is_passed_on || self.publications.iter().filter(later).any(|other| other.is_passed_on)
     }
 
     /// What may be the reason for a flag at this time.

@@ -14,14 +14,20 @@ mod crowd;
 mod engines;
 mod in_process;
 mod ledger;
+mod link;
 mod process;
 mod publisher;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// One storm at a time: each wants the whole machine.
 static MACHINE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    // A test that failed has told so itself.
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn duration() -> Duration {
     let seconds = std::env::var("NEXIOS_STORM_SECONDS").ok().and_then(|text| text.parse().ok());

@@ -49,10 +49,6 @@ impl NodeProcess {
         }
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.process.as_ref().map_or(0, Child::id)
-    }
-
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }

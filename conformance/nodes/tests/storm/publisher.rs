@@ -36,8 +36,9 @@ async fn publish_on(world: &World, mut websocket: WebSocket, node: usize, pause:
         let say = Command::Say { to: group.to_string(), text: format!("{publisher}/{number}") };
         websocket.send_json(&say).await?;
         let answer = tokio::time::timeout(2 * PATIENCE, websocket.receive_json::<Value>());
-        if answer.await.map_err(nexios::Error::other)??["said"] == true {
-            world.ledger.said(index);
+        let answer = answer.await.map_err(nexios::Error::other)??;
+        if answer["said"] == true {
+            world.ledger.said(index, answer["waiting"] == 0);
         }
         tokio::time::sleep(pause.mul_f64(fastrand::f64() * 2.0)).await;
     }
