@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redis::aio::{AsyncPushSender, MultiplexedConnection};
-use redis::{Pipeline, PushInfo, Value};
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, PushInfo, PushKind, Value};
 
 use crate::address::Server;
 use crate::failure;
@@ -72,7 +72,7 @@ impl Commands {
         Arc::clone(servers.entry(server.clone()).or_default())
     }
 
-    async fn open(&self, server: &Server, entry: &Entry) -> Result<Open, String> {
+    async fn open(&self, server: &Server, entry: &Arc<Entry>) -> Result<Open, String> {
         if let Some(open) = entry.current() {
             return Ok(open);
         }
@@ -80,8 +80,9 @@ impl Commands {
         if let Some(open) = entry.current() {
             return Ok(open);
         }
-        let (connection, facts) = self.link.open(server, None::<Nobody>).await?;
-        let open = Open { number: self.numbers.fetch_add(1, Ordering::Relaxed), connection, facts };
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (connection, facts) = self.link.open(server, entry.closer(number)).await?;
+        let open = Open { number, connection, facts };
         *entry.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
         Ok(open)
     }
@@ -90,6 +91,23 @@ impl Commands {
 impl Entry {
     fn current(&self) -> Option<Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn close(&self, number: u64) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take_if(|open| open.number == number);
+    }
+
+    /// Closes a connection when it breaks, so that the next who needs one does not meet a broken one.
+    fn closer(self: &Arc<Self>, number: u64) -> impl Fn(PushInfo) -> Result<(), ()> + Send + Sync + 'static {
+        let entry = Arc::downgrade(self);
+        move |push| {
+            if push.kind == PushKind::Disconnection
+                && let Some(entry) = entry.upgrade()
+            {
+                entry.close(number);
+            }
+            Ok(())
+        }
     }
 }
 
@@ -103,16 +121,7 @@ struct Doubt<'a> {
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.entry.open.lock().unwrap_or_else(PoisonError::into_inner).take_if(|open| open.number == self.number);
+            self.entry.close(self.number);
         }
-    }
-}
-
-/// Listens to nothing.
-struct Nobody;
-
-impl AsyncPushSender for Nobody {
-    fn send(&self, _: PushInfo) -> Result<(), redis::aio::SendError> {
-        Ok(())
     }
 }

@@ -48,15 +48,11 @@ impl Link {
     pub(crate) async fn open(
         &self,
         server: &Server,
-        push: Option<impl AsyncPushSender>,
+        push: impl AsyncPushSender,
     ) -> Result<(MultiplexedConnection, Facts), String> {
         let opening = async {
             let login = self.login(&self.address.login, ProtocolVersion::RESP3).set_db(self.address.database);
-            let mut config = config();
-            if let Some(push) = push {
-                config = config.set_push_sender(push);
-            }
-            let mut connection = self.connect(server, login, config).await?;
+            let mut connection = self.connect(server, login, config().set_push_sender(push)).await?;
             let facts = self.facts(server, &mut connection).await?;
             Ok((connection, facts))
         };

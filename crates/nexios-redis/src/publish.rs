@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::future::join_all;
 use nexios::Position;
-use nexios::backplane::{BackplaneError, Keep, Outgoing, Place};
+use nexios::backplane::{BackplaneError, Keep, MessageId, Outgoing, Place};
 use redis::{Cmd, Pipeline, Value};
 
 use crate::address::Server;
@@ -43,7 +43,7 @@ struct Batch<'a> {
     messages: &'a [Outgoing],
 }
 
-/// One command: a message that is not kept, or some of one channel that are.
+/// One command: a message that is not kept, or some of one node and channel that are.
 struct Call {
     /// Indexes of messages.
     messages: Vec<usize>,
@@ -57,17 +57,19 @@ impl<'a> Batch<'a> {
     /// Which commands each server gets. Those of one channel are in the order of its messages.
     fn plan(&self) -> HashMap<&'a Server, Vec<Call>> {
         let mut plan: HashMap<&Server, Vec<Call>> = HashMap::new();
-        // Of each channel the last call, if another message fits in, and the last kept message's number.
-        let mut last: HashMap<&str, (Option<usize>, u64)> = HashMap::new();
+        // Of each channel the last call, if another message fits in, and the last kept message.
+        let mut last: HashMap<&str, (Option<usize>, Option<MessageId>)> = HashMap::new();
         for (index, message) in self.messages.iter().enumerate() {
             let channel = message.channel.as_str();
             let Some(server) = self.topology.master(channel) else { continue };
             let calls = plan.entry(server).or_default();
-            let (open, number) = last.entry(channel).or_insert((None, 0));
+            let (open, previous) = last.entry(channel).or_default();
+            let same_node = previous.filter(|previous| previous.node == message.id.node);
             let size = message.payload.len();
             if let (Some(_), Some(at)) = (message.keep, *open)
                 && let Some(call) = calls.get_mut(at)
                 && call.keep == message.keep
+                && same_node.is_some()
                 && call.messages.len() < MESSAGES
                 && call.bytes + size <= BYTES
             {
@@ -75,10 +77,11 @@ impl<'a> Batch<'a> {
                 call.bytes += size;
             } else {
                 *open = message.keep.map(|_| calls.len());
-                calls.push(Call { messages: vec![index], keep: message.keep, bytes: size, after: *number });
+                let after = same_node.map_or(0, |previous| previous.number);
+                calls.push(Call { messages: vec![index], keep: message.keep, bytes: size, after });
             }
             if message.keep.is_some() {
-                *number = message.id.number;
+                *previous = Some(message.id);
             }
         }
         plan

@@ -55,7 +55,7 @@ impl Lane {
         let mut pause = Pause::new();
         loop {
             let began = Instant::now();
-            let reason = match self.link.open(&self.id.server, Some(self.inbox.listen())).await {
+            let reason = match self.link.open(&self.id.server, self.inbox.listen()).await {
                 Ok((_, facts)) if !facts.is_master => format!("{}: the server is a replica", self.id.server),
                 Ok((mut connection, _)) => self.serve(&mut connection).await,
                 Err(reason) => reason,

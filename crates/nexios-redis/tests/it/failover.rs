@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use nexios::backplane::Channel;
+use nexios::backplane::{BackplaneError, Channel};
 use nexios::groups::NotRecovered;
 use nexios::testing::backplane::{Happening, TestNode};
 use nexios_engines::{Engine, Setup};
 use nexios_redis::Redis;
 
+use crate::proxy::Proxy;
 use crate::servers::{KEEP, Sentinel, cli, connected, wait_until};
 
 #[tokio::test]
@@ -23,7 +24,7 @@ async fn after_a_failover_streams_begin_again() {
     let node = TestNode::start(redis).await.expect("a start");
     connected(&node, 1).await;
     let room = Channel::group("room");
-    node.subscribe(&[room.clone()]).await;
+    node.subscribe(std::slice::from_ref(&room)).await;
     node.publish(&[node.message(&room, "1").kept(KEEP)]).await;
     let before = node.read(&room, KEEP, None).await;
     wait_until("the replica", || cli(replica.port(), &["exists", "nexios:{g-room}"]) == "1");
@@ -45,4 +46,63 @@ async fn after_a_failover_streams_begin_again() {
     assert_eq!(after.missing, Some(NotRecovered::EpochChanged), "the new master may lack something");
     assert_eq!(after.messages.len(), 2, "what it has is kept");
     assert_eq!(node.read(&room, KEEP, Some(after.end)).await.missing, None, "once");
+}
+
+#[tokio::test]
+async fn a_new_master_that_lacks_the_end_gives_no_place_twice() {
+    let master = Engine::redis();
+    let replica = Setup::redis().arguments(["--replicaof", "127.0.0.1", &master.port().to_string()]).start();
+    wait_until("the replica", || cli(replica.port(), &["info", "replication"]).contains("master_link_status:up"));
+    let proxy = Proxy::to(master.address()).await;
+    let nodes = [start(&proxy).await, start(&proxy).await];
+    let room = Channel::group("room");
+    for node in &nodes {
+        node.subscribe(std::slice::from_ref(&room)).await;
+    }
+    nodes[0].publish(&[nodes[0].message(&room, "1").kept(KEEP)]).await;
+    wait_until("the replica", || cli(replica.port(), &["exists", "nexios:{g-room}"]) == "1");
+    cli(replica.port(), &["replicaof", "no", "one"]);
+    let lost = nodes[0].publish(&[nodes[0].message(&room, "lost").kept(KEEP)]).await[0].expect("a place");
+    for node in &nodes {
+        node.wait_for(&room, 2).await;
+    }
+    proxy.switch(replica.address());
+    for node in &nodes {
+        connected(node, 2).await;
+    }
+    let message = nodes[1].message(&room, "2").kept(KEEP);
+    let place = nodes[1].publish(&[message]).await[0].expect("a place");
+    assert_eq!(place.position.offset(), lost.position.offset(), "the new master does not know the other");
+    assert_ne!(place.position.epoch(), lost.position.epoch(), "so it is another stream");
+    let page = nodes[0].read(&room, KEEP, Some(lost.position)).await;
+    assert_eq!(page.missing, Some(NotRecovered::EpochChanged));
+    assert_eq!(page.end, place.position, "all nodes have the same one");
+    for node in &nodes {
+        let received = node.wait_for(&room, 3).await;
+        assert_eq!(received[2].place, Some(place));
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_not_taken_for_the_master() {
+    let master = Engine::redis();
+    let replica = Setup::redis().arguments(["--replicaof", "127.0.0.1", &master.port().to_string()]).start();
+    let node = TestNode::start(Redis::connect(replica.url())).await.expect("a start");
+    let is_told = |h: &Happening| matches!(h, Happening::Disconnected(reason) if reason.contains("is a replica"));
+    node.wait_until("disconnected", |happened| happened.iter().any(is_told)).await;
+    cli(replica.port(), &["replicaof", "no", "one"]);
+    connected(&node, 1).await;
+    // And one that was the master notices that it is not any more.
+    cli(replica.port(), &["replicaof", "127.0.0.1", &master.port().to_string()]);
+    let room = Channel::group("room");
+    wait_until("the replica", || cli(replica.port(), &["info", "replication"]).contains("role:slave"));
+    let answer = node.backplane().publish(&[node.message(&room, "x").kept(KEEP)]).await.remove(0);
+    assert!(matches!(answer, Err(BackplaneError::Unavailable(_))), "{answer:?}");
+}
+
+async fn start(proxy: &Proxy) -> TestNode {
+    let redis = Redis::connect(format!("redis://{}", proxy.address)).keepalive(Duration::from_millis(500));
+    let node = TestNode::start(redis).await.expect("a start");
+    connected(&node, 1).await;
+    node
 }

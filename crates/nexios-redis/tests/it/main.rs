@@ -4,5 +4,7 @@ mod cluster;
 mod conformance;
 mod failover;
 mod outages;
+mod proxy;
 mod servers;
 mod settings;
+mod streams;

@@ -8,6 +8,7 @@ use nexios::testing::backplane::{Happening, TestNode};
 use nexios_engines::{Engine, Setup};
 use nexios_redis::Redis;
 
+use crate::proxy::Proxy;
 use crate::servers::{KEEP, cli, connected, count};
 
 async fn start(engine: &Engine) -> TestNode {
@@ -103,7 +104,7 @@ async fn a_server_that_was_killed_may_have_lost_the_end_of_its_streams() {
     let channels = rooms("a");
     node.subscribe(&channels).await;
     let message = node.message(&channels[0], "before").kept(KEEP);
-    node.publish(&[message.clone()]).await;
+    node.publish(std::slice::from_ref(&message)).await;
     let before = node.read(&channels[0], KEEP, None).await;
     engine.restart();
     is_well_again(&node, &channels, 2).await;
@@ -188,4 +189,33 @@ async fn what_an_app_may_not_publish_is_refused() {
     let message = node.message(&Channel::group("a"), "x");
     let answer = node.backplane().publish(&[message]).await.remove(0);
     assert!(matches!(answer, Err(BackplaneError::Refused(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn connections_that_die_in_silence_are_noticed() {
+    let engine = Engine::redis();
+    let proxy = Proxy::to(engine.address()).await;
+    let redis = Redis::connect(format!("redis://{}", proxy.address)).keepalive(Duration::from_millis(500));
+    let node = TestNode::start(redis).await.expect("a start");
+    connected(&node, 1).await;
+    let channels = rooms("abc");
+    node.subscribe(&channels).await;
+    proxy.silence();
+    let began = Instant::now();
+    node.wait_until("disconnected", |happened| count(happened, |h| matches!(h, Happening::Disconnected(_))) > 0).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "after {:?}", began.elapsed());
+    is_well_again(&node, &channels, 2).await;
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_leaves_its_gap_told() {
+    let engine = Engine::redis();
+    let node = start(&engine).await;
+    let channels = rooms("ab");
+    engine.freeze();
+    let subscribing = tokio::time::timeout(Duration::from_millis(100), node.backplane().subscribe(&channels)).await;
+    assert!(subscribing.is_err(), "{subscribing:?}");
+    engine.thaw();
+    node.wait_until("interrupted", |happened| is_interrupted(happened, &channels)).await;
+    assert_eq!(count(&node.happened(), |h| matches!(h, Happening::Disconnected(_))), 0, "it was not away for long");
 }
