@@ -18,6 +18,9 @@ use crate::link::Link;
 use crate::slots::slot;
 use crate::topology::{Topology, discover};
 
+/// How often whoever knows the servers is asked though nothing has happened: a master that was replaced may not know it.
+const REFRESH: Duration = Duration::from_secs(15);
+
 /// The task behind all subscriptions.
 pub(crate) struct Hub {
     pub(crate) link: Arc<Link>,
@@ -78,15 +81,17 @@ struct State {
     hub: Hub,
     topology: Option<Arc<Topology>>,
     /// All wanted channels, and who has them.
-    wanted: HashMap<Channel, Option<LaneId>>,
+    wanted: HashMap<Channel, Option<Arc<LaneId>>>,
     /// Channels that nobody has yet, while nobody has answered, and who waits for them.
     waiting: Vec<(Vec<Channel>, Part)>,
-    lanes: HashMap<LaneId, Running>,
+    lanes: HashMap<Arc<LaneId>, Running>,
     tasks: JoinSet<()>,
     is_discovering: bool,
     /// What has happened since the discovery that is under way began.
     is_outdated: bool,
     pause: Pause,
+    /// What the operator was told already.
+    last_failure: Option<String>,
     is_connected: bool,
 }
 
@@ -103,15 +108,19 @@ impl Hub {
             is_discovering: false,
             is_outdated: false,
             pause: Pause::new(),
+            last_failure: None,
             is_connected: false,
         };
         state.discover(Duration::ZERO);
+        let mut refresh = tokio::time::interval(REFRESH);
+        refresh.reset();
         loop {
             tokio::select! {
                 request = state.hub.requests.recv() => match request {
                     Some(request) => state.handle(request),
                     None => return,
                 },
+                _ = refresh.tick() => state.refresh(),
                 // So that it does not grow.
                 Some(_) = state.tasks.join_next() => {}
             }
@@ -148,7 +157,7 @@ impl State {
             Request::Moved(id, channels) => {
                 for channel in channels {
                     if let Some(lane) = self.wanted.get_mut(&channel)
-                        && lane.as_ref() == Some(&id)
+                        && lane.as_deref() == Some(&id)
                     {
                         *lane = None;
                     }
@@ -186,11 +195,13 @@ impl State {
 
     /// Gives channels to their lanes; those whose lane is nobody's have to wait for the next answer.
     fn assign(&mut self, topology: &Topology, channels: Vec<Channel>, has_gap: bool, part: Option<&Part>) {
-        let mut groups: HashMap<LaneId, Vec<Channel>> = HashMap::new();
+        let mut groups: HashMap<Arc<LaneId>, Vec<Channel>> = HashMap::new();
         for channel in channels {
-            let id = self.lane_of(topology, &channel).filter(|id| self.lanes.contains_key(id));
+            let id = self.lane_of(topology, &channel);
+            // The same value for all channels of a lane.
+            let id = id.and_then(|id| self.lanes.get_key_value(&id)).map(|(id, _)| Arc::clone(id));
             match &id {
-                Some(id) => groups.entry(id.clone()).or_default().push(channel.clone()),
+                Some(id) => groups.entry(Arc::clone(id)).or_default().push(channel.clone()),
                 // Dropped: it has failed.
                 None => drop(part.map(Part::another)),
             }
@@ -220,11 +231,11 @@ impl State {
         masters.iter().cycle().take(count).enumerate().map(lane).collect()
     }
 
-    fn by_lane(&self, channels: &[Channel]) -> HashMap<LaneId, Vec<Channel>> {
-        let mut groups: HashMap<LaneId, Vec<Channel>> = HashMap::new();
+    fn by_lane(&self, channels: &[Channel]) -> HashMap<Arc<LaneId>, Vec<Channel>> {
+        let mut groups: HashMap<Arc<LaneId>, Vec<Channel>> = HashMap::new();
         for channel in channels {
             if let Some(Some(lane)) = self.wanted.get(channel) {
-                groups.entry(lane.clone()).or_default().push(channel.clone());
+                groups.entry(Arc::clone(lane)).or_default().push(channel.clone());
             }
         }
         groups
@@ -234,6 +245,12 @@ impl State {
         if let Some(lane) = self.lanes.get(lane) {
             // Lanes end only when the hub has them end.
             let _ = lane.orders.send(order);
+        }
+    }
+
+    fn refresh(&mut self) {
+        if !self.is_discovering {
+            self.discover(Duration::ZERO);
         }
     }
 
@@ -264,6 +281,7 @@ impl State {
         self.is_discovering = false;
         match answer {
             Ok(topology) => {
+                self.last_failure = None;
                 self.settle(topology);
                 let is_complete = self.wanted.values().all(Option::is_some);
                 if is_complete && !self.is_outdated {
@@ -277,8 +295,14 @@ impl State {
                     self.hub.known.send_replace(Known::Failed(reason.as_str().into()));
                     self.waiting.clear();
                 }
-                tracing::warn!(reason, "Redis cannot be reached");
-                self.disconnected(&reason);
+                // When the servers themselves are there, it is only the sentinels who are away.
+                if !self.are_all_up() {
+                    self.disconnected(&reason);
+                }
+                if self.last_failure.as_deref() != Some(&*reason) {
+                    tracing::warn!(reason, "Redis cannot be reached");
+                    self.last_failure = Some(reason);
+                }
                 self.rediscover();
             }
         }
@@ -299,7 +323,7 @@ impl State {
         for id in needed {
             if !self.lanes.contains_key(&id) {
                 let lane = self.spawn(&id, topology.is_sharded());
-                self.lanes.insert(id, lane);
+                self.lanes.insert(Arc::new(id), lane);
             }
         }
         let first_waiting = std::mem::take(&mut self.waiting);
@@ -313,7 +337,7 @@ impl State {
             let right = self.lane_of(&topology, channel);
             match lane {
                 Some(lane) if self.lanes.contains_key(lane) => {
-                    if right.as_ref() != Some(lane) {
+                    if right.as_ref() != Some(&**lane) {
                         self.order(lane, Order::Remove { channels: vec![channel.clone()], part: None });
                         moving.push(channel.clone());
                     }
@@ -337,14 +361,16 @@ impl State {
     }
 
     fn check_connected(&mut self) {
-        let is_up = !self.lanes.is_empty()
-            && self.lanes.values().all(|lane| lane.is_up)
-            && self.wanted.values().all(Option::is_some);
-        if is_up && !self.is_connected {
+        if self.are_all_up() && !self.is_connected {
             self.is_connected = true;
             tracing::info!("connected to Redis");
             self.hub.events.connected();
         }
+    }
+
+    fn are_all_up(&self) -> bool {
+        let has_lanes = self.lanes.values().all(|lane| lane.is_up) && !self.lanes.is_empty();
+        has_lanes && self.wanted.values().all(Option::is_some)
     }
 
     fn disconnected(&mut self, reason: &str) {

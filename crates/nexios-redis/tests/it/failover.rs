@@ -106,3 +106,20 @@ async fn start(proxy: &Proxy) -> TestNode {
     connected(&node, 1).await;
     node
 }
+
+#[tokio::test]
+async fn sentinels_that_are_away_do_not_matter_while_the_master_is_there() {
+    let master = Engine::redis();
+    let sentinel = Sentinel::watch(&master);
+    let node = TestNode::start(Redis::connect(sentinel.url())).await.expect("a start");
+    connected(&node, 1).await;
+    let room = Channel::group("room");
+    node.subscribe(std::slice::from_ref(&room)).await;
+    drop(sentinel);
+    cli(master.port(), &["client", "kill", "type", "normal"]);
+    // What breaks is seen when the runtime has a moment for it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    node.publish(&[node.message(&room, "hello")]).await;
+    node.wait_for(&room, 1).await;
+    assert!(!node.happened().iter().any(|h| matches!(h, Happening::Disconnected(_))));
+}
