@@ -111,7 +111,9 @@ async fn start(proxy: &Proxy) -> TestNode {
 async fn sentinels_that_are_away_do_not_matter_while_the_master_is_there() {
     let master = Engine::redis();
     let sentinel = Sentinel::watch(&master);
-    let node = TestNode::start(Redis::connect(sentinel.url())).await.expect("a start");
+    // One that has no subscriptions would count as a normal one below.
+    let redis = Redis::connect(sentinel.url()).subscriber_connections(1);
+    let node = TestNode::start(redis).await.expect("a start");
     connected(&node, 1).await;
     let room = Channel::group("room");
     node.subscribe(std::slice::from_ref(&room)).await;
