@@ -37,7 +37,8 @@ async fn main() -> anyhow::Result<()> {
                 node.publish(&messages).await;
                 count += u32::try_from(batch)?;
             }
-            let each = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() * 1e6 / f64::from(count);
+            let each =
+                |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() * 1e6 / f64::from(count);
             println!(
                 "| {is_kept} | {channels} | {batch} | {:.0} | {:.1} | {:.1} |",
                 f64::from(count) / began.elapsed().as_secs_f64(),

@@ -8,3 +8,5 @@ mod proxy;
 mod servers;
 mod settings;
 mod streams;
+#[cfg(feature = "tls")]
+mod tls;
