@@ -12,7 +12,13 @@ use crate::names;
 use crate::seen::Seen;
 
 /// Gives the messages of a channel to the node, for as long as the connection stands.
-pub(crate) async fn deliver(mut messages: Subscriber, channel: Channel, connection: Arc<State>, events: Events, seen: Seen) {
+pub(crate) async fn deliver(
+    mut messages: Subscriber,
+    channel: Channel,
+    connection: Arc<State>,
+    events: Events,
+    seen: Seen,
+) {
     let mut watermark = seen.subscription();
     while let Some(Message { payload, headers, .. }) = messages.next().await {
         if connection.is_over() {

@@ -47,3 +47,27 @@ impl Attempts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nexios::backplane::{Channel, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_answered_is_known_until_the_batch_behind_it_comes() {
+        let message = |number| {
+            let id = MessageId { node: NodeId::new(1), number };
+            Outgoing::new(Channel::group("room"), id, "text".into())
+        };
+        let attempts = Attempts::default();
+        let [first, second, third] = [1, 2, 3].map(message);
+        let began = [&first, &second].map(|message| attempts.begin(message.id).0);
+        attempts.settled(first.id);
+        attempts.retain(&[second.clone(), third.clone()]);
+        assert!(attempts.begin(first.id).0 > began[0], "it was taken: this is another attempt");
+        assert_eq!(attempts.begin(second.id).0, began[1], "the first attempt counts");
+        attempts.retain(&[third]);
+        assert!(attempts.attempts().is_empty(), "what comes before is over");
+    }
+}

@@ -251,7 +251,8 @@ impl Driver {
     }
 
     fn deliver(&mut self, link: &Link, channel: Channel, messages: Subscriber) {
-        let delivering = deliver(messages, channel.clone(), link.state().clone(), self.events.clone(), self.seen.clone());
+        let delivering =
+            deliver(messages, channel.clone(), link.state().clone(), self.events.clone(), self.seen.clone());
         let task = tokio::spawn(delivering).abort_handle();
         self.wanted.insert(channel, Some(task));
     }

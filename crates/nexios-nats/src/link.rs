@@ -86,13 +86,13 @@ pub(crate) struct Answer {
     number: u64,
     questions: Arc<Questions>,
     state: Arc<State>,
-    answer: oneshot::Receiver<Message>,
+    message: oneshot::Receiver<Message>,
 }
 
 impl Answer {
     pub(crate) async fn wait(mut self) -> Result<Message, BackplaneError> {
         tokio::select! {
-            answer = &mut self.answer => answer.map_err(|_| lost(&self.state)),
+            answer = &mut self.message => answer.map_err(|_| lost(&self.state)),
             _ = self.state.ended() => Err(lost(&self.state)),
         }
     }
@@ -196,10 +196,10 @@ impl Link {
 
     fn question(&self) -> (String, Answer) {
         let number = self.questions.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer) = oneshot::channel();
+        let (sender, message) = oneshot::channel();
         self.questions.waiting().insert(number, sender);
         let reply = format!("{}.{number}", self.inbox);
-        (reply, Answer { number, questions: self.questions.clone(), state: self.state.clone(), answer })
+        (reply, Answer { number, questions: self.questions.clone(), state: self.state.clone(), message })
     }
 
     /// The client's own queue is bounded, and stands still with the connection.

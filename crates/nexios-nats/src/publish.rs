@@ -121,3 +121,47 @@ fn place(epoch: u64, offset: u64) -> Place {
 fn text(id: MessageId) -> String {
     format!("{}-{}", id.node, id.number)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nexios::backplane::{Channel, NodeId};
+    use nexios_engines::Engine;
+
+    use super::*;
+    use crate::history::find;
+    use crate::seen::Seen;
+    use crate::settings::servers;
+
+    #[tokio::test]
+    async fn a_message_that_the_server_has_forgotten_is_found_by_its_id() {
+        let engine = Engine::nats();
+        let (servers, login) = servers(&engine.url()).expect("servers");
+        let settings = Settings {
+            servers,
+            login,
+            prefix: Prefix::default(),
+            replicas: 1,
+            storage: crate::Storage::Memory,
+            keepalive: Duration::from_secs(5),
+        };
+        let link = Link::open(&settings.servers[0], &settings, Seen::default()).await.expect("a connection");
+        let keep = Keep { messages: 100, bytes: 1000, age: Duration::from_mins(1) };
+        let batch: Vec<_> = (1..=40)
+            .map(|number| {
+                let id = MessageId { node: NodeId::new(7), number };
+                Outgoing::new(Channel::group(&(number % 2).to_string()), id, "text".into()).kept(keep)
+            })
+            .collect();
+        let outcomes = publish(&link, &settings, &Attempts::default(), &batch).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        let stream = StreamName::new(&settings.prefix, keep);
+        let epoch = link.streams.epoch(&link, &settings, &stream, keep).await.expect("the stream");
+        let subject = stream.subject(epoch, "g-1");
+        for (number, expected) in [(1, Some(1)), (17, Some(17)), (39, Some(39)), (2, None), (41, None)] {
+            let id = text(MessageId { node: NodeId::new(7), number });
+            assert_eq!(find(&link, &stream, &subject, &id).await.expect("an answer"), expected, "{id}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Three servers, of which one is lost.
 
 use std::net::Ipv4Addr;
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use nexios::backplane::{BackplaneError, Channel, Outgoing};
@@ -36,7 +37,7 @@ async fn node(url: &str) -> TestNode {
 async fn publish(node: &TestNode, message: Outgoing) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let call = node.backplane().publish(std::slice::from_ref(&message));
+        let call = node.backplane().publish(from_ref(&message));
         match tokio::time::timeout(Duration::from_secs(2), call).await.map(|mut answers| answers.remove(0)) {
             Ok(Ok(_)) => return,
             Ok(Err(BackplaneError::Refused(error))) => panic!("refused: {error}"),
@@ -52,7 +53,7 @@ async fn a_cluster_that_loses_any_server_loses_no_message() {
     // One URL is enough: the others are found.
     let (one, two) = (node(&servers[0].url()).await, node(&servers[1].url()).await);
     let channel = Channel::group("room");
-    two.subscribe(&[channel.clone()]).await;
+    two.subscribe(from_ref(&channel)).await;
     let mut expected = Vec::new();
     let mut first = None;
     for lost in [None, Some(0), Some(1), Some(2)] {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use nexios::backplane::{BackplaneError, Channel, Outgoing, Page, Place};
@@ -32,7 +33,7 @@ async fn has_come_back(node: &TestNode, times: usize) {
 async fn publish_until_taken(node: &TestNode, message: Outgoing) -> Option<Place> {
     let deadline = Instant::now() + Duration::from_secs(15);
     loop {
-        let call = node.backplane().publish(std::slice::from_ref(&message));
+        let call = node.backplane().publish(from_ref(&message));
         match tokio::time::timeout(Duration::from_secs(2), call).await.map(|mut answers| answers.remove(0)) {
             Ok(Ok(place)) => return place,
             Ok(Err(BackplaneError::Refused(error))) => panic!("refused: {error}"),
@@ -60,7 +61,7 @@ async fn a_server_that_freezes_and_goes_on_is_used_again() {
     engine.freeze();
     node.wait_until("disconnected", |happened| count(happened, is_disconnected) > 0).await;
     let message = node.message(&room(), "meanwhile").kept(KEEP);
-    let answer = node.backplane().publish(std::slice::from_ref(&message)).await.remove(0);
+    let answer = node.backplane().publish(from_ref(&message)).await.remove(0);
     assert!(matches!(answer, Err(BackplaneError::Unavailable(_))), "{answer:?}");
     engine.thaw();
     has_come_back(&node, 1).await;
@@ -77,6 +78,8 @@ async fn what_was_published_into_a_frozen_server_has_one_place() {
     node.subscribe(&[room()]).await;
     kept(&node, "before").await;
     engine.freeze();
+    // A signal takes a moment to reach all threads of a process.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let batch: Vec<_> = (0..20).map(|n| node.message(&room(), n.to_string()).kept(KEEP)).collect();
     let sent = tokio::time::timeout(Duration::from_millis(100), node.backplane().publish(&batch)).await;
     assert!(sent.is_err(), "the server answers");
@@ -176,7 +179,7 @@ async fn channels_that_are_wanted_while_the_server_is_away_are_subscribed_to_lat
     let mut engine = Engine::nats();
     let (one, two) = (node(&engine.url()).await, node(&engine.url()).await);
     let other = Channel::group("other");
-    one.subscribe(&[other.clone()]).await;
+    one.subscribe(from_ref(&other)).await;
     engine.kill();
     one.wait_until("disconnected", |happened| count(happened, is_disconnected) > 0).await;
     let wanted = one.backplane().subscribe(&[room()]).await;

@@ -8,13 +8,13 @@ use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::sync::watch;
 
 /// Stands before a server.
-pub struct Proxy {
+pub(crate) struct Proxy {
     address: SocketAddr,
     is_silent: Arc<watch::Sender<bool>>,
 }
 
 impl Proxy {
-    pub async fn before(server: SocketAddr) -> Self {
+    pub(crate) async fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
         let address = listener.local_addr().expect("address");
         let is_silent = Arc::new(watch::Sender::new(false));
@@ -31,12 +31,12 @@ impl Proxy {
         Self { address, is_silent }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
     /// From now on, or no longer, connections that are there carry nothing; new ones are accepted.
-    pub fn silence(&self, is_silent: bool) {
+    pub(crate) fn silence(&self, is_silent: bool) {
         self.is_silent.send_replace(is_silent);
     }
 }

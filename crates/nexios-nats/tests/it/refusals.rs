@@ -1,5 +1,6 @@
 //! What cannot work, and what the operator is told of it.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use nexios::backplane::{Backplane, BackplaneError, Channel, Outgoing};
@@ -76,7 +77,7 @@ async fn a_message_that_is_too_large_is_refused_and_the_others_are_not() {
     let engine = Engine::nats();
     let node = node(&engine.url()).await;
     let channel = Channel::group("room");
-    node.subscribe(&[channel.clone()]).await;
+    node.subscribe(from_ref(&channel)).await;
     let large = vec![0_u8; 1024 * 1024 + 1];
     for message in [node.message(&channel, large.clone()), node.message(&channel, large).kept(KEEP)] {
         let error = publish(&node, message).await.expect_err("too large");
@@ -97,7 +98,7 @@ async fn without_jetstream_there_is_no_history_and_the_operator_is_told_how() {
     let engine = Setup::nats().argument("--jetstream=false").start();
     let node = node(&engine.url()).await;
     let channel = Channel::group("room");
-    node.subscribe(&[channel.clone()]).await;
+    node.subscribe(from_ref(&channel)).await;
     node.publish(&[node.message(&channel, "plain")]).await;
     node.wait_for(&channel, 1).await;
     let error = publish(&node, node.message(&channel, "kept").kept(KEEP)).await.expect_err("no JetStream");
@@ -128,8 +129,8 @@ async fn a_backplane_that_has_stopped_answers_everything() {
     let soon = Duration::from_secs(1);
     let backplane: &dyn Backplane = node.backplane();
     for answer in [
-        tokio::time::timeout(soon, backplane.subscribe(&[channel.clone()])).await,
-        tokio::time::timeout(soon, backplane.unsubscribe(&[channel.clone()])).await,
+        tokio::time::timeout(soon, backplane.subscribe(from_ref(&channel))).await,
+        tokio::time::timeout(soon, backplane.unsubscribe(from_ref(&channel))).await,
         tokio::time::timeout(soon, publish(&node, node.message(&channel, "late"))).await,
     ] {
         assert!(matches!(answer, Ok(Err(BackplaneError::Unavailable(_)))), "{answer:?}");
