@@ -19,7 +19,8 @@ use crate::names;
 use crate::seen::Seen;
 use crate::settings::{Server, Settings};
 
-/// The first pause between two rounds of attempts, and the longest. Each is drawn from half of it to all of it.
+/// The first pause between two rounds of attempts, and the longest. Each is drawn from half of it to all of it; the one
+/// before the first attempt after a loss, which all nodes notice at once, from nothing to all of the first.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// What became of a request.
@@ -94,6 +95,10 @@ impl Driver {
                 Ending::Lost(reason) => {
                     tracing::warn!(%reason, "NATS is away");
                     self.events.disconnected(&reason);
+                    let drawn = rand::rng().random_range(Duration::ZERO..=PAUSES.0);
+                    if let Err(stopped) = self.meanwhile(sleep(drawn), &reason).await {
+                        break stopped;
+                    }
                 }
                 Ending::Stopped(stopped) => {
                     // What was published by calls that were dropped.

@@ -12,5 +12,6 @@ mod publish;
 mod seen;
 mod settings;
 mod streams;
+mod tls;
 
 pub use nats::{Nats, Storage};

@@ -224,6 +224,7 @@ async fn connect(server: &Server, settings: &Settings, state: &Arc<State>) -> Re
     let options = options
         .name(settings.prefix.as_str())
         .connection_timeout(CONNECT)
+        .tls_client_config(settings.tls.clone())
         .ping_interval(settings.keepalive)
         .ignore_discovered_servers()
         // There is no "none": the client tries once, finds that it was dropped meanwhile, and ends.

@@ -16,7 +16,7 @@ use crate::driver::{Command, Current, Done, Driver};
 use crate::link::Link;
 use crate::seen::Seen;
 use crate::settings::{self, Settings};
-use crate::{history, publish};
+use crate::{history, publish, tls};
 
 /// Joins the nodes of an app through NATS.
 ///
@@ -27,9 +27,7 @@ use crate::{history, publish};
 /// use nexios::App;
 /// use nexios_nats::Nats;
 ///
-/// # fn main() {
-/// let backplane = Nats::connect("nats://app:secret@nats-1:4222,nats-2:4222").replicas(3);
-/// # }
+/// let app = App::new().backplane(Nats::connect("nats://app:secret@nats-1:4222,nats-2:4222").replicas(3));
 /// ```
 ///
 /// | setting | default |
@@ -125,6 +123,7 @@ impl Nats {
         Ok(Settings {
             servers,
             login,
+            tls: tls::config()?,
             prefix: self.prefix.parse().map_err(BackplaneError::settings)?,
             replicas: self.replicas,
             storage: self.storage,

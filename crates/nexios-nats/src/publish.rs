@@ -141,6 +141,7 @@ mod tests {
         let settings = Settings {
             servers,
             login,
+            tls: crate::tls::config().expect("TLS"),
             prefix: Prefix::default(),
             replicas: 1,
             storage: crate::Storage::Memory,

@@ -15,6 +15,7 @@ use crate::Storage;
 pub(crate) struct Settings {
     pub(crate) servers: Vec<Server>,
     pub(crate) login: Login,
+    pub(crate) tls: rustls::ClientConfig,
     pub(crate) prefix: Prefix,
     pub(crate) replicas: usize,
     pub(crate) storage: Storage,
