@@ -4,6 +4,8 @@
 //! rooms that nobody publishes to.
 
 use nexios::prelude::*;
+use nexios_nats::Nats;
+use nexios_redis::Redis;
 
 /// As many groups as a connection may be in by default.
 const MANY: usize = 1_000;
@@ -45,6 +47,8 @@ fn main() -> nexios::Result {
         let mut value = || words.next().ok_or_else(|| Error::other(format!("{option} needs a value")));
         match option.as_str() {
             "--port" => port = value()?.parse().map_err(Error::other)?,
+            "--redis" => app = app.backplane(Redis::connect(value()?)),
+            "--nats" => app = app.backplane(Nats::connect(value()?)),
             "--history" => {
                 app = app.groups_config(GroupsConfig::new().each(GroupConfig::new().history(History::new())))
             }
