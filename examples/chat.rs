@@ -1,5 +1,7 @@
 //! A chat with rooms: `cargo run --release --example chat`, then open http://127.0.0.1:8000.
 //!
+//! With `--redis URL` or `--nats URL` its rooms reach over all nodes that were given the same URL: see `docs/nodes.md`.
+//!
 //! The page is `chat.html`, the socket is at `/chat/{room}`. A room is a group: its history is what was said last, its
 //! presence is who is here. Whatever a client does wrong is answered with an event of the type `error`, and the
 //! connection goes on.
@@ -8,8 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::response::Html;
 use axum::routing::get;
-use nexios::Joined;
 use nexios::prelude::*;
+use nexios::{Joined, ServerConfig};
+use nexios_nats::Nats;
+use nexios_redis::Redis;
 use serde::{Deserialize, Serialize};
 
 /// What somebody who joins is shown of what was said before.
@@ -122,9 +126,26 @@ fn now() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What the program was started with decides what joins it to other nodes; nothing else differs.
+fn on_several_nodes(app: App) -> nexios::Result<App> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        [] => Ok(app),
+        ["--redis", url] => Ok(app.backplane(Redis::connect(url))),
+        ["--nats", urls] => Ok(app.backplane(Nats::connect(urls))),
+        _ => Err(Error::other("usage: chat [--redis URL | --nats URL]")),
+    }
+}
+
 fn main() -> nexios::Result {
     let page = axum::Router::new().route("/", get(|| async { Html(include_str!("chat.html")) }));
     let history = History::new().messages(SHOWN).age(Duration::from_hours(24)).with_positions();
     let rooms = GroupsConfig::new().each(GroupConfig::new().history(history));
-    App::new().groups_config(rooms).websocket_route("/chat/{room}", chat).http(page).run()
+    let app = App::new().groups_config(rooms).websocket_route("/chat/{room}", chat).http(page).health_checks();
+    // What is believed of a client's address: else all who come through a proxy are one, who may have 1,024 connections.
+    let proxies = std::env::var("PROXIES").unwrap_or_default();
+    let proxies = proxies.split(',').map(str::trim).filter(|proxy| !proxy.is_empty());
+    let app = app.server_config(ServerConfig::new().trusted_proxies(proxies));
+    on_several_nodes(app)?.run()
 }

@@ -4,14 +4,20 @@ import assert from 'node:assert/strict'
 
 import { run } from '../interop/checks.mjs'
 import { DESKTOP, PHONE, Pages, fitsItsWindow, until } from './pages.mjs'
+import * as room from './room.mjs'
+import { entries, notices, say, sees } from './room.mjs'
 
 const [url, screenshots] = process.argv.slice(2)
-const ROOM = 'lounge'
 
 const pages = await Pages.launch(screenshots)
 const people = {}
 
 const checks = {
+  'a visitor is asked for a name and a room': async () => {
+    const door = await pages.open('nobody', url, { colorScheme: 'light', viewport: DESKTOP })
+    await pages.picture(door, 'join-light')
+    await door.context().close()
+  },
   'two people in one room see each other': async () => {
     people.ada = await join('Ada', { colorScheme: 'light', viewport: DESKTOP })
     people.bob = await join('Bob', { colorScheme: 'dark', viewport: DESKTOP })
@@ -116,49 +122,16 @@ const checks = {
   },
 }
 
-async function join(name, options, room = ROOM) {
-  const page = await pages.open(name, url, options)
-  await page.getByTestId('name').fill(name)
-  await page.getByTestId('room').fill(room)
-  if (name === 'Ada') await pages.picture(page, 'join-light')
-  await page.getByTestId('join').click()
-  return page
+function join(name, options, where) {
+  return room.join(pages, url, name, options, where)
 }
 
-async function say(page, text) {
-  await page.getByTestId('message').fill(text)
-  await page.getByTestId('message').press('Enter')
-}
-
-/** Everyone in the room has the message, with its sender, and has it once. */
-async function reads(sender, text) {
-  for (const [reader, page] of Object.entries(people)) {
-    await until(`${reader} reads «${text}» of ${sender}`, async () => {
-      const found = (await entries(page)).filter((entry) => entry.includes(text))
-      return found.length === 1 && found[0].includes(sender)
-    })
-  }
+function reads(sender, text) {
+  return room.reads(people, sender, text)
 }
 
 async function everyoneSees(...names) {
   for (const page of Object.values(people)) await sees(page, names)
-}
-
-async function sees(page, names) {
-  let shown
-  await until(() => `the list is ${names}, it shows ${shown}`, async () => {
-    shown = await page.getByTestId('people').locator('li').allInnerTexts()
-    return shown.length === names.length && names.every((name) => shown.some((text) => text.includes(name)))
-  })
-}
-
-function entries(page) {
-  return page.getByTestId('messages').getByTestId('entry').allInnerTexts()
-}
-
-/** The lines that tell who came and went. */
-function notices(page) {
-  return page.getByTestId('messages').locator('.notice').allInnerTexts()
 }
 
 const passed = await run(checks)

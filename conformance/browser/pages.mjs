@@ -47,14 +47,14 @@ export class Pages {
   }
 }
 
-export async function until(what, holds) {
-  // Longer than the grace of those who were lost.
-  const deadline = Date.now() + 12_000
+/** Without a number of seconds, longer than the grace of those who were lost. */
+export async function until(what, holds, seconds = 12) {
+  const deadline = Date.now() + seconds * 1000
   while (Date.now() < deadline) {
     if (await holds()) return
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
-  assert.fail(`not within 12 s: ${typeof what === 'string' ? what : what()}`)
+  assert.fail(`not within ${seconds} s: ${typeof what === 'string' ? what : what()}`)
 }
 
 export async function fitsItsWindow(page) {

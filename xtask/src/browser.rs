@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::install::{chromium, node, openssl};
+use crate::install::{chromium, engines, network, node, openssl};
 use crate::process;
 use crate::server::{Server, free_port};
 use crate::step::{Outcome, Problem};
@@ -16,7 +16,10 @@ pub(crate) fn run(workspace: &Workspace) -> Outcome {
     workspace.build_examples(&["chat", "https", "notifications"])?;
     let node = node::packages(workspace)?;
     chromium::present()?;
+    engines::present()?;
+    network::present()?;
     chat(workspace, &node)?;
+    nodes(workspace, &node)?;
     notifications(workspace, &node)?;
     http2(workspace, &node)?;
     Ok("screenshots in .work/screenshots".to_owned())
@@ -33,6 +36,19 @@ fn chat(workspace: &Workspace, node: &Path) -> Result<(), Problem> {
         .arg(workspace.work("screenshots"));
     process::run(&mut test, LIMIT)?;
     server.stop()
+}
+
+/// The scripts start all programs themselves, because they kill them and start them again.
+fn nodes(workspace: &Workspace, node: &Path) -> Result<(), Problem> {
+    let chat = workspace.example_binary("chat");
+    for engine in ["redis", "nats"] {
+        let mut test = Command::new(node);
+        test.arg(workspace.conformance("browser/nodes.mjs")).arg(&chat).arg(engine).arg(workspace.work("screenshots"));
+        process::run(&mut test, LIMIT)?;
+    }
+    let mut test = Command::new(node);
+    test.arg(workspace.conformance("browser/nginx.mjs")).arg(&chat).arg(workspace.root.join("deploy/nginx.conf"));
+    process::run(test.arg(workspace.work("screenshots")), LIMIT)
 }
 
 /// The script starts the server itself, because it kills it and starts it again.
