@@ -1,6 +1,7 @@
 //! The node's thread: it publishes, subscribes, and tells that it is there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -143,8 +144,10 @@ impl Node {
                     left.push(item);
                 }
                 Some(Err(error)) => {
-                    count(&self.status.refused);
-                    tracing::warn!(channel = %item.message.channel, %error, "a message to other nodes was refused");
+                    // Once: there may be many, and they are counted.
+                    if self.status.refused.fetch_add(1, Ordering::Relaxed) == 0 {
+                        tracing::warn!(channel = %item.message.channel, %error, "a message to other nodes was refused");
+                    }
                     self.outbox.refused(&item.message.channel);
                     self.outbox.settle(item, Err(error));
                 }

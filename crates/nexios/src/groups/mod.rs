@@ -13,6 +13,7 @@
 mod batch;
 mod config;
 mod deadlines;
+mod draft;
 mod elsewhere;
 mod error;
 mod gap;
@@ -67,6 +68,7 @@ use crate::backplane::{Backplane, BackplaneConfig, Entry, Node, NodeGuard};
 use crate::connection::{Registry, catch_up};
 use crate::disconnect::WebSocketDisconnect;
 use crate::sender::ConnectionId;
+use crate::server::{AppHandle, WeakHandle};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// All groups of an app, from [`App::groups`](crate::App::groups), [`WebSocket::groups`](crate::WebSocket::groups), or
@@ -114,6 +116,8 @@ pub(crate) struct GroupsInner {
     sealed: OnceLock<WebSocketDisconnect>,
     /// What joins them to those of other nodes.
     node: OnceLock<NodeGuard>,
+    /// Of the app that is built.
+    handle: OnceLock<WeakHandle>,
 }
 
 impl Groups {
@@ -127,6 +131,7 @@ impl Groups {
             connections,
             sealed: OnceLock::new(),
             node: OnceLock::new(),
+            handle: OnceLock::new(),
         };
         Self { handle: Arc::new(Handle { inner: Arc::new(inner), connection: None, asker: None }) }
     }
@@ -135,6 +140,17 @@ impl Groups {
     pub(crate) fn configure(&mut self, config: GroupsConfig) -> bool {
         let unused = Arc::get_mut(&mut self.handle).and_then(|handle| Arc::get_mut(&mut handle.inner));
         unused.map(|inner| inner.config = config).is_some()
+    }
+
+    /// The app is built.
+    pub(crate) fn belong_to(&self, handle: &AppHandle) {
+        // Nobody builds an app twice.
+        let _ = self.inner().handle.set(handle.downgrade());
+    }
+
+    /// The app's, until it is gone.
+    pub(crate) fn app(&self) -> Option<AppHandle> {
+        self.inner().handle.get()?.upgrade()
     }
 
     /// From now on they are joined to those of other nodes.
@@ -232,6 +248,13 @@ impl GroupsInner {
             self.histories.fetch_sub(by, Ordering::Relaxed).saturating_sub(by)
         } else {
             self.histories.fetch_add(by, Ordering::Relaxed) + by
+        }
+    }
+
+    /// Has the oldest go when the histories take nearly all that they may.
+    fn check_room(self: &Arc<Self>, total: usize) {
+        if total > self.config.histories / 8 * 7 {
+            self.deadlines.crowded(self);
         }
     }
 }

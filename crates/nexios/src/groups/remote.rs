@@ -9,11 +9,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::GroupsInner;
+use super::draft::{Draft, Source};
 use super::history::{Data, Expected, History, NotRecovered, Stream};
 use super::inner::GroupInner;
 use super::members::Members;
 use super::position::Position;
-use super::publish::{Draft, Source};
+
 use crate::backplane::{Channel, Keep, MessageId, Missed, Node, NodeId, Page, Place, Posted};
 use crate::connection::Publication;
 use crate::sender::ConnectionId;
@@ -236,7 +237,7 @@ impl GroupInner {
         self.look_after(&mut members);
         let has_members = members.len() > 0;
         drop(members);
-        groups.count_history(grown);
+        groups.check_room(groups.count_history(grown));
         after.finish();
         if has_members {
             groups.gap(self, Some(page.end), Some(reason));
@@ -276,7 +277,7 @@ impl GroupInner {
         }
         let grown = members.history_size() - before;
         drop(members);
-        groups.count_history(grown.cast_signed());
+        groups.check_room(groups.count_history(grown.cast_signed()));
     }
 
     /// Messages of other nodes to this group are lost, and cannot be had any more.

@@ -6,10 +6,10 @@ use std::sync::{Arc, PoisonError};
 use nexios_proto::Message;
 use serde::Serialize;
 
+use super::draft::{Draft, Sent};
 use super::inner::GroupInner;
 use super::members::Distributed;
 use super::policy::{GroupAction, check};
-use super::publish::{Draft, Sent};
 use super::{Group, Groups, GroupsInner};
 use crate::Result;
 use crate::backplane::Node;

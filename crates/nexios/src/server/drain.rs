@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
+use http::StatusCode;
+use http::request::Parts;
 use nexios_proto::CloseFrame;
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -26,7 +29,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The least that a batch has.
 const BATCH: usize = 500;
 
-/// A running app, from outside: [`App::handle`](crate::App::handle).
+/// A running app, from outside: [`App::handle`](crate::App::handle). In handlers of WebSocket routes and of
+/// [`App::http`](crate::App::http) it is an argument, as [`Groups`](crate::Groups) is.
+///
+/// ```
+/// # use nexios::prelude::*;
+/// # use nexios::AppHandle;
+/// async fn private(mut websocket: WebSocket, app: AppHandle) -> nexios::Result {
+///     websocket.accept().await?;
+///     loop {
+///         let (to, text): (String, String) = websocket.receive_json().await?;
+///         app.send_to_user(&to, text);
+///     }
+/// }
+/// # App::new().websocket_route("/private", private);
+/// ```
 #[derive(Clone)]
 pub struct AppHandle {
     inner: Arc<Inner>,
@@ -48,7 +65,30 @@ struct Inner {
     node: OnceLock<Weak<Node>>,
 }
 
+/// Keeps nothing.
+pub(crate) struct WeakHandle(Weak<Inner>);
+
+impl WeakHandle {
+    pub(crate) fn upgrade(&self) -> Option<AppHandle> {
+        self.0.upgrade().map(|inner| AppHandle { inner })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AppHandle {
+    type Rejection = StatusCode;
+
+    /// That of the app that serves the request. Outside of a Nexios app there is none (500).
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, StatusCode> {
+        let groups = parts.extensions.get::<Groups>();
+        groups.and_then(Groups::app).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
 impl AppHandle {
+    pub(crate) fn downgrade(&self) -> WeakHandle {
+        WeakHandle(Arc::downgrade(&self.inner))
+    }
+
     pub(crate) fn new(connections: Arc<Registry>) -> Self {
         let inner = Inner {
             connections,
@@ -68,6 +108,7 @@ impl AppHandle {
     pub(crate) fn configure(&self, config: ServerConfig, groups: Groups) {
         self.inner.connections.admission().configure(&config);
         // Nobody builds an app twice.
+        groups.belong_to(self);
         let _ = self.inner.config.set(config);
         let _ = self.inner.groups.set(groups);
     }

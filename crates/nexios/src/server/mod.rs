@@ -29,6 +29,7 @@ use tokio::time::Instant;
 pub(crate) use admission::{Address, Admission, Refused, Seat, SocketSeat};
 pub use config::ServerConfig;
 pub use drain::AppHandle;
+pub(crate) use drain::WeakHandle;
 pub(crate) use head::HeadDeadline;
 #[cfg(feature = "tls")]
 pub(crate) use http2::StreamGuard;

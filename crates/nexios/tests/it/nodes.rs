@@ -3,6 +3,7 @@
 mod direct;
 mod groups;
 mod outages;
+mod own_engine;
 mod presence;
 
 use std::collections::VecDeque;
@@ -220,6 +221,12 @@ pub(crate) fn text_of(message: &Value) -> Option<String> {
 
 pub(crate) fn is_gap(message: &Value) -> bool {
     message["event"] == "gap" && message["recovered"] == false
+}
+
+/// What goes to all nodes reaches those that listen: waits until both do.
+pub(crate) async fn have_met(a: &AppHandle, b: &AppHandle) {
+    let knows = |handle: &AppHandle| handle.backplane().is_some_and(|status| status.nodes == 1);
+    eventually("the nodes have met", async || knows(a) && knows(b)).await;
 }
 
 /// Waits until something is so.

@@ -206,7 +206,10 @@ impl TestNode {
 
 impl fmt::Debug for TestNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestNode").field("backplane", &self.backplane.name()).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("TestNode")
+            .field("backplane", &self.backplane.name())
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,10 +1,39 @@
 //! Messages to a user or a connection on whichever node, and to everybody.
 
-use super::{Setup, eventually};
+use nexios::prelude::*;
+use nexios::testing::TestClient;
+use nexios::{AppHandle, backplane::Memory};
+
+use super::{Setup, eventually, have_met};
+
+#[tokio::test]
+async fn a_handler_writes_to_users_by_the_apps_handle() {
+    async fn private(mut websocket: WebSocket, app: AppHandle) -> nexios::Result {
+        let user = websocket.query_params().get("user").unwrap_or_default().to_owned();
+        websocket.authenticate(nexios::auth::Identity::new(user))?;
+        websocket.accept().await?;
+        websocket.send_text(app.address_of(websocket.id()).to_string()).await?;
+        loop {
+            let (to, text): (String, String) = websocket.receive_json().await?;
+            app.send_to_user(&to, text);
+        }
+    }
+    let memory = Memory::new();
+    let [a, b] = [(); 2].map(|()| TestClient::new(App::new().websocket_route("/", private).backplane(memory.node())));
+    let (mut ann, mut bob) = (a.connect("/?user=ann").await.unwrap(), b.connect("/?user=bob").await.unwrap());
+    let address = ann.receive_text().await.unwrap();
+    let address: nexios::backplane::ConnectionAddress = address.parse().unwrap();
+    assert_eq!(address.node(), a.handle().backplane().unwrap().node);
+    bob.receive_text().await.unwrap();
+    have_met(&a.handle(), &b.handle()).await;
+    ann.send_json(&("bob", "hello")).await.unwrap();
+    assert_eq!(bob.receive_text().await.unwrap(), "hello");
+}
 
 #[tokio::test]
 async fn everybody_is_on_all_nodes() {
     let (_memory, [a, b]) = Setup::new().nodes();
+    have_met(&a.handle, &b.handle).await;
     let (mut ann, mut bob) = (a.connect().await, b.connect().await);
     a.groups.broadcast("to all").await.unwrap();
     assert_eq!(ann.texts(1).await, ["to all"]);
@@ -15,6 +44,7 @@ async fn everybody_is_on_all_nodes() {
 #[tokio::test]
 async fn a_user_is_reached_on_all_nodes() {
     let (_memory, [a, b]) = Setup::new().nodes();
+    have_met(&a.handle, &b.handle).await;
     let (mut here, mut there) = (a.connect_to("/?user=ann").await, b.connect_to("/?user=ann").await);
     let mut bob = b.connect_to("/?user=bob").await;
     // The handlers have authenticated them once they answer.
@@ -30,6 +60,7 @@ async fn a_user_is_reached_on_all_nodes() {
 #[tokio::test]
 async fn a_connection_is_reached_on_another_node() {
     let (_memory, [a, b]) = Setup::new().nodes();
+    have_met(&a.handle, &b.handle).await;
     let (mut bob, mut other) = (b.member("room").await, b.member("room").await);
     let id = b.groups.group("room").members().await.unwrap().iter().map(nexios::Sender::id).min().unwrap();
     let address = b.handle.address_of(id);
@@ -45,6 +76,7 @@ async fn a_connection_is_reached_on_another_node() {
 #[tokio::test]
 async fn a_user_is_closed_on_all_nodes() {
     let (_memory, [a, b]) = Setup::new().nodes();
+    have_met(&a.handle, &b.handle).await;
     let (mut here, mut there) = (a.connect_to("/?user=ann").await, b.connect_to("/?user=ann").await);
     let mut bob = b.connect_to("/?user=bob").await;
     here.join("room").await;
