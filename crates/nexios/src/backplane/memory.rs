@@ -14,8 +14,8 @@ use crate::groups::Position;
 
 /// Joins apps of one process: for tests of what several nodes do, and to see how a [`Backplane`] is written.
 ///
-/// Each app gets a [`node`](Self::node). A test keeps a clone of it, and cuts it off, freezes it, or lets its answers be
-/// lost; what then happens to the app's groups is what happens with a real engine.
+/// Each app gets a [`node`](Self::node). A test keeps a clone of it, and cuts it off, freezes it, deafens it, or lets its
+/// answers be lost; what then happens to the app's groups is what happens with a real engine.
 ///
 /// ```
 /// use nexios::backplane::Memory;
@@ -52,6 +52,8 @@ enum Fault {
     Frozen,
     /// What is asked for is done, and the answer is lost.
     Mute,
+    /// Calls go on, but nothing comes.
+    Deaf,
 }
 
 impl Memory {
@@ -103,17 +105,23 @@ impl MemoryNode {
         self.set(Fault::Mute);
     }
 
-    /// Ends whatever goes wrong. Subscriptions that were cut are interrupted.
+    /// Breaks its subscriptions and nothing else: it publishes and reads, and what is published elsewhere does not arrive.
+    pub fn deafen(&self) {
+        self.set(Fault::Deaf);
+    }
+
+    /// Ends whatever goes wrong. Subscriptions that were broken are interrupted.
     pub fn heal(&self) {
         self.set(Fault::None);
     }
 
     fn set(&self, fault: Fault) {
-        let before = self.fault.send_replace(fault);
-        match (before == Fault::Cut, fault == Fault::Cut) {
-            (false, true) => self.memory.hub().disconnect(self.number, "cut off"),
-            (true, false) => self.memory.hub().reconnect(self.number),
-            _ => {}
+        self.fault.send_replace(fault);
+        match fault {
+            Fault::Cut | Fault::Deaf => self.memory.hub().disconnect(self.number, "cut off"),
+            Fault::None | Fault::Mute => self.memory.hub().reconnect(self.number),
+            // Subscriptions are as they were.
+            Fault::Frozen => {}
         }
     }
 
@@ -156,8 +164,8 @@ impl Backplane for MemoryNode {
         Box::pin(async move {
             // Has no bound, and needs none: it is emptied by a task that waits for nothing.
             let (tell, happenings) = mpsc::unbounded_channel();
-            let is_cut = *self.fault.borrow() == Fault::Cut;
-            self.memory.hub().add(self.number, self.prefix.clone(), tell, !is_cut);
+            let is_broken = matches!(*self.fault.borrow(), Fault::Cut | Fault::Deaf);
+            self.memory.hub().add(self.number, self.prefix.clone(), tell, !is_broken);
             tokio::spawn(self.clone().report(events, happenings));
             Ok(())
         })
@@ -166,7 +174,10 @@ impl Backplane for MemoryNode {
     fn subscribe<'a>(&'a self, channels: &'a [Channel]) -> BoxFuture<'a, Result<(), BackplaneError>> {
         // Before anything can fail: from the call on they are wanted.
         self.memory.hub().want(self.number, channels);
-        Box::pin(self.ask(|hub| hub.subscribe(self.number, channels)))
+        Box::pin(async move {
+            let subscribed = self.ask(|hub| hub.subscribe(self.number, channels)).await?;
+            subscribed.then_some(()).ok_or_else(|| BackplaneError::unavailable("subscriptions are broken"))
+        })
     }
 
     fn unsubscribe<'a>(&'a self, channels: &'a [Channel]) -> BoxFuture<'a, Result<(), BackplaneError>> {

@@ -51,13 +51,13 @@ impl Hub {
     }
 
     pub(super) fn disconnect(&mut self, number: u64, reason: &'static str) {
-        if let Some(node) = self.nodes.get_mut(&number) {
+        if let Some(node) = self.nodes.get_mut(&number).filter(|node| node.is_connected) {
             node.disconnect(reason);
         }
     }
 
     pub(super) fn reconnect(&mut self, number: u64) {
-        if let Some(node) = self.nodes.get_mut(&number) {
+        if let Some(node) = self.nodes.get_mut(&number).filter(|node| !node.is_connected) {
             node.reconnect();
         }
     }
@@ -76,12 +76,13 @@ impl Hub {
         }
     }
 
-    pub(super) fn subscribe(&mut self, number: u64, channels: &[Channel]) {
-        if let Some(node) = self.nodes.get_mut(&number) {
-            // Somebody may have ended the subscription while the call was held up.
-            let wanted = channels.iter().filter(|channel| node.wanted.contains(*channel));
-            node.subscribed.extend(wanted.cloned());
-        }
+    /// Whether that can be now.
+    pub(super) fn subscribe(&mut self, number: u64, channels: &[Channel]) -> bool {
+        let Some(node) = self.nodes.get_mut(&number).filter(|node| node.is_connected) else { return false };
+        // Somebody may have ended the subscription while the call was held up.
+        let wanted = channels.iter().filter(|channel| node.wanted.contains(*channel));
+        node.subscribed.extend(wanted.cloned());
+        true
     }
 
     pub(super) fn unsubscribe(&mut self, number: u64, channels: &[Channel]) {
