@@ -219,3 +219,16 @@ async fn a_call_that_nobody_waits_for_leaves_its_gap_told() {
     node.wait_until("interrupted", |happened| is_interrupted(happened, &channels)).await;
     assert_eq!(count(&node.happened(), |h| matches!(h, Happening::Disconnected(_))), 0, "it was not away for long");
 }
+
+#[tokio::test]
+async fn what_is_too_large_for_the_server_is_refused_and_not_tried_for_ever() {
+    let engine = Setup::redis().arguments(["--proto-max-bulk-len", "1mb"]).start();
+    let node = start(&engine).await;
+    let room = Channel::group("a");
+    let large = || node.message(&room, vec![b'x'; 2 * 1024 * 1024]);
+    for message in [large(), large().kept(KEEP)] {
+        let answer = node.backplane().publish(&[message]).await.remove(0);
+        assert!(matches!(answer, Err(BackplaneError::Refused(_))), "{answer:?}");
+    }
+    publish(&node, &[node.message(&room, "small").kept(KEEP)]).await;
+}
