@@ -1,8 +1,9 @@
 //! Several masters.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use nexios::backplane::Channel;
+use nexios::backplane::{Channel, Place};
 use nexios::testing::backplane::{Happening, TestNode};
 use nexios_redis::Redis;
 
@@ -80,4 +81,42 @@ async fn one_master_that_is_away_does_not_stop_the_others() {
     }
     cluster.0[2].restart();
     connected(&node, 2).await;
+}
+
+#[tokio::test]
+async fn a_replica_takes_over_in_a_cluster() {
+    let mut cluster = Cluster::start();
+    cluster.add_replica(0);
+    let redis = Redis::connect(cluster.url()).keepalive(Duration::from_millis(500));
+    let node = TestNode::start(redis).await.expect("a start");
+    connected(&node, 1).await;
+    let channels: Vec<_> = (0..30).map(|n| Channel::group(&n.to_string())).collect();
+    node.subscribe(&channels).await;
+    let batch = || channels.iter().map(|channel| node.message(channel, "hello").kept(KEEP)).collect::<Vec<_>>();
+    let before = node.publish(&batch()).await;
+    let here = cli(cluster.0[0].port(), &["dbsize"]);
+    wait_until("the data", || cli(cluster.0[3].port(), &["dbsize"]) == here);
+    cluster.0[0].kill();
+    wait_until("the failover", || cli(cluster.0[3].port(), &["info", "replication"]).contains("role:master"));
+    connected(&node, 2).await;
+    let mut left = batch();
+    let mut after = Vec::new();
+    for _ in 0..100 {
+        let answers = node.backplane().publish(&left).await;
+        let mut answers = answers.into_iter();
+        left.retain(|_| answers.next().and_then(|answer| answer.ok().map(|place| after.push(place))).is_none());
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(left.is_empty(), "{} of 30 are not published", left.len());
+    for channel in &channels {
+        node.wait_for(channel, 2).await;
+    }
+    let epochs = |places: &[Option<Place>]| -> HashSet<u64> {
+        places.iter().flatten().map(|place| place.position.epoch()).collect()
+    };
+    let others = epochs(&after).difference(&epochs(&before)).count();
+    assert_eq!(others.to_string(), here, "the streams of the new master are others");
 }

@@ -39,13 +39,14 @@ pub(crate) async fn connected(node: &TestNode, times: usize) {
     node.wait_until("connected", |happened| count(happened, |h| matches!(h, Happening::Connected)) >= times).await;
 }
 
+const CLUSTER: [&str; 4] = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+
 /// A cluster of three masters.
 pub(crate) struct Cluster(pub(crate) Vec<Engine>);
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        let words = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-        let engines: Vec<_> = (0..3).map(|_| Setup::redis().arguments(words).start()).collect();
+        let engines: Vec<_> = (0..3).map(|_| Setup::redis().arguments(CLUSTER).start()).collect();
         let mut command = Command::new("redis-cli");
         command.args(["--cluster", "create", "--cluster-yes"]);
         command.args(engines.iter().map(|engine| engine.address().to_string()));
@@ -61,6 +62,21 @@ impl Cluster {
     pub(crate) fn url(&self) -> String {
         let hosts: Vec<_> = self.0.iter().map(|engine| engine.address().to_string()).collect();
         format!("redis-cluster://{}", hosts.join(","))
+    }
+
+    /// Gives a master a replica, which has all of its data.
+    pub(crate) fn add_replica(&mut self, of: usize) {
+        let replica = Setup::redis().arguments(CLUSTER).start();
+        let master = cli(self.0[of].port(), &["cluster", "myid"]);
+        cli(replica.port(), &["cluster", "meet", "127.0.0.1", &self.0[of].port().to_string()]);
+        wait_until("the replica", || cli(replica.port(), &["cluster", "replicate", &master]) == "OK");
+        let is_up = || cli(replica.port(), &["info", "replication"]).contains("master_link_status:up");
+        wait_until("the replica", is_up);
+        for engine in &self.0 {
+            let has_heard = || cli(engine.port(), &["cluster", "nodes"]).contains("slave");
+            wait_until("word of the replica", has_heard);
+        }
+        self.0.push(replica);
     }
 
     /// Moves a slot with all that is in it.
