@@ -120,6 +120,8 @@ pub(crate) struct Stored {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Ack {
     pub(crate) seq: u64,
+    #[serde(default)]
+    pub(crate) duplicate: bool,
 }
 
 #[derive(Deserialize)]

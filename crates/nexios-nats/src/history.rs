@@ -67,6 +67,7 @@ impl Reading<'_> {
         let known = since.filter(|since| since.epoch() == self.epoch).map(Position::offset);
         if before.state.last_seq < highest {
             streams::begin_again(self.link, self.stream, self.epoch).await?;
+            // Asked again: it is another one, or has come as far.
             self.link.streams.forget(self.stream).await;
             return Ok(None);
         }

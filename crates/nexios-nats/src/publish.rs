@@ -9,6 +9,7 @@ use crate::doubles::Attempts;
 use crate::link::{Answer, Link};
 use crate::names::{self, StreamName};
 use crate::settings::Settings;
+use crate::streams;
 
 /// What became of a message.
 pub(crate) type Outcome = Result<Option<Place>, BackplaneError>;
@@ -18,7 +19,16 @@ enum Sent {
     Done(Outcome),
     /// The echo behind all of the batch.
     Plain,
-    Kept(StreamName, u64, Answer),
+    Kept(Kept),
+}
+
+/// A message on its way into a stream.
+struct Kept {
+    stream: StreamName,
+    epoch: u64,
+    /// How far the stream had come before.
+    behind: u64,
+    answer: Answer,
 }
 
 /// Publishes a batch: everything is sent before anything is waited for.
@@ -33,7 +43,7 @@ pub(crate) async fn publish(link: &Link, settings: &Settings, attempts: &Attempt
     for (sent, message) in sent.into_iter().zip(batch) {
         let outcome = match sent {
             Sent::Done(outcome) => outcome,
-            Sent::Kept(stream, epoch, answer) => kept(link, &stream, epoch, answer).await.map(Some),
+            Sent::Kept(sent) => kept(link, sent).await.map(Some),
             Sent::Plain => match &echo {
                 Ok(()) => Ok(None),
                 Err(error) => Err(BackplaneError::unavailable(error.to_string())),
@@ -84,8 +94,9 @@ async fn send_kept(
     }
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", id);
+    let behind = link.seen.highest(epoch);
     let answer = link.ask(subject, headers, message.payload.clone()).await?;
-    Ok(Sent::Kept(stream, epoch, answer))
+    Ok(Sent::Kept(Kept { stream, epoch, behind, answer }))
 }
 
 /// The server closes the connection of whoever sends it more than it takes.
@@ -97,13 +108,20 @@ fn fits(link: &Link, headers: usize, message: &Outgoing) -> Result<(), Backplane
     Err(BackplaneError::refused(format!("{size} bytes are more than the NATS server's max_payload, {limit}")))
 }
 
-async fn kept(link: &Link, stream: &StreamName, epoch: u64, answer: Answer) -> Result<Place, BackplaneError> {
+async fn kept(link: &Link, sent: Kept) -> Result<Place, BackplaneError> {
+    let Kept { stream, epoch, behind, answer } = sent;
     let answer = answer.wait().await?;
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
-        link.streams.forget(stream).await;
+        link.streams.forget(&stream).await;
         return Err(BackplaneError::unavailable(format!("no NATS server has the stream {}", stream.text())));
     }
     match api::parse::<Ack>(&answer.payload)? {
+        // Given before, to another message: whatever was behind is lost.
+        Ok(ack) if ack.seq <= behind && !ack.duplicate => {
+            streams::end(link, &stream, epoch).await?;
+            link.streams.forget(&stream).await;
+            Err(BackplaneError::unavailable(format!("the stream {} has lost its end", stream.text())))
+        }
         Ok(ack) => {
             let place = place(epoch, ack.seq);
             link.seen.note(place.position);

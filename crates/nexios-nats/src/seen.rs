@@ -7,12 +7,23 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nexios::Position;
 
 /// The highest offset of each epoch that this node has had from the server.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen(Arc<Mutex<HashMap<u64, Arc<AtomicU64>>>>);
+pub(crate) struct Seen(Arc<Mutex<HashMap<u64, Epoch>>>);
+
+#[derive(Debug, Default)]
+struct Epoch {
+    highest: Arc<AtomicU64>,
+    /// When the server was first found to be behind it, and when it was last.
+    behind: Option<(Instant, Instant)>,
+}
+
+/// The longest time between two looks at a stream that is behind all the time.
+const LOOKS: Duration = Duration::from_secs(5);
 
 impl Seen {
     /// The server has told of this position.
@@ -30,13 +41,25 @@ impl Seen {
         Watermark { seen: self.clone(), current: None }
     }
 
-    /// An epoch that is over.
-    pub(crate) fn forget(&self, epoch: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&epoch);
+    /// The server was asked, and is behind: for how long it has been.
+    pub(crate) fn behind(&self, epoch: u64) -> Duration {
+        let now = Instant::now();
+        let mut epochs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = &mut epochs.entry(epoch).or_default().behind;
+        let since = behind.filter(|(_, last)| now - *last <= LOOKS).map_or(now, |(since, _)| since);
+        *behind = Some((since, now));
+        now - since
+    }
+
+    /// The server was asked, and knows all that this node does.
+    pub(crate) fn caught_up(&self, epoch: u64) {
+        if let Some(epoch) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&epoch) {
+            epoch.behind = None;
+        }
     }
 
     fn of(&self, epoch: u64) -> Arc<AtomicU64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(epoch).or_default().clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(epoch).or_default().highest.clone()
     }
 }
 
@@ -73,5 +96,18 @@ mod tests {
         }
         seen.note(Position::new(2, 9));
         assert_eq!([1, 2, 3].map(|epoch| seen.highest(epoch)), [5, 9, 0]);
+    }
+
+    #[test]
+    fn a_stream_is_behind_for_as_long_as_it_has_not_caught_up() {
+        let seen = Seen::default();
+        let moment = || std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(seen.behind(1), Duration::ZERO);
+        moment();
+        assert!(seen.behind(1) > Duration::ZERO);
+        assert_eq!(seen.behind(2), Duration::ZERO, "another one");
+        seen.caught_up(1);
+        moment();
+        assert_eq!(seen.behind(1), Duration::ZERO, "that was before");
     }
 }

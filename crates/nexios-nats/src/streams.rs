@@ -4,6 +4,7 @@
 //! and whoever gets it knows which one that was: a stream that was lost and made again has other subjects.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use nexios::backplane::{BackplaneError, Keep};
 use tokio::sync::Mutex;
@@ -17,9 +18,10 @@ use crate::settings::Settings;
 /// For how long JetStream knows a message's id, which is how it recognises a double. Its own default.
 pub(crate) const DOUBLES: i64 = 120_000_000_000;
 
-/// How long a stream with replicas may show an end that is not its last one, after another leader was elected. Shorter than
-/// a node's patience with a call.
-const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a stream with replicas may show an end that is not its last one, and how often it is looked at. Calls do not
+/// take so long: those that follow go on waiting.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The streams that a connection knows to be there.
 #[derive(Default)]
@@ -62,18 +64,32 @@ pub(crate) async fn look(
 
 /// Has a stream that has lost its end begin again: deletes it.
 pub(crate) async fn begin_again(link: &Link, name: &StreamName, epoch: u64) -> Result<(), BackplaneError> {
-    // Asked before the server is: what comes meanwhile is not behind its answer.
-    let highest = link.seen.highest(epoch);
-    // Another node may have been faster; and a replica that was just made the leader may not have applied all that it has.
-    let mut again = look(link, name, "").await?;
-    if again.as_ref().is_some_and(|(_, info)| info.config.num_replicas > 1) {
-        tokio::time::sleep(SETTLE).await;
-        again = look(link, name, "").await?;
+    loop {
+        // Asked before the server is: what comes meanwhile is not behind its answer.
+        let highest = link.seen.highest(epoch);
+        // Another node may have been faster.
+        let Some((now, info)) = look(link, name, "").await? else { return Ok(()) };
+        if now != epoch {
+            return Ok(());
+        }
+        if info.state.last_seq >= highest {
+            link.seen.caught_up(epoch);
+            return Ok(());
+        }
+        // A replica that was just made the leader may not know all that it has: what a majority has taken is not lost.
+        if info.config.num_replicas == 1 || link.seen.behind(epoch) > PATIENCE {
+            return end(link, name, epoch).await;
+        }
+        tokio::time::sleep(LOOK).await;
     }
-    if again.is_some_and(|(now, info)| now == epoch && info.state.last_seq < highest) {
+}
+
+/// Deletes a stream whose numbers cannot be relied on any more.
+pub(crate) async fn end(link: &Link, name: &StreamName, epoch: u64) -> Result<(), BackplaneError> {
+    // Another node, or the message before in the same batch, may have been faster.
+    if look(link, name, "").await?.is_some_and(|(now, _)| now == epoch) {
         tracing::warn!(stream = name.text(), "the stream has lost its end: it begins again");
         api::delete(link, &name.text()).await?;
-        link.seen.forget(epoch);
     }
     Ok(())
 }
