@@ -55,7 +55,9 @@ fn main() -> nexios::Result {
             _ => return Err(Error::other(format!("unknown option {option}"))),
         }
     }
-    app.websocket_route("/publish", publish)
+    // The load answers no pings.
+    app.config(Config::new().ping_interval(None))
+        .websocket_route("/publish", publish)
         .websocket_route("/subscribe", subscribe)
         .websocket_route("/many/{first}", many)
         .bind(format!("127.0.0.1:{port}"))

@@ -1,17 +1,17 @@
 //! What groups and the engine cost when nothing is published: memory, joining, and the nodes' signs of life.
 
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Kind;
 use super::setup::Cluster;
-use crate::connection::{self, Target};
+use crate::connection;
 use crate::process::Server;
 use crate::table::grouped;
-use crate::{Error, Result};
+use crate::{Result, wire};
 
 /// As many as `/many` joins.
 const EACH: usize = 1_000;
@@ -41,7 +41,9 @@ fn measured(kind: &Kind, idle: Duration) -> Result<String> {
     thread::sleep(SETTLED);
     let calm = pause(&cluster, idle)?;
     let (before, began) = (State::of(&cluster)?, Instant::now());
-    let sockets = (0..CONNECTIONS).map(|index| joined(&cluster.a, index)).collect::<Result<Vec<_>>>()?;
+    // All at once: a join waits until the engine has confirmed it.
+    let mut sockets = (0..CONNECTIONS).map(|index| open(&cluster.a, index)).collect::<Result<Vec<_>>>()?;
+    sockets.iter_mut().try_for_each(joined)?;
     let took = began.elapsed();
     thread::sleep(SETTLED);
     let after = State::of(&cluster)?;
@@ -63,15 +65,26 @@ fn measured(kind: &Kind, idle: Duration) -> Result<String> {
     Ok(figures.join(" | "))
 }
 
-/// A connection that is in a thousand groups of its own.
-fn joined(server: &Server, index: usize) -> Result<TcpStream> {
-    let path: &'static str = Box::leak(format!("/many/{}", index * EACH).into_boxed_str());
-    let mut socket = connection::open(Target { server: server.address(), path, deflate: None })?.socket;
-    socket.set_nonblocking(false)?;
+/// A connection that joins a thousand groups of its own.
+fn open(server: &Server, index: usize) -> Result<TcpStream> {
+    let mut socket = connection::connect(server.address())?;
     socket.set_read_timeout(Some(STALLED))?;
-    let mut answer = [0; 64];
-    let count = socket.read(&mut answer).map_err(|error| Error::from(format!("it did not join: {error}")))?;
-    if answer[..count].ends_with(b"joined") { Ok(socket) } else { Err("it did not join".into()) }
+    let request = wire::upgrade_request(&format!("/many/{}", index * EACH), &server.address().to_string(), None);
+    socket.write_all(request.as_bytes())?;
+    Ok(socket)
+}
+
+/// Waits until it has.
+fn joined(socket: &mut TcpStream) -> Result {
+    let (mut answer, mut buffer) = (Vec::new(), [0; 1024]);
+    while !answer.ends_with(b"joined") {
+        match socket.read(&mut buffer) {
+            Ok(0) => return Err("the node closed before all were joined".into()),
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) => return Err(format!("they did not join: {error}").into()),
+        }
+    }
+    Ok(())
 }
 
 /// Milliseconds of CPU for each second, of node A and of the engine, when nothing happens.
