@@ -82,6 +82,8 @@ const checks = {
     await pages.picture(people.ada, `nodes-${kind}-gap-light`)
     await pages.picture(people.bob, `nodes-${kind}-gap-dark`)
     await pages.picture(people.carol, `nodes-${kind}-gap-phone`)
+    await people.carol.emulateMedia({ colorScheme: 'dark' })
+    await pages.picture(people.carol, `nodes-${kind}-gap-phone-dark`)
     for (const page of Object.values(people)) await fitsItsWindow(page)
     for (const [name, other] of [['ada', 'second'], ['carol', 'second'], ['bob', 'first']]) {
       const page = people[name]

@@ -45,7 +45,7 @@ const SIGNED: &str = concat!(
 const EXAMPLES: &[(&str, Smoke)] = &[
     ("auth", Serves(&[WebSocket("/ws/guarded", 401), WebSocket("/ws/guarded?token=secret-token", 101)])),
     ("broadcast", Serves(&[WebSocket("/ws/broadcast", 101), WebSocket("/ws/group", 101)])),
-    ("chat", Serves(&[Http("/", 200), WebSocket("/chat/lounge", 101)])),
+    ("chat", Serves(&[Http("/", 200), Http("/readyz", 200), WebSocket("/chat/lounge", 101)])),
     ("class_based", Serves(&[WebSocket("/chat", 101)])),
     ("conformance_client", Elsewhere),
     ("echo", Serves(&[WebSocket("/ws", 101), Http("/ws", 426), Http("/", 404)])),

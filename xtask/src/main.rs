@@ -43,7 +43,8 @@ usage: cargo xtask COMMAND
                 the Autobahn cases in both roles, of compression those with messages up to 16 KiB or --all;
                 --bless writes conformance/expected from a run that passes
   interop       Python websockets, Node ws and Chromium against the server; the client against the first two
-  browser       the examples with a page, chat and notifications, in Chromium
+  browser       the examples with a page, chat (on one node, on two with Redis and NATS, on three behind nginx) and
+                notifications, in Chromium
   instructions [--bless]
                 instructions for one echo, counted by valgrind: at most 5 % more than in bench/instructions.txt
 
