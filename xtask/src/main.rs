@@ -13,6 +13,7 @@ mod install;
 mod instructions;
 mod interop;
 mod model;
+mod nodes;
 mod probe;
 mod process;
 mod server;
@@ -36,6 +37,7 @@ usage: cargo xtask COMMAND
   deny          licences, bans and sources of the dependencies; advisories where the database can be reached
   features      the framework with each feature alone
   model         the races of groups, in thousands of schedules
+  nodes         three nodes and 300 clients through Redis and NATS, each for a minute in which everything is cut
   fuzz [--seconds N]
                 each fuzz target of nexios-proto for N seconds (30), two side by side
   examples      builds every example and talks to it once
@@ -81,6 +83,7 @@ fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
         vec![
             Step::new("features", features::run),
             Step::new("model", model::run),
+            Step::new("nodes", nodes::run),
             Step::new("deny", deny::run),
             step_with("fuzz", fuzz::run, options),
             Step::new("examples", examples::run),
@@ -102,7 +105,7 @@ fn steps(command: &str, options: &[String]) -> Option<Vec<Step>> {
         "check-style" => pick("style"),
         "bench" => Some(vec![bench_step(options)]),
         "style" | "fmt" | "clippy" | "unit-tests" | "docs" | "features" | "model" | "deny" | "fuzz" | "examples"
-        | "autobahn" | "interop" | "browser" | "instructions" => pick(command),
+        | "autobahn" | "interop" | "nodes" | "browser" | "instructions" => pick(command),
         _ => None,
     }
 }

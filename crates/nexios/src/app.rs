@@ -283,6 +283,7 @@ where
     /// [`serve`](Self::serve) belongs.
     pub fn run(self) -> Result {
         let (address, workers) = (self.address.clone(), self.workers);
+        crate::server::begin_to_log();
         let server = self.into_server();
         crate::server::run(&server, address, workers)
     }

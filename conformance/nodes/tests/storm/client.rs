@@ -54,7 +54,7 @@ impl Client {
         self.joined(&joined, since, replayed);
         loop {
             tokio::select! {
-                text = websocket.receive_text() => self.receive(parse(&text?)),
+                text = websocket.receive_text() => self.receive(&parse(&text?)),
                 () = self.cut.notified() => return Ok(()),
             }
         }
@@ -68,20 +68,20 @@ impl Client {
         }
         *self.position.lock().unwrap() = position_in(joined);
         for event in replayed {
-            self.receive(event);
+            self.receive(&event);
         }
     }
 
-    fn receive(&self, event: Event) {
+    fn receive(&self, event: &Event) {
         match event {
             Event::Gap(position) => {
-                *self.position.lock().unwrap() = position;
+                *self.position.lock().unwrap() = *position;
                 self.begin(Because::Gap);
             }
             Event::Message(seen) => {
                 *self.position.lock().unwrap() = seen.position;
                 if let Some(segment) = self.stream.lock().unwrap().segments.last_mut() {
-                    segment.seen.push(seen);
+                    segment.seen.push(*seen);
                 }
             }
             Event::Joined(_) | Event::Other => {}

@@ -200,5 +200,6 @@ async fn count(world: &World, node: usize, group: &str) -> nexios::Result<u64> {
 }
 
 fn first_lines(lines: &[String]) -> String {
-    lines.iter().take(20).map(|line| format!("{}\n", line.chars().take(300).collect::<String>())).collect()
+    let lines: Vec<String> = lines.iter().take(20).map(|line| line.chars().take(300).collect()).collect();
+    lines.join("\n")
 }

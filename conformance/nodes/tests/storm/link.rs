@@ -19,7 +19,8 @@ const SCENARIO: &str = "NEXIOS_STORM_LINK";
 /// The engine's end of the link, and the far node's.
 const ENGINE: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
-/// Where clients reach the far node: this link stays.
+/// How clients reach the far node: this link stays.
+const HALL: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 1);
 const DOOR: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 2);
 
 #[test]
@@ -64,8 +65,8 @@ struct Linked {
 impl Linked {
     fn start(kind: Kind) -> Self {
         let far = far_network();
-        link(&far, "near", ENGINE, "far", FAR);
-        link(&far, "hall", Ipv4Addr::new(10, 78, 1, 1), "door", DOOR);
+        link(&far, ("near", ENGINE), ("far", FAR));
+        link(&far, ("hall", HALL), ("door", DOOR));
         let setup = if kind == Kind::Redis { Setup::redis() } else { Setup::nats() };
         let engine = setup.ip(ENGINE).start();
         let arguments = || kind.arguments(&engine);
@@ -142,14 +143,14 @@ fn far_network() -> Network {
     network
 }
 
-/// Two ends of a cable, each with its address.
-fn link(far: &Network, here: &str, address_here: Ipv4Addr, there: &str, address_there: Ipv4Addr) {
+/// A cable: the name and the address of this end, and of the far one.
+fn link(far: &Network, here: (&str, Ipv4Addr), there: (&str, Ipv4Addr)) {
     let id = far.0.id().to_string();
-    ip(&["link", "add", here, "type", "veth", "peer", "name", there, "netns", &id]);
-    ip(&["addr", "add", &format!("{address_here}/24"), "dev", here]);
-    ip(&["link", "set", here, "up"]);
-    far.ip(&["addr", "add", &format!("{address_there}/24"), "dev", there]);
-    far.ip(&["link", "set", there, "up"]);
+    ip(&["link", "add", here.0, "type", "veth", "peer", "name", there.0, "netns", &id]);
+    ip(&["addr", "add", &format!("{}/24", here.1), "dev", here.0]);
+    ip(&["link", "set", here.0, "up"]);
+    far.ip(&["addr", "add", &format!("{}/24", there.1), "dev", there.0]);
+    far.ip(&["link", "set", there.0, "up"]);
 }
 
 fn ip(words: &[&str]) {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nexios_proto::{CloseCode, CloseFrame};
@@ -81,7 +82,7 @@ impl Node {
             return;
         }
         // Of a message to a group nobody looks at the time.
-        if !matches!(body, Body::Group(_) | Body::Control(Control::Gone)) {
+        if !matches!(body, Body::Group(_) | Body::Control(Control::Gone { .. })) {
             self.heard_of(id.node);
         }
         match body {
@@ -118,7 +119,7 @@ impl Node {
     fn obey(self: &Arc<Self>, channel: &str, id: MessageId, control: Control) {
         match control {
             Control::Here => {}
-            Control::Gone => self.bury(id.node),
+            Control::Gone { after } => self.leaves(id.node, Duration::from_millis(after)),
             Control::Lost => {
                 let all = channel == Channel::all_nodes().as_str();
                 let groups = if all { self.channels.groups() } else { Vec::from_iter(self.channels.group(channel)) };
@@ -136,12 +137,15 @@ impl Node {
         }
     }
 
-    /// A message of this node's own has its place: members get it now, unless something before it is still on its way.
+    /// A message of this node's own has its place: members get it now, unless something before it is still on its way. That
+    /// comes by the subscription; while that is broken, it is read.
     pub(super) fn deliver_own(self: &Arc<Self>, message: &Outgoing, place: Place) {
         let Some(group) = self.channels.group(message.channel.as_str()) else { return };
         if let Ok(Frame { body: Body::Group(posted), .. }) = Frame::read(message.payload.clone()) {
-            // A gap closes with what the subscription brings.
-            let _ = group.arrive(place, posted, true);
+            let is_gap = group.arrive(place, posted, true).is_gap();
+            if is_gap && self.is_away(Way::Subscriptions) {
+                self.sync(group);
+            }
         }
     }
 

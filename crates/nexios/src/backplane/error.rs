@@ -31,9 +31,10 @@ pub enum BackplaneError {
 }
 
 impl BackplaneError {
-    /// [`Settings`](Self::Settings) from any error or text.
+    /// [`Settings`](Self::Settings) from the text of any error: most programs show no more than the `Debug` of what `main`
+    /// returns.
     pub fn settings(error: impl Into<BoxError>) -> Self {
-        Self::Settings(Arc::from(error.into()))
+        Self::Settings(Arc::from(BoxError::from(error.into().to_string())))
     }
 
     /// [`Unavailable`](Self::Unavailable) from any error or text.

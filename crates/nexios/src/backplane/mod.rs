@@ -111,6 +111,8 @@ pub trait Backplane: Send + Sync + 'static {
     /// Publishes messages in their order, and says of each what became of it: its place, for one that is kept. In one
     /// round trip if possible. The node has one such call at a time under way, of up to 1 MiB or one message.
     ///
+    /// For a double it is the place of the first, or `None` when that is not known any more.
+    ///
     /// Of each message, [`BackplaneError::Unavailable`] stands for "perhaps, try again", and [`BackplaneError::Refused`] for
     /// "never".
     fn publish<'a>(&'a self, messages: &'a [Outgoing]) -> BoxFuture<'a, Vec<Result<Option<Place>, BackplaneError>>>;

@@ -46,6 +46,8 @@ pub(crate) struct Node {
     /// It cannot ever work, or it has begun.
     pub(super) started: SetOnce<Result<(), BackplaneError>>,
     pub(super) stopped: CancellationToken,
+    /// Within which time its clients are elsewhere, when it goes in order.
+    pub(super) clients_return: OnceLock<Duration>,
     /// Its last message is out.
     pub(super) left: CancellationToken,
 }
@@ -91,6 +93,7 @@ impl Node {
             reached: SetOnce::new(),
             started: SetOnce::new(),
             stopped: CancellationToken::new(),
+            clients_return: OnceLock::new(),
             left: CancellationToken::new(),
         })
     }
@@ -104,8 +107,11 @@ impl Node {
         self.started.wait().await.clone()
     }
 
-    /// Publishes what is left, and tells the others that this node goes; at most for two seconds.
-    pub(crate) async fn leave(&self) {
+    /// Publishes what is left, and tells the others that this node goes and its clients come back to others within this
+    /// time; at most for two seconds.
+    pub(crate) async fn leave(&self, clients_return: Duration) {
+        // Nobody leaves twice.
+        let _ = self.clients_return.set(clients_return);
         self.stopped.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(2), self.left.cancelled()).await;
     }

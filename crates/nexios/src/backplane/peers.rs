@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -18,6 +19,8 @@ pub(super) struct Peers(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     heard: HashMap<NodeId, Instant>,
+    /// Those that have said that they go, and until when those who were there may come back elsewhere.
+    leaving: HashMap<NodeId, Instant>,
     buried: VecDeque<NodeId>,
     /// Nobody can be heard of now.
     is_deaf: bool,
@@ -42,6 +45,7 @@ impl Peers {
 
     fn forget(&self, node: NodeId) {
         let mut known = self.known();
+        known.leaving.remove(&node);
         if known.heard.remove(&node).is_some() {
             known.buried.push_back(node);
             if known.buried.len() > REMEMBERED {
@@ -51,10 +55,15 @@ impl Peers {
     }
 
     /// Those that were not heard of for so long, unless nobody could be.
-    fn silent(&self, ttl: std::time::Duration) -> Vec<NodeId> {
+    fn silent(&self, ttl: Duration) -> Vec<NodeId> {
         let known = self.known();
         let is_silent = |heard: &Instant| !known.is_deaf && heard.elapsed() > ttl;
-        known.heard.iter().filter(|(_, heard)| is_silent(heard)).map(|(node, _)| *node).collect()
+        let left = known.leaving.iter().filter(|(_, until)| **until <= Instant::now()).map(|(node, _)| *node);
+        known.heard.iter().filter(|(_, heard)| is_silent(heard)).map(|(node, _)| *node).chain(left).collect()
+    }
+
+    fn leaves(&self, node: NodeId, after: Duration) {
+        self.known().leaving.insert(node, Instant::now() + after);
     }
 
     pub(super) fn pause(&self) {
@@ -85,6 +94,18 @@ impl Node {
         }
     }
 
+    /// A node goes in order: its clients are about to come back elsewhere.
+    pub(super) fn leaves(&self, node: NodeId, after: Duration) {
+        if after.is_zero() {
+            self.bury(node);
+        } else {
+            // Nobody waits for its answers.
+            self.questions.gone(node);
+            // Not longer than for one that says nothing.
+            self.peers.leaves(node, after.min(self.config.node_ttl));
+        }
+    }
+
     /// A node is gone, and with it whoever was there.
     pub(super) fn bury(&self, node: NodeId) {
         self.peers.forget(node);
@@ -96,7 +117,7 @@ impl Node {
 
     pub(super) fn bury_the_dead(&self) {
         for node in self.peers.silent(self.config.node_ttl) {
-            tracing::warn!(%node, ttl = self.config.node_ttl.as_secs_f32(), "a node was not heard of and counts as gone");
+            tracing::info!(%node, ttl = self.config.node_ttl.as_secs_f32(), "a node was not heard of and counts as gone");
             self.bury(node);
         }
     }

@@ -63,7 +63,8 @@ impl Node {
             () = self.stopped.cancelled() => {}
         }
         // What was published before the end is on its way out; the others need not wait for this node's time to live.
-        self.push(&Channel::all_nodes(), &Body::Control(Control::Gone));
+        let after = self.clients_return.get().map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.push(&Channel::all_nodes(), &Body::Control(Control::Gone { after }));
         let _ = timeout(FAREWELL, self.publish_rest()).await;
         let _ = timeout(FAREWELL, self.backplane.stop()).await;
         self.left.cancel();

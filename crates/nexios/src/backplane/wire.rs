@@ -65,8 +65,8 @@ pub(crate) struct Posted {
 pub(crate) enum Control {
     /// The node is there.
     Here,
-    /// The node goes, and its members with it.
-    Gone,
+    /// The node goes. Who was there counts as gone after so many milliseconds, if they are not elsewhere by then.
+    Gone { after: u64 },
     /// Messages of this node to the channel's group, or on the channel of all nodes to any group, were lost.
     Lost,
     /// All connections of a user are to be closed.

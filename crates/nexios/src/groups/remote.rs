@@ -1,7 +1,7 @@
 //! A group that has members on other nodes: what comes from there, and what the engine orders.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(super) struct Remote {
     attached: OnceLock<Instant>,
     ready: Notify,
     sync: Mutex<Sync>,
+    /// Members are to get messages up to this offset, as far as is known.
+    announced: AtomicU64,
     /// The last message of each node, of those that have no place: what is published again is not delivered again.
     heard: Mutex<HashMap<NodeId, u64>>,
 }
@@ -65,6 +67,7 @@ impl Remote {
             attached: OnceLock::new(),
             ready: Notify::new(),
             sync: Mutex::default(),
+            announced: AtomicU64::new(0),
             heard: Mutex::default(),
         }
     }
@@ -159,7 +162,12 @@ impl GroupInner {
         match expected {
             Some(Expected::Next) => {}
             Some(Expected::Before) | None => return Arrival::Done,
-            Some(Expected::Gap) => return Arrival::Gap,
+            Some(Expected::Gap) => {
+                if let Some(remote) = &self.remote {
+                    remote.announced.fetch_max(place.position.offset(), Ordering::AcqRel);
+                }
+                return Arrival::Gap;
+            }
         }
         self.place(place.position, posted, is_own, &groups);
         Arrival::Done
@@ -195,13 +203,28 @@ impl GroupInner {
     pub(crate) fn go_on_alone(self: &Arc<Self>, posted: Posted) {
         let Some(groups) = self.groups() else { return };
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.leave_engines_stream(&groups);
+        let _ = self.publish_numbered(&Draft::of_other(posted, true), &groups, Source::Alone);
+    }
+
+    /// Whoever calls this holds `numbering`.
+    fn leave_engines_stream(self: &Arc<Self>, groups: &Arc<GroupsInner>) {
         let mut members = self.members();
-        if members.stream().is_some_and(Stream::is_copy) {
-            let grown = members.set_stream(Stream::new());
-            groups.count_history(grown);
+        let Some(stream) = members.stream().filter(|stream| stream.is_copy()) else { return };
+        let announced = self.remote.as_ref().map_or(0, |remote| remote.announced.swap(0, Ordering::AcqRel));
+        let is_behind = announced > stream.position().offset();
+        let mut after = self.distribute(&mut members);
+        let grown = members.set_stream(Stream::new());
+        if is_behind {
+            // What was to come before does not come any more.
+            after.append(self.tell_gap(&mut members));
         }
         drop(members);
-        let _ = self.publish_numbered(&Draft::of_other(posted, true), &groups, Source::Alone);
+        groups.count_history(grown);
+        after.finish();
+        if is_behind {
+            groups.gap(self, None, None);
+        }
     }
 
     /// Goes on from where the engine's stream is: with what was missed, if that is all of it.
@@ -229,6 +252,10 @@ impl GroupInner {
             stream.push(position.offset(), publication, data, at);
         }
         stream.skip_to(page.end.offset());
+        if let Some(remote) = &self.remote {
+            // Of another stream, perhaps.
+            remote.announced.store(0, Ordering::Release);
+        }
         let mut members = self.members();
         let mut after = self.distribute(&mut members);
         let grown = members.set_stream(stream);

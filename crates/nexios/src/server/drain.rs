@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ServerConfig;
-use crate::Result;
 use crate::auth::Users;
 use crate::backplane::{BackplaneStatus, Node};
 use crate::connection::Registry;
 use crate::groups::Groups;
+use crate::{Error, Result};
 
 /// Connections are closed in batches, so that neither this process nor the next one meets all their clients at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -171,9 +171,9 @@ impl AppHandle {
     }
 
     /// An error when the app has a backplane that cannot ever work.
-    pub(super) async fn check_backplane(&self) -> Result {
+    pub(crate) async fn check_backplane(&self) -> Result {
         match self.node() {
-            Some(node) => Ok(node.started().await?),
+            Some(node) => node.started().await.map_err(Error::from),
             None => Ok(()),
         }
     }
@@ -225,7 +225,8 @@ impl AppHandle {
             tracing::warn!(left, "handlers did not return within {} s of the shutdown", deadline.as_secs_f32());
         }
         if let Some(node) = self.node() {
-            node.leave().await;
+            // They were told to come back within this time, and need some more for it.
+            node.leave(self.config().reconnect_within * 2).await;
         }
     }
 

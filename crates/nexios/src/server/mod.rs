@@ -35,7 +35,7 @@ pub(crate) use head::HeadDeadline;
 pub(crate) use http2::StreamGuard;
 pub use proxies::{ClientIp, ProxyHeader};
 pub(crate) use proxies::{OverTls, TrustedProxies};
-pub(crate) use run::run;
+pub(crate) use run::{begin_to_log, run};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};
 

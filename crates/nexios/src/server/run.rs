@@ -15,8 +15,6 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
         let text = "App::run starts runtimes of its own: inside of one, use App::serve";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text).into());
     }
-    #[cfg(feature = "logging")]
-    log_to_stderr();
     let config = server.handle.config();
     listen::raise_descriptor_limit(config.connections);
     let cores = || thread::available_parallelism().map_or(1, usize::from);
@@ -27,6 +25,7 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
     // that the server is there: one that nobody watches for would end the process without a drain.
     let waiting = runtime()?;
     let signals = waiting.block_on(async { Signals::watch() })?;
+    waiting.block_on(server.handle.check_backplane())?;
     #[cfg(feature = "tls")]
     server.watch_certificate(&waiting);
     for listener in listeners.iter().take(1).flatten() {
@@ -116,8 +115,12 @@ impl Signals {
 }
 
 /// Without a subscriber of the program's own nobody would see that the server runs, or why a handler failed.
+#[cfg(not(feature = "logging"))]
+pub(crate) fn begin_to_log() {}
+
+/// Without a subscriber of the program's own nobody would see that the server runs, or why a handler failed.
 #[cfg(feature = "logging")]
-fn log_to_stderr() {
+pub(crate) fn begin_to_log() {
     use std::io::IsTerminal;
 
     use tracing_subscriber::filter::filter_fn;

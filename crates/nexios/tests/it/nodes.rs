@@ -91,14 +91,18 @@ impl Setup {
         Self { groups, backplane }
     }
 
-    pub(crate) fn node(&self, memory: &Memory) -> TestNode {
-        let backplane = memory.node();
-        let app = App::new()
+    pub(crate) fn app(&self, backplane: &MemoryNode) -> App {
+        App::new()
             .websocket_route("/", obey)
             .health_checks()
             .groups_config(self.groups.clone())
             .backplane(backplane.clone())
-            .backplane_config(self.backplane.clone());
+            .backplane_config(self.backplane.clone())
+    }
+
+    pub(crate) fn node(&self, memory: &Memory) -> TestNode {
+        let backplane = memory.node();
+        let app = self.app(&backplane);
         let (groups, handle) = (app.groups(), app.handle());
         TestNode { client: TestClient::new(app), backplane, groups, handle }
     }
@@ -116,7 +120,7 @@ impl TestNode {
     }
 
     pub(crate) async fn connect_to(&self, path: &str) -> Client {
-        Client(self.client.connect(path).await.unwrap(), VecDeque::new())
+        Client::new(self.client.connect(path).await.unwrap())
     }
 
     /// A client that is in a group.
@@ -139,6 +143,10 @@ impl TestNode {
 pub(crate) struct Client(WebSocket, VecDeque<Value>);
 
 impl Client {
+    pub(crate) fn new(websocket: WebSocket) -> Self {
+        Self(websocket, VecDeque::new())
+    }
+
     pub(crate) async fn command(&mut self, command: Command) {
         self.0.send_json(&command).await.unwrap();
     }

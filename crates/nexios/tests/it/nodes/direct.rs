@@ -62,7 +62,7 @@ async fn a_connection_is_reached_on_another_node() {
     let (_memory, [a, b]) = Setup::new().nodes();
     have_met(&a.handle, &b.handle).await;
     let (mut bob, mut other) = (b.member("room").await, b.member("room").await);
-    let id = b.groups.group("room").members().await.unwrap().iter().map(nexios::Sender::id).min().unwrap();
+    let id = b.groups.group("room").members().await.unwrap().iter().map(Sender::id).min().unwrap();
     let address = b.handle.address_of(id);
     let text = address.to_string();
     a.handle.send_to_connection(text.parse().unwrap(), "only you");
@@ -84,7 +84,7 @@ async fn a_user_is_closed_on_all_nodes() {
     bob.join("room").await;
     assert_eq!(a.handle.close_user("ann", 4001, "signed out"), 1);
     for client in [&mut here, &mut there] {
-        let Err(nexios::Error::Disconnect(end)) = client.0.receive().await else { panic!("still open") };
+        let Err(Error::Disconnect(end)) = client.0.receive().await else { panic!("still open") };
         assert_eq!(end.code(), 4001);
         assert_eq!(end.reason(), "signed out");
     }

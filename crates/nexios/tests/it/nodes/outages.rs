@@ -224,3 +224,29 @@ async fn an_app_starts_without_its_engine() {
     ann.say("h", "hello").await;
     assert_eq!(bob.texts(1).await, ["hello"]);
 }
+
+#[tokio::test]
+async fn who_goes_on_alone_behind_a_gap_is_told_of_it_first() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.member("h").await, b.member("h").await);
+    let mut bea = b.connect().await;
+    bea.say("h", "before").await;
+    assert_eq!(bob.texts(1).await, ["before"]);
+    // Subscriptions break, publishing goes on; then the engine freezes before they stand again.
+    b.backplane.deafen();
+    ann.say("h", "missed").await;
+    bea.say("h", "own").await;
+    b.backplane.freeze();
+    bea.say("h", "alone").await;
+    let mut told = false;
+    loop {
+        let message = bob.next().await;
+        told |= is_gap(&message);
+        match text_of(&message).as_deref() {
+            Some("alone") => break,
+            Some("own") => told = true,
+            _ => {}
+        }
+    }
+    assert!(told, "the publisher's message before is missing, and nobody says so");
+}

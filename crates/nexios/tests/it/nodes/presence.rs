@@ -1,8 +1,13 @@
 //! Who is there, on all nodes.
 
-use serde_json::json;
+use std::time::Duration;
 
-use super::{Command, Setup, eventually};
+use nexios::ServerConfig;
+use nexios::client::connect;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{Client, Command, Setup, eventually};
 
 fn join(user: &str, info: &str) -> Command {
     Command { join: Some("room".into()), user: Some(user.into()), info: Some(json!(info)), ..Command::default() }
@@ -96,7 +101,7 @@ async fn a_node_that_is_not_heard_of_takes_its_members_with_it() {
 #[tokio::test]
 async fn a_node_that_goes_says_so() {
     let setup = Setup::new();
-    let setup = Setup { backplane: setup.backplane.clone().node_ttl(std::time::Duration::from_mins(1)), ..setup };
+    let setup = Setup { backplane: setup.backplane.clone().node_ttl(Duration::from_mins(1)), ..setup };
     let (_memory, [a, b]) = setup.nodes();
     let _ann = a.member("room").await;
     let mut bob = b.connect().await;
@@ -105,4 +110,33 @@ async fn a_node_that_goes_says_so() {
     drop((bob, b));
     eventually("one is there", async || a.groups.group("room").len().await.unwrap() == 1).await;
     eventually("no other node", async || a.handle.backplane().unwrap().nodes == 0).await;
+}
+
+#[tokio::test]
+async fn who_moves_from_a_node_that_shuts_down_to_another_was_never_gone() {
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().node_ttl(Duration::from_secs(2)), ..setup };
+    let (memory, [a]) = setup.nodes();
+    let mut watcher = a.connect().await;
+    watcher.join_with(watch()).await;
+    watcher.next().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let app = setup.app(&memory.node()).server_config(ServerConfig::new().reconnect_within(Duration::from_millis(500)));
+    let handle = app.handle();
+    let serving = tokio::spawn(app.serve(listener));
+    let new = async || Client::new(connect(&url).await.unwrap());
+    let (mut moves, mut stays_away) = (new().await, new().await);
+    for (client, user) in [(&mut moves, "moves"), (&mut stays_away, "stays away")] {
+        client.join_with(join(user, user)).await;
+        assert_eq!(watcher.next().await["user"], user);
+    }
+    handle.shutdown();
+    drop((moves, stays_away));
+    serving.await.unwrap().unwrap();
+    let mut again = a.connect().await;
+    again.join_with(join("moves", "moves")).await;
+    let notice = watcher.next().await;
+    assert_eq!((&notice["event"], &notice["user"]), (&json!("leave"), &json!("stays away")), "{notice}");
+    watcher.silence().await;
 }
