@@ -48,7 +48,7 @@ pub(crate) async fn find(
 ) -> Result<Option<u64>, BackplaneError> {
     let Some(newest) = api::newest(link, &stream.text(), subject).await? else { return Ok(None) };
     let source = Source { link, stream: &stream.text(), subject, may_lag: true };
-    let stored = source.between(1, newest.offset, PARTS).await?;
+    let stored = source.between(1, newest.offset).await?;
     Ok(stored.iter().find(|stored| stored.id.as_deref() == Some(id)).map(|stored| stored.offset))
 }
 
@@ -63,7 +63,7 @@ impl Reading<'_> {
     /// `None` when the stream is another one by now.
     async fn page(&self, keep: Keep, since: Option<Position>) -> Result<Option<Page>, BackplaneError> {
         let highest = self.link.seen.highest(self.epoch);
-        let Some(before) = self.look().await? else { return Ok(None) };
+        let Some(before) = self.look("").await? else { return Ok(None) };
         let known = since.filter(|since| since.epoch() == self.epoch).map(Position::offset);
         if before.state.last_seq < highest {
             streams::begin_again(self.link, self.stream, self.epoch).await?;
@@ -78,18 +78,18 @@ impl Reading<'_> {
         let may_lag = before.config.num_replicas > 1;
         let source = Source { link: self.link, stream: &text, subject: self.subject, may_lag };
         let stored = match newest {
-            Some(newest) => source.between(known.unwrap_or(0) + 1, newest, before.state.count()).await?,
+            Some(newest) => source.between(known.unwrap_or(0) + 1, newest).await?,
             None => Vec::new(),
         };
-        let Some(complete) = self.complete(keep).await? else { return Ok(None) };
+        let Some(complete) = self.complete(keep, known, newest, stored.len()).await? else { return Ok(None) };
         let end = newest.unwrap_or(before.state.last_seq);
         self.link.seen.note(Position::new(self.epoch, end));
         let epoch_changed = since.is_some() && known.is_none();
         Ok(Some(page(self.epoch, end, stored, complete, keep, known, epoch_changed)))
     }
 
-    async fn look(&self) -> Result<Option<api::StreamInfo>, BackplaneError> {
-        match streams::look(self.link, self.stream, self.subject).await? {
+    async fn look(&self, subject: &str) -> Result<Option<api::StreamInfo>, BackplaneError> {
+        match streams::look(self.link, self.stream, subject).await? {
             Some((epoch, info)) if epoch == self.epoch => Ok(Some(info)),
             _ => {
                 self.link.streams.forget(self.stream).await;
@@ -98,17 +98,38 @@ impl Reading<'_> {
         }
     }
 
-    /// Behind this offset, everything that was published to the channel is still there.
-    async fn complete(&self, keep: Keep) -> Result<Option<u64>, BackplaneError> {
-        let Some(after) = self.look().await? else { return Ok(None) };
+    /// Behind this offset, everything that was published to the channel is still there. Known after `stored` was read, up
+    /// to `newest`, from behind `known` on.
+    async fn complete(
+        &self,
+        keep: Keep,
+        known: Option<u64>,
+        newest: Option<u64>,
+        stored: usize,
+    ) -> Result<Option<u64>, BackplaneError> {
+        let Some(after) = self.look("").await? else { return Ok(None) };
         // Of all channels, the oldest messages go by age.
         let by_age = after.state.first_seq.saturating_sub(1);
-        if after.state.count() <= u64::try_from(keep.messages).unwrap_or(u64::MAX) {
-            // No more than that went by number: had the channel been full since, it still were.
+        let stream = self.stream.text();
+        let (Some(newest), Some(oldest)) = (newest, api::next(self.link, &stream, self.subject, 1).await?) else {
             return Ok(Some(by_age));
+        };
+        let by_number = oldest.offset - 1;
+        if known.is_some_and(|known| known >= oldest.offset) {
+            return Ok(Some(by_number));
         }
-        let oldest = api::next(self.link, &self.stream.text(), self.subject, 1).await?;
-        Ok(Some(oldest.map_or(by_age, |oldest| by_age.max(oldest.offset - 1))))
+        // All that the channel has was read, unless something was published meanwhile. The server could count it as well, but
+        // looks at all channels for that.
+        let now = api::newest(self.link, &stream, self.subject).await?;
+        let count = if now.is_some_and(|now| now.offset == newest) {
+            stored
+        } else {
+            let Some(info) = self.look(self.subject).await? else { return Ok(None) };
+            usize::try_from(info.state.count()).unwrap_or(usize::MAX)
+        };
+        // When they are fewer than the stream may have, no more than that went by number: had the channel been full
+        // since, it still were.
+        Ok(Some(if count <= keep.messages { by_age } else { by_number }))
     }
 }
 
@@ -157,13 +178,23 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The messages from one offset to another, both included, of which there are about `count`.
-    async fn between(&self, from: u64, to: u64, count: u64) -> Result<Vec<Stored>, BackplaneError> {
-        let Some(width) = to.checked_sub(from).map(|last| last + 1) else { return Ok(Vec::new()) };
-        let part = width.div_ceil(count.clamp(1, PARTS));
-        let starts = std::iter::successors(Some(from), |start| start.checked_add(part).filter(|next| *next <= to));
+    /// The messages from one offset to another, both included; there is one at the second.
+    async fn between(&self, from: u64, to: u64) -> Result<Vec<Stored>, BackplaneError> {
+        if from > to {
+            return Ok(Vec::new());
+        }
+        // The server looks through the messages of all channels: in a part without one of this channel, it would look
+        // through those behind as well. How many there are is told by where the first one is.
+        let Some(first) = self.next(from).await?.filter(|first| first.offset <= to) else { return Ok(Vec::new()) };
+        let (begin, gap) = (first.offset + 1, first.offset - from + 1);
+        let mut found = vec![first];
+        let width = to.saturating_sub(begin - 1);
+        let part = width.div_ceil((width / gap / 4).clamp(1, PARTS)).max(1);
+        let starts =
+            std::iter::successors(Some(begin), |start| start.checked_add(part)).take_while(|start| *start <= to);
         let parts = starts.map(|start| self.walk(start, to.min(start.saturating_add(part - 1))));
-        Ok(try_join_all(parts).await?.into_iter().flatten().collect())
+        found.extend(try_join_all(parts).await?.into_iter().flatten());
+        Ok(found)
     }
 
     async fn walk(&self, from: u64, to: u64) -> Result<Vec<Stored>, BackplaneError> {

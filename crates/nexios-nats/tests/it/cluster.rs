@@ -35,7 +35,7 @@ async fn node(url: &str) -> TestNode {
 
 /// As the node does: the same message until it is taken.
 async fn publish(node: &TestNode, message: Outgoing) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let call = node.backplane().publish(from_ref(&message));
         match tokio::time::timeout(Duration::from_secs(2), call).await.map(|mut answers| answers.remove(0)) {
@@ -80,7 +80,7 @@ async fn a_cluster_that_loses_any_server_loses_no_message() {
 }
 
 async fn read(node: &TestNode, channel: &Channel) -> nexios::backplane::Page {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         match tokio::time::timeout(Duration::from_secs(3), node.backplane().read(channel, KEEP, None)).await {
             Ok(Ok(page)) => return page,
