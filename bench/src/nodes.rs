@@ -4,6 +4,7 @@
 //! A as well. Every publication is numbered, and each subscriber must hear all of them in order, once.
 
 mod dialect;
+mod engine;
 mod load;
 mod publishers;
 mod report;
@@ -12,6 +13,7 @@ mod sizes;
 
 use std::time::Duration;
 
+pub use engine::engines;
 pub use report::Report;
 pub use setup::{KINDS, Kind};
 pub use sizes::sizes;

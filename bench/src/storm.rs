@@ -58,7 +58,7 @@ impl Default for Plan {
             patience: Duration::from_secs(10),
             round_trip: Duration::from_millis(80),
             unnoticed: Duration::from_secs(5),
-            recovery: Duration::from_micros(20),
+            recovery: Duration::from_micros(22),
             engine_timeout: Duration::from_secs(2),
             seed: 1,
         }

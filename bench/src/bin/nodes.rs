@@ -6,11 +6,11 @@ use std::time::Duration;
 use nexios_bench::Result;
 use nexios_bench::nodes::{self, CELLS, Cell, KINDS, Kind, Plan};
 
-const USAGE: &str = "--only CELLS --nodes KINDS --rounds N --seconds S --out FILE --list --sizes";
+const USAGE: &str = "--only CELLS --nodes KINDS --rounds N --seconds S --out FILE --list --sizes --engines";
 
 fn main() -> Result {
     let (mut cells, mut kinds, mut out) = (CELLS.to_vec(), KINDS.to_vec(), None);
-    let mut has_sizes = false;
+    let (mut has_sizes, mut has_engines) = (false, false);
     let mut plan = Plan { rounds: 3, measured: Duration::from_secs(2) };
     let mut words = std::env::args().skip(1);
     while let Some(option) = words.next() {
@@ -23,6 +23,8 @@ fn main() -> Result {
             "--out" => out = Some(value()?),
             // What groups cost when nothing is published, instead of publications.
             "--sizes" => has_sizes = true,
+            // What an engine takes for itself.
+            "--engines" => has_engines = true,
             "--list" => {
                 println!("cells: {}", CELLS.iter().map(|cell| cell.name).collect::<Vec<_>>().join(" "));
                 println!("nodes: {}", KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(" "));
@@ -31,7 +33,9 @@ fn main() -> Result {
             _ => return Err(format!("unknown option {option}: {USAGE}").into()),
         }
     }
-    let report = if has_sizes {
+    let report = if has_engines {
+        nodes::engines(plan.measured)?
+    } else if has_sizes {
         nodes::sizes(&kinds, plan.measured)
     } else {
         nodes::run(plan, &cells, &kinds, |line| eprintln!("{line}")).to_markdown(&cells)

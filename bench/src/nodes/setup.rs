@@ -13,7 +13,7 @@ use crate::process::{Program, Server};
 
 /// What stands between the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Through {
+pub(super) enum Through {
     Nobody,
     Redis,
     Nats,
@@ -72,7 +72,7 @@ impl Cluster {
     }
 }
 
-fn engine(through: Through, folder: Option<&Folder>) -> Option<Program> {
+pub(super) fn engine(through: Through, folder: Option<&Folder>) -> Option<Program> {
     let program = |path: &str, before: &[&str]| Program {
         path: path.into(),
         before: before.iter().map(|&word| word.to_owned()).collect(),
@@ -119,10 +119,10 @@ fn node(kind: &Kind, url: Option<&str>) -> Result<Program> {
 
 /// A folder that goes with its value.
 #[derive(Debug)]
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let path = env::temp_dir().join(format!("nexios-bench-{}", id()));
         fs::create_dir_all(&path)?;
         Ok(Folder(path))

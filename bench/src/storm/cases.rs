@@ -28,10 +28,17 @@ pub fn cases() -> Vec<Case> {
             Loss::Killed,
             Pauses::HalfJitter(second, 5 * second),
         ),
+        case(
+            "killed; 0.5 s, doubling to 20 s, from half of it on (docs/nodes.md)",
+            Loss::Killed,
+            Pauses::EqualJitter(second / 2, 20 * second),
+        ),
         case("killed; full jitter, 1 s doubling to 30 s", Loss::Killed, full),
         case("killed; full jitter, 5 s doubling to 30 s", Loss::Killed, Pauses::FullJitter(5 * second, 30 * second)),
+        case("killed; full jitter, 15 s doubling to 60 s", Loss::Killed, Pauses::FullJitter(15 * second, 60 * second)),
         case("silent, noticed within 40 s; full jitter, 1 s to 30 s", Loss::Silent(40 * second), full),
         case("drained as by default: in 5 s, back within 5 s", Loss::Drained(5 * second, 5 * second), full),
+        case("drained in 15 s, back within 15 s", Loss::Drained(15 * second, 15 * second), full),
         case("drained in 60 s, back within 5 s", Loss::Drained(60 * second, 5 * second), full),
     ]
 }

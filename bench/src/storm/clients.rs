@@ -26,6 +26,9 @@ pub enum Pauses {
     /// Twice as long each time, from the first to the second; and of that between a half and one and a half by chance, as
     /// socket.io's client does.
     HalfJitter(Duration, Duration),
+    /// Twice as long each time, from the first to the second; and of that between a half and all by chance, as the page in
+    /// `docs/nodes.md` does.
+    EqualJitter(Duration, Duration),
     /// By chance between nothing and a time that doubles, from the first to the second.
     FullJitter(Duration, Duration),
 }
@@ -64,6 +67,7 @@ impl Pauses {
             Pauses::Fixed(pause) => pause,
             Pauses::Doubling(first, most) => doubled(first, most, attempt),
             Pauses::HalfJitter(first, most) => doubled(first, most, attempt).mul_f64(0.5 + chance.f64()),
+            Pauses::EqualJitter(first, most) => doubled(first, most, attempt).mul_f64(0.5 + chance.f64() / 2.0),
             Pauses::FullJitter(first, most) => doubled(first, most, attempt).mul_f64(chance.f64()),
         }
     }
