@@ -48,6 +48,9 @@ const checks = {
     const expected = Array.from({ length: said }, (_, n) => `message ${n + 1}.`)
     for (const page of Object.values(people)) assert.deepEqual(await texts(page), expected)
   },
+  'nginx always knew somebody to ask': () => {
+    assert.deepEqual(log().filter((line) => line.includes('no live upstreams')), [])
+  },
   'every node had people, though all came from one address': async () => {
     for (const page of Object.values(people)) await page.context().close()
     await until('nginx has logged all WebSockets', () => upgrades().length >= NAMES.length)
@@ -95,7 +98,11 @@ function connected(page) {
 }
 
 function upgrades() {
-  return readFileSync(nginx.log, 'utf8').split('\n').filter((line) => line.includes('"GET /chat/') && line.includes(' 101 '))
+  return log().filter((line) => line.includes('"GET /chat/') && line.includes(' 101 '))
+}
+
+function log() {
+  return readFileSync(nginx.log, 'utf8').split('\n')
 }
 
 async function startNginx() {
