@@ -33,6 +33,7 @@ mod run;
 mod status;
 mod sync;
 mod telling;
+mod timetable;
 mod wire;
 
 use std::pin::Pin;

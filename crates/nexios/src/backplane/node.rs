@@ -14,7 +14,7 @@ use super::gather::Questions;
 use super::outbox::{Appended, Outbox};
 use super::peers::Peers;
 use super::status::{Status, Way, count};
-use super::telling::Telling;
+use super::timetable::Timetable;
 use super::wire::{Body, Control, Posted, Unsent};
 use super::{Backplane, BackplaneConfig, BackplaneError, BackplaneStatus, BoxFuture, Channel, Keep, NodeId};
 use crate::auth::Users;
@@ -34,7 +34,10 @@ pub(crate) struct Node {
     pub(super) status: Status,
     pub(super) peers: Peers,
     pub(super) questions: Questions,
-    pub(super) telling: Telling,
+    /// Groups that have something to tell.
+    pub(super) telling: Timetable,
+    /// Groups whose streams are to be looked at.
+    pub(super) looking: Timetable,
     pub(super) reads: Semaphore,
     pub(super) groups: Weak<GroupsInner>,
     pub(super) users: Arc<Users>,
@@ -84,7 +87,8 @@ impl Node {
             status: Status::new(),
             peers: Peers::default(),
             questions: Questions::default(),
-            telling: Telling::default(),
+            telling: Timetable::default(),
+            looking: Timetable::default(),
             reads: Semaphore::new(READS),
             groups,
             users,

@@ -56,7 +56,13 @@ impl Node {
         let work = async {
             // What is asked of it before that would only fail.
             let _ = timeout(self.config.timeout, self.reached.wait()).await;
-            tokio::join!(self.publish_all(), self.subscribe_all(), self.be_there(), self.tell_presence());
+            tokio::join!(
+                self.publish_all(),
+                self.subscribe_all(),
+                self.be_there(),
+                self.tell_presence(),
+                self.look_at_streams()
+            );
         };
         tokio::select! {
             () = work => {}

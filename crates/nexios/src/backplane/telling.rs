@@ -1,41 +1,25 @@
-//! Telling other nodes who is in the groups of this one, a little later, so that much is told at once.
+//! Telling other nodes who is in the groups of this one, a little later, so that much is told at once; and looking after
+//! streams in which nothing happens.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use rand::RngExt;
+use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use super::Channel;
 use super::node::Node;
 use super::wire::{Body, Presence};
 use crate::groups::GroupInner;
 
-/// Groups that have something to tell, and when.
-#[derive(Debug, Default)]
-pub(super) struct Telling {
-    due: Mutex<Vec<(Instant, Weak<GroupInner>)>>,
-    changed: Notify,
-}
-
-impl Telling {
-    /// Those whose time has come, and when the next one's comes.
-    fn take(&self) -> (Vec<Arc<GroupInner>>, Option<Instant>) {
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let groups = due.extract_if(.., |(at, _)| *at <= now).map(|(_, group)| group).collect::<Vec<_>>();
-        let next = due.iter().map(|(at, _)| *at).min();
-        drop(due);
-        (groups.iter().filter_map(Weak::upgrade).collect(), next)
-    }
-}
+/// The longest that nobody looks at a silent stream: a message may have been lost, and no other has come to show it.
+const LOOK: Duration = Duration::from_mins(5);
 
 impl Node {
     /// A group will have something to tell.
     pub(crate) fn will_tell(&self, group: &Arc<GroupInner>, after: Duration) {
-        let entry = (Instant::now() + after, Arc::downgrade(group));
-        self.telling.due.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-        self.telling.changed.notify_one();
+        self.telling.add(Instant::now() + after, group);
     }
 
     pub(crate) fn tell(&self, channel: &Channel, presence: Presence) {
@@ -44,18 +28,34 @@ impl Node {
 
     pub(super) async fn tell_presence(&self) {
         loop {
-            let (groups, next) = self.telling.take();
-            for group in groups {
+            for group in self.telling.due().await {
                 let Some(channel) = group.channel() else { continue };
                 for presence in group.untold() {
                     self.tell(channel, presence);
                 }
             }
-            match next {
-                // Whichever comes first.
-                Some(next) => drop(timeout_at(next, self.telling.changed.notified()).await),
-                None => self.telling.changed.notified().await,
+            yield_now().await;
+        }
+    }
+
+    /// A stream is looked at several times before it would be too old for the engine to remember where it was.
+    pub(crate) fn will_look_at_stream(&self, group: &Arc<GroupInner>) {
+        if let Some(keep) = group.keep() {
+            let longest = LOOK.min(keep.age / 3).max(Duration::from_millis(100));
+            // Of those that came together, not all are looked at together.
+            self.looking.add(Instant::now() + longest.mul_f64(rand::rng().random_range(0.5..1.0)), group);
+        }
+    }
+
+    pub(super) async fn look_at_streams(self: &Arc<Self>) {
+        loop {
+            for group in self.looking.due().await {
+                self.will_look_at_stream(&group);
+                if !group.was_active() {
+                    self.sync(group);
+                }
             }
+            yield_now().await;
         }
     }
 }

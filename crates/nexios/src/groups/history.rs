@@ -29,6 +29,9 @@ pub(super) const STREAM: usize = 512;
 /// | [`messages`](Self::messages) | 100 |
 /// | [`bytes`](Self::bytes) | 1 MiB |
 /// | [`age`](Self::age) | 1 h |
+///
+/// With a [backplane](crate::App::backplane) the engine keeps it for all nodes, by the same bounds, which must then be the same
+/// on all nodes; each node has a copy while members are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
     messages: usize,

@@ -8,9 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A place in the stream of what was published to a group that has a [`History`](crate::History): behind which message
 /// somebody is.
 ///
-/// Written as text, `epoch-offset` as in `9f3c2a0de1b45c77-17`, also in JSON. The offsets of a stream count up from 1
-/// without a gap. The epoch is another one whenever a stream begins anew, after a restart or after its group was gone:
-/// positions of different epochs have nothing to do with each other.
+/// Written as text, `epoch-offset` as in `9f3c2a0de1b45c77-17`, also in JSON. The offsets of a stream grow: by 1 with each
+/// message, but where a [backplane](crate::App::backplane)'s engine counts in another way (NATS does). The epoch is another one
+/// whenever a stream begins anew, after a restart or after its group was gone: positions of different epochs have nothing to do
+/// with each other. With a backplane the engine's stream counts, and a position is good on every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     pub(super) epoch: u64,
@@ -33,7 +34,8 @@ impl Position {
         self.epoch
     }
 
-    /// How many messages of the stream come up to here, those included that are no longer kept.
+    /// That of the newest message up to here, or 0. Where offsets grow by 1 it is also how many there were, those included
+    /// that are no longer kept.
     pub fn offset(self) -> u64 {
         self.offset
     }

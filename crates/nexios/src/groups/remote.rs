@@ -31,6 +31,8 @@ pub(super) struct Remote {
     attached: OnceLock<Instant>,
     ready: Notify,
     sync: Mutex<Sync>,
+    /// Something has arrived since it was last looked at.
+    was_active: AtomicBool,
     /// Members are to get messages up to this offset, as far as is known.
     announced: AtomicU64,
     /// The last message of each node, of those that have no place: what is published again is not delivered again.
@@ -67,6 +69,7 @@ impl Remote {
             attached: OnceLock::new(),
             ready: Notify::new(),
             sync: Mutex::default(),
+            was_active: AtomicBool::new(false),
             announced: AtomicU64::new(0),
             heard: Mutex::default(),
         }
@@ -129,8 +132,18 @@ impl GroupInner {
         let Some(remote) = &self.remote else { return };
         if remote.attached.set(Instant::now()).is_ok() {
             self.ask_who_is_there();
+            if let Some(groups) = self.groups()
+                && let Some(node) = groups.node()
+            {
+                node.will_look_at_stream(self);
+            }
         }
         remote.ready.notify_waiters();
+    }
+
+    /// Whether something has arrived since this was last asked.
+    pub(crate) fn was_active(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.was_active.swap(false, Ordering::AcqRel))
     }
 
     /// Where the copy of the engine's stream ends, if there is one.
@@ -170,6 +183,9 @@ impl GroupInner {
             }
         }
         self.place(place.position, posted, is_own, &groups);
+        if let Some(remote) = &self.remote {
+            remote.was_active.store(true, Ordering::Release);
+        }
         Arrival::Done
     }
 

@@ -1,5 +1,9 @@
 //! Groups that are one on all nodes.
 
+use std::time::Duration;
+
+use nexios::prelude::*;
+
 use super::{Command, Setup, eventually, text_of};
 
 #[tokio::test]
@@ -163,12 +167,28 @@ async fn a_group_without_members_here_is_not_listened_to() {
     let mut bob = b.member("room").await;
     drop(ann);
     eventually("the group is gone", async || a.groups.is_empty()).await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let before = a.handle.backplane().unwrap().received;
     for _ in 0..50 {
         bob.say("room", "to myself").await;
     }
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let received = a.handle.backplane().unwrap().received - before;
     assert!(received < 10, "{received} messages of a group that nobody is in");
+}
+
+#[tokio::test]
+async fn a_group_that_is_silent_for_longer_than_its_history_lasts_has_no_gap() {
+    let setup = Setup::new();
+    let history = || GroupConfig::new().history(History::new().age(Duration::from_millis(600)).with_positions());
+    let groups = setup.groups.clone().by_name(move |name| name.starts_with('h').then(history));
+    let (_memory, [a, b]) = Setup { groups, ..setup }.nodes();
+    let (mut ann, mut bob) = (a.member("h").await, b.member("h").await);
+    let before = ann.say("h", "before").await;
+    bob.texts(1).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let after = ann.say("h", "after").await;
+    assert_eq!(bob.texts(1).await, ["after"], "nobody is told of a gap");
+    let epoch = |messages: &[serde_json::Value]| messages[0]["position"].as_str().unwrap()[..16].to_owned();
+    assert_eq!(epoch(&before), epoch(&after));
 }
