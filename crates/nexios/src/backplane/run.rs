@@ -13,7 +13,7 @@ use super::deliver::Listener;
 use super::node::Node;
 use super::outbox::Item;
 use super::status::{Way, count};
-use super::wire::{Body, Control};
+use super::wire::{Body, Control, Unsent};
 use super::{BackplaneError, Channel, Events, Place};
 
 /// Between two attempts to publish: at first, and after many.
@@ -155,7 +155,10 @@ impl Node {
                     if self.status.refused.fetch_add(1, Ordering::Relaxed) == 0 {
                         tracing::warn!(channel = %item.message.channel, %error, "a message to other nodes was refused");
                     }
-                    self.outbox.refused(&item.message.channel);
+                    // What is said of a loss may be refused as well; that is no loss of its own.
+                    if Unsent::is_to_group(&item.message.payload) {
+                        self.outbox.refused(&item.message.channel);
+                    }
                     self.outbox.settle(item, Err(error));
                 }
                 None => {

@@ -158,6 +158,11 @@ impl Unsent {
         self.0.len()
     }
 
+    /// Whether members of a group miss it when it does not arrive.
+    pub(crate) fn is_to_group(frame: &[u8]) -> bool {
+        frame.get(1) == Some(&kind::GROUP)
+    }
+
     pub(crate) fn numbered(mut self, id: MessageId) -> Bytes {
         self.0[NUMBER - 8..NUMBER].copy_from_slice(&id.node.as_u64().to_be_bytes());
         self.0[NUMBER..HEADER].copy_from_slice(&id.number.to_be_bytes());

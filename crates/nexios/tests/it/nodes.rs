@@ -1,6 +1,7 @@
 //! Several nodes: apps that a backplane joins, each of which could be a process of its own.
 
 mod direct;
+mod faulty;
 mod groups;
 mod outages;
 mod own_engine;
