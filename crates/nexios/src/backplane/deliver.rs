@@ -71,10 +71,13 @@ impl Node {
     fn take(self: &Arc<Self>, channel: &str, frame: Frame, place: Option<Place>) {
         let Frame { id, body } = frame;
         if let Some(place) = place {
-            if let (Body::Group(posted), Some(group)) = (body, self.channels.group(channel))
-                && group.arrive(place, posted, id.node == self.id).is_gap()
-            {
-                self.sync(group);
+            let is_own = id.node == self.id;
+            if let (Body::Group(posted), Some(group)) = (body, self.channels.group(channel)) {
+                if group.arrive(place, posted, is_own).is_gap() {
+                    self.sync(group);
+                } else if is_own {
+                    self.has_arrived(id.number);
+                }
             }
             return;
         }

@@ -244,6 +244,11 @@ impl Node {
         self.outbox.is_apart()
     }
 
+    /// Members of this node have a message of its own, with its place.
+    pub(crate) fn has_arrived(&self, number: u64) {
+        self.outbox.arrived(number);
+    }
+
     /// Members of a group were told that they may have missed something.
     pub(crate) fn count_gap(&self) {
         count(&self.status.gaps);

@@ -37,6 +37,10 @@ struct Queue {
     is_away: bool,
     /// It was, and has not yet ordered what members of this node have already.
     is_apart: bool,
+    /// Which messages are being published: those from the first number to the last.
+    under_way: (u64, u64),
+    /// Those of them that members of this node have, from the engine.
+    arrived: HashSet<u64>,
     lost: Lost,
 }
 
@@ -153,7 +157,10 @@ impl Outbox {
             bytes <= BATCH.1
         });
         let count = fits.count().max(1).min(queue.waiting.len());
-        let taken = queue.waiting.drain(..count).collect();
+        let taken: Vec<Item> = queue.waiting.drain(..count).collect();
+        let number = |item: Option<&Item>| item.map_or(0, |item| item.message.id.number);
+        queue.under_way = (number(taken.first()), number(taken.last()));
+        queue.arrived.clear();
         if queue.waiting.is_empty() {
             // Whatever comes from here on is behind these, and there is hope for these.
             queue.is_away = false;
@@ -175,18 +182,29 @@ impl Outbox {
     pub(super) fn go_away(&self, batch: &mut [Item], mut deliver: impl FnMut(&Outgoing)) {
         let mut queue = self.queue();
         (queue.is_away, queue.is_apart) = (true, true);
-        let undelivered = batch.iter_mut().chain(&mut queue.waiting).filter(|item| !item.is_delivered);
+        let Queue { waiting, arrived, .. } = &mut *queue;
+        let undelivered = batch.iter_mut().chain(waiting).filter(|item| !item.is_delivered);
         let mut done = Vec::new();
         for item in undelivered {
             item.is_delivered = true;
-            done.push((item.message.clone(), item.done.take()));
+            let has_arrived = arrived.contains(&item.message.id.number);
+            done.push((Some(item.message.clone()).filter(|_| !has_arrived), item.done.take()));
         }
         drop(queue);
         for (message, asker) in done {
-            deliver(&message);
+            message.as_ref().into_iter().for_each(&mut deliver);
             if let Some(asker) = asker {
                 let _ = asker.send(Ok(()));
             }
+        }
+    }
+
+    /// The engine has brought a message of this node to its members: it need not say any more that it has it.
+    pub(super) fn arrived(&self, number: u64) {
+        let mut queue = self.queue();
+        let (first, last) = queue.under_way;
+        if (first..=last).contains(&number) {
+            queue.arrived.insert(number);
         }
     }
 

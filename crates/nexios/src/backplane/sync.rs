@@ -17,6 +17,8 @@ pub(crate) struct Missed {
     pub(crate) posted: Posted,
     /// This node published it.
     pub(crate) is_own: bool,
+    /// Of its publisher's messages.
+    pub(crate) number: u64,
 }
 
 impl Node {
@@ -88,7 +90,7 @@ impl Node {
         let readable = messages.into_iter().filter_map(|kept| match Frame::read(kept.payload) {
             Ok(Frame { id, body: Body::Group(posted) }) => {
                 let is_own = id.node == self.id;
-                Some(Missed { position: kept.position, age: kept.age, posted, is_own })
+                Some(Missed { position: kept.position, age: kept.age, posted, is_own, number: id.number })
             }
             _ => None,
         });

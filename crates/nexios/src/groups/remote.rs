@@ -256,6 +256,9 @@ impl GroupInner {
             for one in missed {
                 if known.is_some_and(|known| one.position.offset() > known.offset()) {
                     self.place(one.position, one.posted, one.is_own, &groups);
+                    if let Some(node) = groups.node().filter(|_| one.is_own) {
+                        node.has_arrived(one.number);
+                    }
                 }
             }
             if let Some(stream) = self.members().stream_mut() {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nexios::backplane::{
     Backplane, BackplaneError, BoxFuture, Channel, Events, Keep, Memory, MemoryNode, NodeId, Outgoing, Page, Place,
@@ -10,7 +10,7 @@ use nexios::backplane::{
 use nexios::prelude::*;
 use nexios::testing::TestClient;
 
-use super::{Setup, eventually, is_gap, text_of};
+use super::{Client, Setup, eventually};
 
 #[derive(Clone)]
 struct Faulty(Arc<Faults>);
@@ -18,6 +18,8 @@ struct Faulty(Arc<Faults>);
 struct Faults {
     engine: MemoryNode,
     refuses: AtomicBool,
+    /// Publishes, and fails a little later.
+    forgets: AtomicBool,
     /// So many reads fail.
     unreadable: AtomicUsize,
     calls: AtomicUsize,
@@ -25,8 +27,8 @@ struct Faults {
 
 impl Faulty {
     fn new(engine: MemoryNode) -> Self {
-        let (refuses, unreadable, calls) = Default::default();
-        Self(Arc::new(Faults { engine, refuses, unreadable, calls }))
+        let (refuses, forgets, unreadable, calls) = Default::default();
+        Self(Arc::new(Faults { engine, refuses, forgets, unreadable, calls }))
     }
 }
 
@@ -52,7 +54,14 @@ impl Backplane for Faulty {
         if self.0.refuses.load(Ordering::Relaxed) {
             return Box::pin(async { messages.iter().map(|_| Err(BackplaneError::refused("no"))).collect() });
         }
-        self.0.engine.publish(messages)
+        if !self.0.forgets.load(Ordering::Relaxed) {
+            return self.0.engine.publish(messages);
+        }
+        Box::pin(async {
+            self.0.engine.publish(messages).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            messages.iter().map(|_| Err(BackplaneError::unavailable("lost"))).collect()
+        })
     }
 
     fn read<'a>(
@@ -73,9 +82,15 @@ impl Backplane for Faulty {
     }
 }
 
-/// A node of the setup with this engine.
+/// An app of the setup with this engine.
 fn app(setup: &Setup, faulty: &Faulty) -> App {
     setup.app(&faulty.0.engine).backplane(faulty.clone())
+}
+
+async fn member(client: &TestClient, group: &str) -> Client {
+    let mut member = Client::new(client.connect("/").await.unwrap());
+    member.join(group).await;
+    member
 }
 
 #[tokio::test]
@@ -103,4 +118,33 @@ async fn an_app_that_is_gone_leaves_nothing_of_its_node() {
     }
     drop((client, groups, faulty));
     eventually("its thread has ended", async || engine.strong_count() == 0).await;
+}
+
+#[tokio::test]
+async fn who_has_a_message_from_the_engine_does_not_get_it_again_when_the_answer_is_lost() {
+    let faulty = Faulty::new(Memory::new().node());
+    let client = TestClient::new(app(&Setup::new(), &faulty));
+    let (mut ann, mut bob) = (member(&client, "h").await, member(&client, "h").await);
+    ann.say("h", "before").await;
+    faulty.0.forgets.store(true, Ordering::Relaxed);
+    ann.say("h", "once").await;
+    assert_eq!(bob.texts(2).await, ["before", "once"]);
+    bob.silence().await;
+}
+
+#[tokio::test]
+async fn a_read_that_fails_while_the_engine_is_there_is_tried_again() {
+    let memory = Memory::new();
+    let faulty = Faulty::new(memory.node());
+    let other = Setup::new().node(&memory);
+    let client = TestClient::new(app(&Setup::new(), &faulty));
+    let mut bob = member(&client, "h").await;
+    let mut ann = other.connect().await;
+    ann.say("h", "before").await;
+    assert_eq!(bob.texts(1).await, ["before"]);
+    faulty.0.engine.deafen();
+    ann.say("h", "missed").await;
+    faulty.0.unreadable.store(2, Ordering::Relaxed);
+    faulty.0.engine.heal();
+    assert_eq!(bob.texts(1).await, ["missed"], "nothing else is published that would show the gap");
 }

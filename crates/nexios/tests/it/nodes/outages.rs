@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nexios::BackplaneConfig;
 
-use super::{Command, Setup, eventually, is_gap, text_of};
+use super::{Command, Setup, eventually, have_met, is_gap, text_of};
 
 #[tokio::test]
 async fn members_of_one_node_reach_each_other_without_an_engine() {
@@ -249,4 +249,24 @@ async fn who_goes_on_alone_behind_a_gap_is_told_of_it_first() {
         }
     }
     assert!(told, "the publisher's message before is missing, and nobody says so");
+}
+
+#[tokio::test]
+async fn what_is_not_for_a_group_comes_once_too() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut bob, mut bea) = (b.connect_to("/?user=bob").await, b.connect().await);
+    bob.join("room").await;
+    bea.join("room").await;
+    have_met(&a.handle, &b.handle).await;
+    a.backplane.lose_answers();
+    a.groups.broadcast("to all").await.unwrap();
+    a.handle.send_to_user("bob", "to bob");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    a.backplane.heal();
+    assert_eq!(bob.texts(2).await, ["to all", "to bob"]);
+    assert_eq!(bea.texts(1).await, ["to all"]);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for client in [&mut bob, &mut bea] {
+        client.silence().await;
+    }
 }
