@@ -50,6 +50,8 @@ impl fmt::Display for NodeId {
 pub struct Channel(Arc<str>);
 
 impl Channel {
+    pub(crate) const ALL: &'static str = "all";
+
     /// A group's.
     pub fn group(name: &str) -> Self {
         let mut text = String::with_capacity(2 + name.len());
@@ -60,7 +62,7 @@ impl Channel {
 
     /// That all nodes listen to.
     pub fn all_nodes() -> Self {
-        Self("all".into())
+        Self(Self::ALL.into())
     }
 
     /// That one node listens to.

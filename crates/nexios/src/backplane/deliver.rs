@@ -88,6 +88,9 @@ impl Node {
         if !matches!(body, Body::Group(_) | Body::Control(Control::Gone { .. })) {
             self.heard_of(id.node);
         }
+        if self.is_double(&body, id, channel) {
+            return;
+        }
         match body {
             Body::Group(posted) => {
                 if let Some(group) = self.channels.group(channel) {
@@ -100,6 +103,7 @@ impl Node {
                 }
             }
             Body::User(user, posted) => {
+                catch_up_everywhere();
                 for sender in self.users.of(&user) {
                     sender.offer(posted.message.clone());
                 }
@@ -112,10 +116,20 @@ impl Node {
             }
             Body::Presence(presence) => {
                 if let Some(group) = self.channels.group(channel) {
-                    group.hear(id.node, presence);
+                    group.hear(id, presence);
                 }
             }
             Body::Control(control) => self.obey(channel, id, control),
+        }
+    }
+
+    /// Whether it came before, and is not to be done twice. Groups look for themselves, each in its own channel.
+    fn is_double(&self, body: &Body, id: MessageId, channel: &str) -> bool {
+        match body {
+            Body::Group(_) | Body::Presence(_) | Body::Control(Control::Lost) => false,
+            Body::Everybody(_) | Body::User(..) | Body::Connection(..) | Body::Control(_) => {
+                self.peers.is_double(id, channel == Channel::ALL)
+            }
         }
     }
 
@@ -124,7 +138,7 @@ impl Node {
             Control::Here => {}
             Control::Gone { after } => self.leaves(id.node, Duration::from_millis(after)),
             Control::Lost => {
-                let all = channel == Channel::all_nodes().as_str();
+                let all = channel == Channel::ALL;
                 let groups = if all { self.channels.groups() } else { Vec::from_iter(self.channels.group(channel)) };
                 for group in groups {
                     group.lost();

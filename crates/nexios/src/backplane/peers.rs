@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::NodeId;
 use super::node::Node;
+use super::{MessageId, NodeId};
 
 /// So many nodes that were taken for gone are remembered, in case they are not.
 const REMEMBERED: usize = 256;
@@ -18,12 +18,25 @@ pub(super) struct Peers(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    heard: HashMap<NodeId, Instant>,
+    heard: HashMap<NodeId, Peer>,
     /// Those that have said that they go, and until when those who were there may come back elsewhere.
     leaving: HashMap<NodeId, Instant>,
-    buried: VecDeque<NodeId>,
+    buried: VecDeque<(NodeId, Last)>,
     /// Nobody can be heard of now.
     is_deaf: bool,
+}
+
+#[derive(Debug)]
+struct Peer {
+    at: Instant,
+    last: Last,
+}
+
+/// The last numbers that came on the channel of all nodes, and on this node's: what is published again is no news.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    to_all: u64,
+    to_one: u64,
 }
 
 impl Peers {
@@ -38,16 +51,30 @@ impl Peers {
     /// True when it had been taken for gone.
     fn heard_of(&self, node: NodeId) -> bool {
         let mut known = self.known();
-        known.heard.insert(node, Instant::now());
-        let buried = known.buried.iter().position(|buried| *buried == node);
-        buried.is_some_and(|at| known.buried.remove(at).is_some())
+        let now = Instant::now();
+        if let Some(peer) = known.heard.get_mut(&node) {
+            peer.at = now;
+            return false;
+        }
+        let buried = known.buried.iter().position(|(buried, _)| *buried == node);
+        let last = buried.and_then(|at| known.buried.remove(at)).map(|(_, last)| last);
+        known.heard.insert(node, Peer { at: now, last: last.unwrap_or_default() });
+        last.is_some()
+    }
+
+    /// Whether a message of a node that was heard of came before, on the channel of all nodes or on this node's.
+    pub(super) fn is_double(&self, id: MessageId, is_to_all: bool) -> bool {
+        let mut known = self.known();
+        let Some(Peer { last, .. }) = known.heard.get_mut(&id.node) else { return false };
+        let last = if is_to_all { &mut last.to_all } else { &mut last.to_one };
+        id.number <= std::mem::replace(last, id.number.max(*last))
     }
 
     fn forget(&self, node: NodeId) {
         let mut known = self.known();
         known.leaving.remove(&node);
-        if known.heard.remove(&node).is_some() {
-            known.buried.push_back(node);
+        if let Some(peer) = known.heard.remove(&node) {
+            known.buried.push_back((node, peer.last));
             if known.buried.len() > REMEMBERED {
                 known.buried.pop_front();
             }
@@ -57,7 +84,7 @@ impl Peers {
     /// Those that were not heard of for so long, unless nobody could be.
     fn silent(&self, ttl: Duration) -> Vec<NodeId> {
         let known = self.known();
-        let is_silent = |heard: &Instant| !known.is_deaf && heard.elapsed() > ttl;
+        let is_silent = |heard: &Peer| !known.is_deaf && heard.at.elapsed() > ttl;
         let left = known.leaving.iter().filter(|(_, until)| **until <= Instant::now()).map(|(node, _)| *node);
         known.heard.iter().filter(|(_, heard)| is_silent(heard)).map(|(node, _)| *node).chain(left).collect()
     }
@@ -74,7 +101,7 @@ impl Peers {
     pub(super) fn resume(&self) {
         let mut known = self.known();
         if std::mem::take(&mut known.is_deaf) {
-            known.heard.values_mut().for_each(|heard| *heard = Instant::now());
+            known.heard.values_mut().for_each(|heard| heard.at = Instant::now());
         }
     }
 

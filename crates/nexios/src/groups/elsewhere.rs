@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::inner::GroupInner;
 use super::members::Members;
 use super::presence::{Change, Info, Present, Who};
-use crate::backplane::{Answer, ConnectionAddress, Entry, Node, NodeId, Presence};
+use crate::backplane::{Answer, ConnectionAddress, Entry, MessageId, Node, NodeId, Presence};
 use crate::sender::ConnectionId;
 
 /// Changes of those who tell something of themselves are told together after this time, and mere numbers after that.
@@ -227,7 +227,11 @@ impl Members {
 /// What a node asks of a group.
 impl GroupInner {
     /// Takes what another node tells of its members.
-    pub(crate) fn hear(self: &Arc<Self>, node: NodeId, presence: Presence) {
+    pub(crate) fn hear(self: &Arc<Self>, id: MessageId, presence: Presence) {
+        if self.is_double(id) {
+            return;
+        }
+        let node = id.node;
         if presence.ask {
             self.tell_everything(Everything::Told);
         }

@@ -202,17 +202,20 @@ impl GroupInner {
 
     /// A message that has no place, from another node.
     pub(crate) fn receive(self: &Arc<Self>, id: MessageId, posted: Posted) {
-        let (Some(groups), Some(remote)) = (self.groups(), &self.remote) else { return };
-        {
-            let mut heard = lock(&remote.heard);
-            let last = heard.entry(id.node).or_default();
-            if id.number <= *last {
-                return;
-            }
-            *last = id.number;
+        let Some(groups) = self.groups() else { return };
+        if self.is_double(id) {
+            return;
         }
         // It cannot fail: the group has no positions to tell, or the publisher would have asked the engine.
         let _ = self.publish(&Draft::of_other(posted, false), &groups, Source::Node);
+    }
+
+    /// Whether a message without a place was heard before.
+    pub(super) fn is_double(&self, id: MessageId) -> bool {
+        let Some(remote) = &self.remote else { return true };
+        let mut heard = lock(&remote.heard);
+        let last = heard.entry(id.node).or_default();
+        id.number <= std::mem::replace(last, id.number.max(*last))
     }
 
     /// The engine is away: this node orders the group's messages itself, as another stream.
