@@ -16,8 +16,8 @@ use super::status::{Way, count};
 use super::wire::{Body, Control, Unsent};
 use super::{BackplaneError, Channel, Events, Place};
 
-/// Between two attempts to publish: at first, and after many.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Between two attempts of the same: at first, and after many.
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How long a node that ends waits for its last messages.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -3,9 +3,11 @@
 use std::mem;
 use std::sync::Arc;
 
-use tokio::time::timeout;
+use rand::RngExt;
+use tokio::time::{sleep, timeout};
 
 use super::node::Node;
+use super::run::PAUSE;
 use super::wire::{Body, Frame, Posted};
 use super::{Channel, Keep, Kept, Page};
 use crate::groups::{GroupInner, Position};
@@ -50,21 +52,35 @@ impl Node {
         }
         if group.begin_sync() {
             let node = Arc::clone(self);
-            self.spawn(async move { node.sync_now(&group).await });
+            self.spawn(async move { node.sync_now(group).await });
         }
     }
 
-    async fn sync_now(self: Arc<Self>, group: &Arc<GroupInner>) {
+    async fn sync_now(self: Arc<Self>, mut group: Arc<GroupInner>) {
+        let mut pause = PAUSE.0;
         loop {
-            // What cannot be read now is read when the engine is there.
-            if let Some(mut page) = self.read(group, group.known_position()).await {
+            let page = self.read(&group, group.known_position()).await;
+            let is_read = page.is_some();
+            if let Some(mut page) = page {
                 let missed = self.readable(mem::take(&mut page.messages));
                 group.catch_up_with(&page, missed);
             }
             group.attached();
-            if !group.sync_again() {
-                return;
+            // When the engine is back from being away, all groups are synchronised; otherwise nobody else asks for it.
+            if is_read || self.is_silent() {
+                if !group.sync_again() {
+                    return;
+                }
+                continue;
             }
+            let waiting = Arc::downgrade(&group);
+            // Meanwhile its last member may leave.
+            drop(group);
+            let share = rand::rng().random_range(0.5..1.5);
+            sleep(pause.mul_f64(share)).await;
+            pause = (pause * 2).min(PAUSE.1);
+            let Some(still_there) = waiting.upgrade() else { return };
+            group = still_there;
         }
     }
 
