@@ -21,6 +21,8 @@ pub(crate) struct Cluster {
     kind: Kind,
     engine: Engine,
     nodes: Vec<NodeProcess>,
+    /// Nodes are killed, and nothing else happens: no flag has a reason then.
+    is_well: bool,
 }
 
 impl Kind {
@@ -41,7 +43,11 @@ impl Cluster {
         for node in &nodes {
             node.wait_until_it_listens();
         }
-        Self { kind, engine, nodes }
+        Self { kind, engine, nodes, is_well: false }
+    }
+
+    pub(crate) fn with_an_engine_that_is_well(self) -> Self {
+        Self { is_well: true, ..self }
     }
 
     fn disturb_engine(&mut self, turn: usize, ledger: &Ledger, random: &mut fastrand::Rng) {
@@ -96,7 +102,12 @@ impl Cluster {
 
 impl Nodes for Cluster {
     fn name(&self) -> &'static str {
-        if self.kind == Kind::Redis { "redis" } else { "nats" }
+        match (self.kind, self.is_well) {
+            (Kind::Redis, false) => "redis",
+            (Kind::Redis, true) => "redis is well",
+            (Kind::Nats, false) => "nats",
+            (Kind::Nats, true) => "nats is well",
+        }
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {
@@ -104,7 +115,9 @@ impl Nodes for Cluster {
     }
 
     fn disturb(&mut self, turn: usize, ledger: &Ledger, random: &mut fastrand::Rng) {
-        if turn.is_multiple_of(2) {
+        if self.is_well {
+            self.disturb_node(0, ledger, random);
+        } else if turn.is_multiple_of(2) {
             self.disturb_engine(turn / 2, ledger, random);
         } else {
             self.disturb_node(turn / 2, ledger, random);

@@ -50,6 +50,16 @@ fn streams_are_gapless_or_flagged_through_redis() {
 }
 
 #[test]
+fn nobody_is_told_of_a_gap_while_redis_is_well_and_nodes_are_killed() {
+    crowd::storm(engines::Cluster::start(engines::Kind::Redis).with_an_engine_that_is_well());
+}
+
+#[test]
+fn nobody_is_told_of_a_gap_while_nats_is_well_and_nodes_are_killed() {
+    crowd::storm(engines::Cluster::start(engines::Kind::Nats).with_an_engine_that_is_well());
+}
+
+#[test]
 fn streams_are_gapless_or_flagged_through_nats() {
     crowd::storm(engines::Cluster::start(engines::Kind::Nats));
 }
