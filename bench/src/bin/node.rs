@@ -50,7 +50,7 @@ fn main() -> nexios::Result {
             "--redis" => app = app.backplane(Redis::connect(value()?)),
             "--nats" => app = app.backplane(Nats::connect(value()?)),
             "--history" => {
-                app = app.groups_config(GroupsConfig::new().each(GroupConfig::new().history(History::new())))
+                app = app.groups_config(GroupsConfig::new().each(GroupConfig::new().history(History::new())));
             }
             _ => return Err(Error::other(format!("unknown option {option}"))),
         }
