@@ -128,7 +128,7 @@ const checks = {
     assert.equal(await gaps(people.bob).count(), 0)
     assert.deepEqual(await texts(people.bob), await texts(people.ada))
   },
-  'a node that is stopped in order is gone at once': async () => {
+  'who was on a node that is stopped in order, and does not come back, is soon gone': async () => {
     await two.stop()
     await sees(people.ada, ['Ada', 'Carol'])
   },
