@@ -1,4 +1,4 @@
-//! What crosses from node to node: `cargo run --release -p nexios-bench --bin nodes -- [OPTIONS]`.
+//! What crosses from node to node: `cargo run --release -p nexios-bench --features nodes --bin nodes -- [OPTIONS]`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 use std::time::Duration;

@@ -43,6 +43,8 @@ pub(super) struct Remote {
 struct Sync {
     is_running: bool,
     again: bool,
+    /// It was asked for, and what the engine has was not seen since.
+    is_owed: bool,
 }
 
 /// What became of a message with a place.
@@ -155,6 +157,7 @@ impl GroupInner {
     pub(crate) fn begin_sync(&self) -> bool {
         let Some(remote) = &self.remote else { return false };
         let mut sync = lock(&remote.sync);
+        sync.is_owed = true;
         sync.again = std::mem::replace(&mut sync.is_running, true);
         !sync.again
     }
@@ -231,7 +234,8 @@ impl GroupInner {
         let mut members = self.members();
         let Some(stream) = members.stream().filter(|stream| stream.is_copy()) else { return };
         let announced = self.remote.as_ref().map_or(0, |remote| remote.announced.swap(0, Ordering::AcqRel));
-        let is_behind = announced > stream.position().offset();
+        let is_owed = self.remote.as_ref().is_some_and(|remote| lock(&remote.sync).is_owed);
+        let is_behind = is_owed || announced > stream.position().offset();
         let mut after = self.distribute(&mut members);
         let grown = members.set_stream(Stream::new());
         if is_behind {
@@ -252,6 +256,9 @@ impl GroupInner {
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         if groups.node().is_some_and(|node| node.is_apart()) {
             return;
+        }
+        if let Some(remote) = &self.remote {
+            lock(&remote.sync).is_owed = false;
         }
         let known = self.known_position();
         let goes_on = page.missing.is_none() && known.is_some_and(|known| known.epoch() == page.end.epoch());
