@@ -96,10 +96,13 @@ impl Sent {
         Self { bytes, ordered: Some(ordered) }
     }
 
-    /// Waits for both.
+    /// Waits for both at the same time.
     pub(super) fn also(&mut self, other: Self) {
         self.ordered = match (self.ordered.take(), other.ordered) {
-            (Some(one), Some(other)) => Some(Box::pin(async move { one.await.and(other.await) })),
+            (Some(one), Some(other)) => Some(Box::pin(async move {
+                let (one, other) = tokio::join!(one, other);
+                one.and(other)
+            })),
             (one, other) => one.or(other),
         };
     }

@@ -182,7 +182,10 @@ impl Group {
     ) -> Option<Result<HistoryPage, GroupError>> {
         let config = self.groups().config.of(&self.name);
         let Some(history) = &config.history else { return Some(Err(GroupError::NoHistory)) };
-        let mut page = node.read_channel(&Channel::group(&self.name), history.keep(), since).await?;
+        let channel = Channel::group(&self.name);
+        // Many may read: the wait for a turn counts.
+        let page = tokio::time::timeout(node.timeout(), node.read_channel(&channel, history.keep(), since)).await;
+        let mut page = page.ok().flatten()?;
         let kept = node.readable(std::mem::take(&mut page.messages));
         let recovered = page.missing.is_none();
         let skipped = if since.is_some() { 0 } else { kept.len().saturating_sub(limit) };

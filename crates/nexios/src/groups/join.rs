@@ -250,12 +250,16 @@ impl GroupInner {
     /// engine does not answer in time.
     async fn join_later(self: Arc<Self>, node: &Node, link: &Arc<Link>, join: Join) -> Result<Joined> {
         self.begin_to_attach(node);
-        if let Some(remote) = &self.remote {
-            remote.wait_attached(node.timeout()).await;
-        }
-        if let Some(since) = join.replay.since {
-            self.reach_back(node, since).await;
-        }
+        let ready = async {
+            if let Some(remote) = &self.remote {
+                remote.wait_attached().await;
+            }
+            if let Some(since) = join.replay.since {
+                self.reach_back(node, since).await;
+            }
+        };
+        // Whoever waited long enough goes on without the others, and is told of it now or later.
+        let _ = tokio::time::timeout(node.timeout(), ready).await;
         self.join(link, join)
     }
 

@@ -87,18 +87,14 @@ impl Remote {
     }
 
     /// Waits until the channel is listened to, or cannot be for now.
-    pub(super) async fn wait_attached(&self, at_most: Duration) {
-        let attached = async {
-            loop {
-                let ready = self.ready.notified();
-                if self.is_attached() {
-                    return;
-                }
-                ready.await;
+    pub(super) async fn wait_attached(&self) {
+        loop {
+            let ready = self.ready.notified();
+            if self.is_attached() {
+                return;
             }
-        };
-        // Whoever waited long enough goes on without the others, and is told of it later.
-        let _ = tokio::time::timeout(at_most, attached).await;
+            ready.await;
+        }
     }
 }
 

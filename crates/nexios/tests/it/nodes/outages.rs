@@ -270,3 +270,35 @@ async fn what_is_not_for_a_group_comes_once_too() {
         client.silence().await;
     }
 }
+
+#[tokio::test]
+async fn many_who_ask_a_frozen_engine_wait_no_longer_than_one() {
+    let (_memory, [a]) = Setup::new().nodes();
+    a.groups.group("h").send_text("before").await.unwrap();
+    a.backplane.freeze();
+    let began = Instant::now();
+    let asking: Vec<_> = (0..640)
+        .map(|_| {
+            let groups = a.groups.clone();
+            tokio::spawn(async move { groups.group("h").history(None, 1).await.map(drop) })
+        })
+        .collect();
+    for one in asking {
+        one.await.unwrap().unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_was_being_published_when_a_node_goes_is_published() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let mut bob = b.member("room").await;
+    a.backplane.freeze();
+    a.groups.group("room").send_text("last").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let engine = a.backplane.clone();
+    drop(a);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    engine.heal();
+    assert_eq!(bob.texts(1).await, ["last"]);
+}
