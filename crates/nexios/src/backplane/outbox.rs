@@ -168,6 +168,14 @@ impl Outbox {
         taken
     }
 
+    /// It is not known what has become of these; they are the next ones.
+    pub(super) fn put_back(&self, items: &mut Vec<Item>) {
+        let mut queue = self.queue();
+        for item in items.drain(..).rev() {
+            queue.waiting.push_front(item);
+        }
+    }
+
     /// A message is published, or will never be.
     pub(super) fn settle(&self, item: Item, result: Result<(), BackplaneError>) {
         self.queue().bytes -= item.message.payload.len() + PLACE;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::deliver::Listener;
 use super::node::Node;
-use super::outbox::Item;
+use super::outbox::{Item, Outbox};
 use super::status::{Way, count};
 use super::wire::{Body, Control, Unsent};
 use super::{BackplaneError, Channel, Events, Place};
@@ -21,6 +21,18 @@ pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Durat
 
 /// How long a node that ends waits for its last messages.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A batch that is being published. What is left of it when the node ends is published with the rest.
+struct UnderWay<'a> {
+    outbox: &'a Outbox,
+    items: Vec<Item>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.outbox.put_back(&mut self.items);
+    }
+}
 
 impl Node {
     /// Begins, on a thread of its own: what an engine's client does must not delay a connection's turn.
@@ -105,17 +117,19 @@ impl Node {
     }
 
     /// Publishes a batch, however often that has to be tried.
-    async fn publish_batch(self: &Arc<Self>, mut items: Vec<Item>) {
+    async fn publish_batch(self: &Arc<Self>, items: Vec<Item>) {
+        let mut batch = UnderWay { outbox: &self.outbox, items };
+        let items = &mut batch.items;
         let mut pause = PAUSE.0;
         let mut was_away = self.is_away(Way::Publishing);
         loop {
             let messages: Vec<_> = items.iter().map(|item| item.message.clone()).collect();
             let published = timeout(self.config.timeout, self.backplane.publish(&messages)).await;
-            let why = self.settle(&mut items, published.ok());
+            let why = self.settle(items, published.ok());
             let Some(why) = why else { break };
             was_away = true;
             self.went_away(Way::Publishing, &why);
-            self.outbox.go_away(&mut items, |message| self.deliver_here(message));
+            self.outbox.go_away(items, |message| self.deliver_here(message));
             sleep(pause.mul_f64(rand::rng().random_range(0.5..1.5))).await;
             pause = (pause * 2).min(PAUSE.1);
         }
