@@ -220,15 +220,23 @@ impl GroupInner {
     /// The engine is away: this node orders the group's messages itself, as another stream.
     pub(crate) fn go_on_alone(self: &Arc<Self>, posted: Posted) {
         let Some(groups) = self.groups() else { return };
-        let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
-        self.leave_engines_stream(&groups);
+        let numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        if !groups.node().is_some_and(|node| node.is_apart()) {
+            // The engine is back and has ordered the message meanwhile: members get it from there.
+            return;
+        }
+        let is_behind = self.leave_engines_stream(&groups);
         let _ = self.publish_numbered(&Draft::of_other(posted, true), &groups, Source::Alone);
+        drop(numbering);
+        if is_behind {
+            groups.gap(self, None, None);
+        }
     }
 
-    /// Whoever calls this holds `numbering`.
-    fn leave_engines_stream(self: &Arc<Self>, groups: &Arc<GroupsInner>) {
+    /// True when members had to be told of a gap. Whoever calls this holds `numbering`.
+    fn leave_engines_stream(self: &Arc<Self>, groups: &Arc<GroupsInner>) -> bool {
         let mut members = self.members();
-        let Some(stream) = members.stream().filter(|stream| stream.is_copy()) else { return };
+        let Some(stream) = members.stream().filter(|stream| stream.is_copy()) else { return false };
         let announced = self.remote.as_ref().map_or(0, |remote| remote.announced.swap(0, Ordering::AcqRel));
         let is_owed = self.remote.as_ref().is_some_and(|remote| lock(&remote.sync).is_owed);
         let is_behind = is_owed || announced > stream.position().offset();
@@ -241,17 +249,27 @@ impl GroupInner {
         drop(members);
         groups.count_history(grown);
         after.finish();
-        if is_behind {
-            groups.gap(self, None, None);
-        }
+        is_behind
     }
 
     /// Goes on from where the engine's stream is: with what was missed, if that is all of it.
     pub(crate) fn catch_up_with(self: &Arc<Self>, page: &Page, missed: Vec<Missed>) {
         let Some(groups) = self.groups() else { return };
+        if let Some(reason) = self.follow(page, missed, &groups) {
+            groups.gap(self, Some(page.end), Some(reason));
+        }
+    }
+
+    /// Why members had to be told of a gap.
+    fn follow(
+        self: &Arc<Self>,
+        page: &Page,
+        missed: Vec<Missed>,
+        groups: &Arc<GroupsInner>,
+    ) -> Option<NotRecovered> {
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         if groups.node().is_some_and(|node| node.is_apart()) {
-            return;
+            return None;
         }
         if let Some(remote) = &self.remote {
             lock(&remote.sync).is_owed = false;
@@ -261,7 +279,7 @@ impl GroupInner {
         if goes_on {
             for one in missed {
                 if known.is_some_and(|known| one.position.offset() > known.offset()) {
-                    self.place(one.position, one.posted, one.is_own, &groups);
+                    self.place(one.position, one.posted, one.is_own, groups);
                     if let Some(node) = groups.node().filter(|_| one.is_own) {
                         node.has_arrived(one.number);
                     }
@@ -270,7 +288,7 @@ impl GroupInner {
             if let Some(stream) = self.members().stream_mut() {
                 stream.skip_to(page.end.offset());
             }
-            return;
+            return None;
         }
         let mut stream = Stream::copy(page.end, page.floor);
         for (position, publication, data, at) in self.encoded(missed) {
@@ -291,9 +309,7 @@ impl GroupInner {
         drop(members);
         groups.check_room(groups.count_history(grown));
         after.finish();
-        if has_members {
-            groups.gap(self, Some(page.end), Some(reason));
-        }
+        has_members.then_some(reason)
     }
 
     /// As members were sent them.
