@@ -141,6 +141,8 @@ impl Node {
                 let all = channel == Channel::ALL;
                 let groups = if all { self.channels.groups() } else { Vec::from_iter(self.channels.group(channel)) };
                 for group in groups {
+                    // What it told of its members may be among it.
+                    group.ask_who_is_there();
                     group.lost();
                 }
             }

@@ -62,6 +62,14 @@ pub(super) struct Item {
     done: Option<oneshot::Sender<Result<(), BackplaneError>>>,
 }
 
+impl Item {
+    /// Whether a later message to the same group has arrived before, in no place.
+    pub(super) fn is_overtaken_by(&self, other: &Self) -> bool {
+        let is_placeless = self.message.keep.is_none() && other.message.keep.is_none();
+        is_placeless && self.message.channel == other.message.channel
+    }
+}
+
 /// What became of a message that is to be kept.
 #[derive(Debug)]
 pub(super) enum Appended {

@@ -157,6 +157,9 @@ impl Node {
                     count(&self.status.published);
                     if let Some(place) = place {
                         self.deliver_own(&item.message, place);
+                    } else if left.iter().any(|before: &Item| before.is_overtaken_by(&item)) {
+                        // Others take the one before, which is tried again, for a double.
+                        self.outbox.refused(&item.message.channel);
                     }
                     self.outbox.settle(item, Ok(()));
                 }
@@ -201,6 +204,10 @@ impl Node {
             }
             for group in changes.groups {
                 if is_subscribed {
+                    if !group.has_history() {
+                        // Those who did not wait for so long may have missed something.
+                        group.lost();
+                    }
                     self.sync(group);
                 } else {
                     // They are told when the channel stands.

@@ -170,13 +170,17 @@ impl GroupInner {
     pub(crate) fn arrive(self: &Arc<Self>, place: Place, posted: Posted, is_own: bool) -> Arrival {
         let Some(groups) = self.groups() else { return Arrival::Done };
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
-        let expected = self.members().stream().map(|stream| stream.expects(place));
-        match expected {
+        let expected = self.members().stream().map(|stream| (stream.expects(place), stream.position().epoch()));
+        let epoch = expected.map(|(_, epoch)| epoch);
+        match expected.map(|(expected, _)| expected) {
             Some(Expected::Next) => {}
             Some(Expected::Before) | None => return Arrival::Done,
             Some(Expected::Gap) => {
                 if let Some(remote) = &self.remote {
-                    remote.announced.fetch_max(place.position.offset(), Ordering::AcqRel);
+                    // Of another stream, all of it is behind.
+                    let is_same = epoch == Some(place.position.epoch());
+                    let offset = if is_same { place.position.offset() } else { u64::MAX };
+                    remote.announced.fetch_max(offset, Ordering::AcqRel);
                 }
                 return Arrival::Gap;
             }
