@@ -232,8 +232,12 @@ impl Stream {
         self.last = self.last.max(offset);
     }
 
-    /// Older messages, which come before all that are here.
-    pub(super) fn prepend(&mut self, floor: u64, older: Vec<(Position, Publication, Data, Instant)>) {
+    /// Older messages, up to that offset, some of which come before all that are here.
+    pub(super) fn prepend(&mut self, floor: u64, end: u64, older: Vec<(Position, Publication, Data, Instant)>) {
+        if end < self.floor {
+            // What is here has gone on without what lies between.
+            return;
+        }
         for (position, publication, data, at) in older.into_iter().rev() {
             if position.offset <= self.floor {
                 self.size += size(&publication);

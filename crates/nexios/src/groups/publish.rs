@@ -10,7 +10,7 @@ use nexios_proto::{Message, Utf8Bytes};
 use serde::Serialize;
 
 use super::draft::{Draft, Sent, Source};
-use super::history::{Data, Stream};
+use super::history::{Data, History, Stream};
 use super::inner::GroupInner;
 use super::members::{Members, Publishing};
 use super::policy::GroupAction;
@@ -152,6 +152,15 @@ impl Group {
         Ok(Sent::here(draft.message.len()))
     }
 
+    /// Whether the message is one that this group can send.
+    pub(super) fn check_place(&self, draft: &Draft) -> Result<(), GroupError> {
+        if draft.message.is_text() {
+            return Ok(());
+        }
+        let config = self.groups().config.of(self.name());
+        config.history.as_ref().map_or(Ok(()), |history| check_text(history, draft))
+    }
+
     /// Publishes to the members here and to those on other nodes.
     pub(super) fn publish_to_nodes(&self, draft: &Draft, node: &Node) -> Result<Sent> {
         let bytes = draft.message.len();
@@ -170,9 +179,7 @@ impl Group {
             return Ok(Sent::here(bytes));
         };
         self.groups().check_sealed()?;
-        if history.with_positions && !draft.message.is_text() {
-            return Err(GroupError::NoPlaceForPosition.into());
-        }
+        check_text(history, draft)?;
         // What this task sent before comes before.
         catch_up();
         match node.append(&channel(), draft.posted(), history.keep())? {
@@ -185,6 +192,12 @@ impl Group {
             }
         }
     }
+}
+
+/// Only a text has a place for its position.
+fn check_text(history: &History, draft: &Draft) -> Result<(), GroupError> {
+    let has_place = !history.with_positions || draft.message.is_text();
+    has_place.then_some(()).ok_or(GroupError::NoPlaceForPosition)
 }
 
 impl GroupInner {

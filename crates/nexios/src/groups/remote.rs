@@ -345,7 +345,7 @@ impl GroupInner {
             && stream.is_copy()
             && stream.position().epoch() == page.end.epoch()
         {
-            stream.prepend(page.floor, older);
+            stream.prepend(page.floor, page.end.offset(), older);
         }
         let grown = members.history_size() - before;
         drop(members);

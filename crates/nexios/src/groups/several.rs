@@ -137,6 +137,9 @@ impl GroupsInner {
 fn publish_to_nodes(mut groups: Vec<Group>, draft: &Draft, node: &Node) -> Result<Sent> {
     groups.sort_by(|a, b| a.name().cmp(b.name()));
     groups.dedup_by(|a, b| a.name() == b.name());
+    for group in &groups {
+        group.check_place(draft)?;
+    }
     let mut sent = Sent::here(draft.message.len());
     let mut before = Vec::new();
     for group in groups {
