@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// let one = TestNode::start(engine.node()).await.map_err(nexios::Error::other)?;
 /// let two = TestNode::start(engine.node()).await.map_err(nexios::Error::other)?;
 /// let room = Channel::group("room");
-/// two.subscribe(from_ref(&room)).await;
+/// two.subscribe(&[room.clone()]).await;
 /// one.publish(&[one.message(&room, "hello")]).await;
 /// assert_eq!(two.wait_for(&room, 1).await[0].payload, "hello");
 /// # Ok(())
