@@ -217,7 +217,8 @@ impl Node {
     /// A group is here, or wants its channel again.
     pub(crate) fn attach(&self, channel: &Channel, group: &Arc<GroupInner>) {
         self.channels.want_for(channel, group);
-        if self.reached.get().is_some() && self.is_away(Way::Subscriptions) {
+        let is_away = self.reached.get().is_some() && self.is_away(Way::Subscriptions);
+        if is_away || matches!(self.started.get(), Some(Err(_))) {
             // Nobody waits for what may take long: it is wanted, and its members are told of the gap later.
             group.attached();
         }

@@ -55,6 +55,11 @@ impl Node {
         self.left.cancel();
         // Nobody else has set it.
         let _ = self.started.set(Err(error));
+        // An app that is mounted in another goes on by itself.
+        self.outbox.go_away(&mut [], |message| self.deliver_here(message));
+        for group in self.channels.groups() {
+            group.attached();
+        }
     }
 
     async fn serve(self: Arc<Self>) {

@@ -88,3 +88,14 @@ async fn a_message_that_the_engine_refuses_is_an_error_where_the_engine_would_ha
     groups.group("plain").send_text("a").await.unwrap();
     super::eventually("it is counted", async || client.handle().backplane().unwrap().lost > 1).await;
 }
+
+#[tokio::test]
+async fn an_app_that_is_mounted_goes_on_by_itself_without_one() {
+    let setup = super::Setup::new();
+    let app = setup.app(&nexios::backplane::Memory::new().node()).backplane(Useless::Never);
+    let app = app.backplane_config(nexios::BackplaneConfig::new().timeout(std::time::Duration::from_mins(1)));
+    let client = TestClient::new(app);
+    let mut ann = super::Client::new(client.connect("/").await.unwrap());
+    ann.join("h").await;
+    assert_eq!(ann.say("h", "hello").await.len(), 1);
+}
