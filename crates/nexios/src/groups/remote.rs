@@ -265,12 +265,7 @@ impl GroupInner {
     }
 
     /// Why members had to be told of a gap.
-    fn follow(
-        self: &Arc<Self>,
-        page: &Page,
-        missed: Vec<Missed>,
-        groups: &Arc<GroupsInner>,
-    ) -> Option<NotRecovered> {
+    fn follow(self: &Arc<Self>, page: &Page, missed: Vec<Missed>, groups: &Arc<GroupsInner>) -> Option<NotRecovered> {
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         if groups.node().is_some_and(|node| node.is_apart()) {
             return None;

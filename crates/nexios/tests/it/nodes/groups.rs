@@ -197,7 +197,7 @@ async fn a_group_that_is_silent_for_longer_than_its_history_lasts_has_no_gap() {
 async fn a_message_that_one_of_several_groups_cannot_send_goes_to_none() {
     let (_memory, [a]) = Setup::new().nodes();
     let mut ann = a.member("a").await;
-    let sent = a.groups.send_to(["a", "h"], nexios::Message::Binary(vec![1].into())).await;
+    let sent = a.groups.send_to(["a", "h"], Message::Binary(vec![1].into())).await;
     assert!(sent.is_err());
     ann.silence().await;
 }
