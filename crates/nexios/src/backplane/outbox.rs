@@ -66,7 +66,7 @@ impl Item {
     /// Whether a later message to the same group has arrived before, in no place.
     pub(super) fn is_overtaken_by(&self, other: &Self) -> bool {
         let is_placeless = self.message.keep.is_none() && other.message.keep.is_none();
-        is_placeless && self.message.channel == other.message.channel
+        is_placeless && self.message.channel.is_group() && self.message.channel == other.message.channel
     }
 }
 

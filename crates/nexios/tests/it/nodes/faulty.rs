@@ -10,7 +10,7 @@ use nexios::backplane::{
 use nexios::prelude::*;
 use nexios::testing::TestClient;
 
-use super::{Client, Setup, eventually};
+use super::{Client, Command, Setup, eventually, is_gap};
 
 #[derive(Clone)]
 struct Faulty(Arc<Faults>);
@@ -20,6 +20,8 @@ struct Faults {
     refuses: AtomicBool,
     /// Publishes, and fails a little later.
     forgets: AtomicBool,
+    /// Of the next call with several messages, the first fails.
+    skips: AtomicBool,
     /// So many reads fail.
     unreadable: AtomicUsize,
     calls: AtomicUsize,
@@ -27,8 +29,8 @@ struct Faults {
 
 impl Faulty {
     fn new(engine: MemoryNode) -> Self {
-        let (refuses, forgets, unreadable, calls) = Default::default();
-        Self(Arc::new(Faults { engine, refuses, forgets, unreadable, calls }))
+        let (refuses, forgets, skips, unreadable, calls) = Default::default();
+        Self(Arc::new(Faults { engine, refuses, forgets, skips, unreadable, calls }))
     }
 }
 
@@ -53,6 +55,13 @@ impl Backplane for Faulty {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         if self.0.refuses.load(Ordering::Relaxed) {
             return Box::pin(async { messages.iter().map(|_| Err(BackplaneError::refused("no"))).collect() });
+        }
+        if messages.len() > 1 && self.0.skips.swap(false, Ordering::Relaxed) {
+            return Box::pin(async {
+                let mut results = vec![Err(BackplaneError::unavailable("skipped"))];
+                results.extend(self.0.engine.publish(&messages[1..]).await);
+                results
+            });
         }
         if !self.0.forgets.load(Ordering::Relaxed) {
             return self.0.engine.publish(messages);
@@ -147,4 +156,27 @@ async fn a_read_that_fails_while_the_engine_is_there_is_tried_again() {
     faulty.0.unreadable.store(2, Ordering::Relaxed);
     faulty.0.engine.heal();
     assert_eq!(bob.texts(1).await, ["missed"], "nothing else is published that would show the gap");
+}
+
+#[tokio::test]
+async fn a_message_that_a_later_one_has_overtaken_is_a_gap_that_is_told() {
+    let memory = Memory::new();
+    let faulty = Faulty::new(memory.node());
+    let other = Setup::new().node(&memory);
+    let app = app(&Setup::new(), &faulty);
+    let (room, handle) = (app.groups().group("room"), app.handle());
+    let _client = TestClient::new(app);
+    let mut bob = other.connect().await;
+    bob.join_with(Command { join: Some("room".into()), notices: true, ..Command::default() }).await;
+    super::have_met(&handle, &other.handle).await;
+    faulty.0.engine.freeze();
+    room.send_text("0").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    faulty.0.skips.store(true, Ordering::Relaxed);
+    for text in ["1", "2"] {
+        room.send_text(text).await.unwrap();
+    }
+    faulty.0.engine.heal();
+    bob.until(|message| message == "2").await;
+    bob.until(is_gap).await;
 }
