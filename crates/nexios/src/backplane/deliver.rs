@@ -41,6 +41,7 @@ impl Sink for Listener {
             tracing::info!(engine = node.backplane.name(), node = %node.id, "the backplane is connected");
         }
         node.peers.resume();
+        node.sync_owed();
     }
 
     fn disconnected(&self, reason: &str) {

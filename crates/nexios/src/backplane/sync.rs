@@ -35,6 +35,15 @@ impl Node {
         }
     }
 
+    /// The subscriptions stand again: what could not be read until now is read.
+    pub(super) fn sync_owed(self: &Arc<Self>) {
+        for group in self.channels.groups() {
+            if group.is_sync_owed() {
+                self.sync(group);
+            }
+        }
+    }
+
     /// After publishing was not possible: groups with a history may have gone on alone.
     pub(super) fn sync_all(self: &Arc<Self>) {
         for group in self.channels.groups() {

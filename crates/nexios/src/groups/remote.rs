@@ -158,6 +158,11 @@ impl GroupInner {
         !sync.again
     }
 
+    /// Whether what the engine has was to be seen, and was not.
+    pub(crate) fn is_sync_owed(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| lock(&remote.sync).is_owed)
+    }
+
     /// True when somebody asked for it meanwhile; otherwise it is over.
     pub(crate) fn sync_again(&self) -> bool {
         let Some(remote) = &self.remote else { return false };

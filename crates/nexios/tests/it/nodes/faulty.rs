@@ -163,12 +163,16 @@ async fn a_message_that_a_later_one_has_overtaken_is_a_gap_that_is_told() {
     let memory = Memory::new();
     let faulty = Faulty::new(memory.node());
     let other = Setup::new().node(&memory);
-    let app = app(&Setup::new(), &faulty);
+    // No sign of life is to be published meanwhile.
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().node_ttl(Duration::from_mins(10)), ..setup };
+    let app = app(&setup, &faulty);
     let (room, handle) = (app.groups().group("room"), app.handle());
     let _client = TestClient::new(app);
     let mut bob = other.connect().await;
     bob.join_with(Command { join: Some("room".into()), notices: true, ..Command::default() }).await;
-    super::have_met(&handle, &other.handle).await;
+    let is_there = || handle.backplane().is_some_and(|status| status.away.is_none() && status.published > 0);
+    eventually("the node has said that it is there", async || is_there()).await;
     faulty.0.engine.freeze();
     room.send_text("0").await.unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;
