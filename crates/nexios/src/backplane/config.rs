@@ -42,9 +42,10 @@ impl BackplaneConfig {
         self
     }
 
-    /// The most bytes that wait to be published, each message with 128 more for its place. When they are more, a message is
-    /// not taken: its sender is told with [`BackplaneError::OutboxFull`](crate::backplane::BackplaneError::OutboxFull), and the
-    /// members on other nodes that they have a gap.
+    /// The most bytes that wait to be published, each message with 128 more for its place. A message that finds no room
+    /// reaches the members on this node, and those on others are told that they have a gap. Only while the engine is there
+    /// and slow, a message to a group with a history is not taken, and its sender told with
+    /// [`BackplaneError::OutboxFull`](crate::backplane::BackplaneError::OutboxFull): it would have no place.
     pub fn outbox(mut self, bytes: usize) -> Self {
         self.outbox = bytes;
         self

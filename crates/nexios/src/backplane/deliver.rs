@@ -127,7 +127,7 @@ impl Node {
     /// Whether it came before, and is not to be done twice. Groups look for themselves, each in its own channel.
     fn is_double(&self, body: &Body, id: MessageId, channel: &str) -> bool {
         match body {
-            Body::Group(_) | Body::Presence(_) | Body::Control(Control::Lost) => false,
+            Body::Group(_) | Body::Presence(_) | Body::Control(Control::Lost { .. }) => false,
             Body::Everybody(_) | Body::User(..) | Body::Connection(..) | Body::Control(_) => {
                 self.peers.is_double(id, channel == Channel::ALL)
             }
@@ -138,13 +138,13 @@ impl Node {
         match control {
             Control::Here => {}
             Control::Gone { after } => self.leaves(id.node, Duration::from_millis(after)),
-            Control::Lost => {
+            Control::Lost { kept } => {
                 let all = channel == Channel::ALL;
                 let groups = if all { self.channels.groups() } else { Vec::from_iter(self.channels.group(channel)) };
                 for group in groups {
                     // What it told of its members may be among it.
                     group.ask_who_is_there();
-                    group.lost();
+                    group.lost(kept);
                 }
             }
             Control::CloseUser { user, code, reason } => {

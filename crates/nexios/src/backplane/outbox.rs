@@ -1,7 +1,6 @@
 //! What waits to be published, in the order of publishing.
 
-use std::collections::{HashSet, VecDeque};
-use std::mem;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -47,9 +46,10 @@ struct Queue {
 /// Where members of other nodes have a gap, and have not been told.
 #[derive(Debug, Default)]
 struct Lost {
-    channels: HashSet<Channel>,
+    /// And whether something of it would have been kept.
+    channels: HashMap<Channel, bool>,
     /// There were more than can be remembered.
-    any: bool,
+    any: Option<bool>,
     messages: u64,
 }
 
@@ -90,7 +90,7 @@ impl Outbox {
         self.tell_lost(&mut queue, channel);
         let pushed = self.push_item(&mut queue, channel, frame, None, None);
         if pushed.is_err() {
-            queue.lost.note(channel);
+            queue.lost.note(channel, false);
         }
         drop(queue);
         self.changed.notify_one();
@@ -103,7 +103,14 @@ impl Outbox {
         let (done, asked) = oneshot::channel();
         let (done, appended) =
             if queue.is_away { (None, Appended::Away) } else { (Some(done), Appended::Asked(asked)) };
-        self.push_item(&mut queue, channel, frame, Some(keep), done)?;
+        self.tell_lost(&mut queue, channel);
+        if let Err(error) = self.push_item(&mut queue, channel, frame, Some(keep), done) {
+            if !queue.is_away {
+                return Err(error);
+            }
+            // Members of this node get it all the same; the others are told of the gap.
+            queue.lost.note(channel, true);
+        }
         drop(queue);
         self.changed.notify_one();
         Ok(appended)
@@ -132,8 +139,8 @@ impl Outbox {
 
     /// The gap is told before what comes behind it.
     fn tell_lost(&self, queue: &mut Queue, channel: &Channel) {
-        if !queue.lost.channels.is_empty() && queue.lost.channels.contains(channel) {
-            let frame = Unsent::new(&Body::Control(Control::Lost));
+        if let Some(&kept) = queue.lost.channels.get(channel) {
+            let frame = Unsent::new(&Body::Control(Control::Lost { kept }));
             if self.push_item(queue, channel, frame, None, None).is_ok() {
                 queue.lost.channels.remove(channel);
             }
@@ -142,21 +149,21 @@ impl Outbox {
 
     /// There is room again.
     fn tell_all_lost(&self, queue: &mut Queue) {
-        let channels = mem::take(&mut queue.lost.channels);
+        let channels: Vec<_> = queue.lost.channels.keys().cloned().collect();
         for channel in channels {
-            queue.lost.channels.insert(channel.clone());
             self.tell_lost(queue, &channel);
         }
-        if queue.lost.any {
-            let frame = Unsent::new(&Body::Control(Control::Lost));
-            queue.lost.any = self.push_item(queue, &Channel::all_nodes(), frame, None, None).is_err();
+        if let Some(kept) = queue.lost.any {
+            let frame = Unsent::new(&Body::Control(Control::Lost { kept }));
+            let told = self.push_item(queue, &Channel::all_nodes(), frame, None, None);
+            queue.lost.any = queue.lost.any.filter(|_| told.is_err());
         }
     }
 
     /// The next messages; they count until they are [settled](Self::settle).
     pub(super) fn take(&self) -> Vec<Item> {
         let mut queue = self.queue();
-        if queue.lost.any || !queue.lost.channels.is_empty() {
+        if queue.lost.any.is_some() || !queue.lost.channels.is_empty() {
             self.tell_all_lost(&mut queue);
         }
         let mut bytes = 0;
@@ -241,7 +248,7 @@ impl Outbox {
 
     /// The engine will never take a message to this channel that was to reach others.
     pub(super) fn refused(&self, channel: &Channel) {
-        self.queue().lost.channels.insert(channel.clone());
+        self.queue().lost.channels.entry(channel.clone()).or_default();
     }
 
     /// Messages that were not taken because there was no room.
@@ -260,12 +267,12 @@ impl Outbox {
 }
 
 impl Lost {
-    fn note(&mut self, channel: &Channel) {
+    fn note(&mut self, channel: &Channel, kept: bool) {
         self.messages += 1;
-        if self.channels.len() < LOST {
-            self.channels.insert(channel.clone());
-        } else if !self.channels.contains(channel) {
-            self.any = true;
+        if self.channels.len() < LOST || self.channels.contains_key(channel) {
+            *self.channels.entry(channel.clone()).or_default() |= kept;
+        } else {
+            self.any = Some(self.any.unwrap_or_default() | kept);
         }
     }
 }

@@ -211,7 +211,7 @@ impl Node {
                 if is_subscribed {
                     if !group.has_history() {
                         // Those who did not wait for so long may have missed something.
-                        group.lost();
+                        group.lost(false);
                     }
                     self.sync(group);
                 } else {

@@ -30,7 +30,7 @@ impl Node {
         if group.has_history() {
             self.sync(group);
         } else {
-            group.lost();
+            group.lost(false);
             group.attached();
         }
     }

@@ -67,8 +67,9 @@ pub(crate) enum Control {
     Here,
     /// The node goes. Who was there counts as gone after so many milliseconds, if they are not elsewhere by then.
     Gone { after: u64 },
-    /// Messages of this node to the channel's group, or on the channel of all nodes to any group, were lost.
-    Lost,
+    /// Messages of this node to the channel's group, or on the channel of all nodes to any group, were lost: also such as the
+    /// engine would have kept.
+    Lost { kept: bool },
     /// All connections of a user are to be closed.
     CloseUser { user: Box<str>, code: u16, reason: Box<str> },
     /// How many, and perhaps who, are in a group? To be answered to the node's channel.

@@ -352,10 +352,10 @@ impl GroupInner {
         groups.check_room(groups.count_history(grown.cast_signed()));
     }
 
-    /// Messages of other nodes to this group are lost, and cannot be had any more.
-    pub(crate) fn lost(self: &Arc<Self>) {
-        if self.has_history() {
-            // The engine would have them, or nobody has.
+    /// Messages of other nodes to this group are lost, and cannot be had any more; `kept` says that the engine would have them
+    /// if they had reached it.
+    pub(crate) fn lost(self: &Arc<Self>, kept: bool) {
+        if self.has_history() && !kept {
             return;
         }
         let Some(groups) = self.groups() else { return };

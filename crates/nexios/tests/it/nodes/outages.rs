@@ -166,14 +166,46 @@ async fn an_outbox_that_is_full_loses_nothing_silently() {
     }
     ann.say("room", "after").await;
     bob.until(|message| text_of(message).as_deref() == Some("after")).await;
-    // With a history the sender is told: nobody else will ever see it.
+}
+
+#[tokio::test]
+async fn a_full_outbox_does_not_keep_members_of_one_node_apart_and_others_are_told() {
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().outbox(4000), ..setup };
+    let (_memory, [a, b]) = setup.nodes();
+    let (mut ann, mut bob) = (a.member("h").await, b.member("h").await);
     a.backplane.cut();
-    let sent = async |number: usize| a.groups.group("h").send_text(format!("{number:0>100}")).await;
-    let mut errors = 0;
-    for number in 0..count {
-        errors += usize::from(matches!(sent(number).await, Err(nexios::Error::Backplane(_))));
+    for number in 0..100 {
+        let text = format!("{number:0>100}");
+        let seen = ann.say("h", &text).await;
+        assert_eq!(seen.iter().filter_map(text_of).collect::<Vec<_>>(), [text]);
     }
-    assert!(errors > 0);
+    a.backplane.heal();
+    let mut next = 0;
+    loop {
+        let message = bob.next().await;
+        if is_gap(&message) {
+            break;
+        }
+        assert_eq!(text_of(&message), Some(format!("{next:0>100}")), "no gap before one is told");
+        next += 1;
+    }
+    assert!(next > 0 && next < 100, "{next}");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_slow_refuses_what_it_would_have_to_order() {
+    let setup = Setup::new();
+    let backplane = setup.backplane.clone().outbox(4000).timeout(Duration::from_secs(5));
+    let (_memory, [a]) = Setup { backplane, ..setup }.nodes();
+    eventually("it is there", async || a.handle.backplane().unwrap().away.is_none()).await;
+    a.backplane.freeze();
+    let group = a.groups.group("h");
+    let sent = (0..100).map(|_| tokio::time::timeout(Duration::from_millis(200), group.send_text("x".repeat(100))));
+    let sent = futures_util::future::join_all(sent).await;
+    let errors = sent.iter().filter(|sent| matches!(sent, Ok(Err(nexios::Error::Backplane(_))))).count();
+    assert!(errors > 50, "{errors}");
+    a.backplane.heal();
 }
 
 #[tokio::test]
