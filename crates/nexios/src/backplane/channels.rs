@@ -65,16 +65,18 @@ impl Channels {
         self.changed.notify_one();
     }
 
-    /// The group is gone; another one may have got its name meanwhile.
-    pub(super) fn forget(&self, channel: &Channel, group: *const GroupInner) {
+    /// The group is gone. Another one may have got its name meanwhile: then this is false, and nothing changes.
+    pub(super) fn forget(&self, channel: &Channel, group: *const GroupInner) -> bool {
         let mut state = self.state();
-        let Some(known) = state.known.get_mut(channel) else { return };
-        if matches!(&known.want, Want::Group(wanted) if Weak::as_ptr(wanted) == group) {
+        let Some(known) = state.known.get_mut(channel) else { return false };
+        let is_of_group = matches!(&known.want, Want::Group(wanted) if Weak::as_ptr(wanted) == group);
+        if is_of_group {
             known.want = Want::Nothing;
             state.changed.push(channel.clone());
             drop(state);
             self.changed.notify_one();
         }
+        is_of_group
     }
 
     /// What has changed since the last time.

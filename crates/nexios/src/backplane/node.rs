@@ -224,8 +224,14 @@ impl Node {
         }
     }
 
-    pub(crate) fn detach(&self, channel: &Channel, group: *const GroupInner) {
-        self.channels.forget(channel, group);
+    /// The group is no longer here. False when another one has got its name meanwhile.
+    pub(crate) fn detach(&self, channel: &Channel, group: *const GroupInner) -> bool {
+        self.channels.forget(channel, group)
+    }
+
+    /// Whether a node was heard of lately.
+    pub(crate) fn knows(&self, node: NodeId) -> bool {
+        self.peers.knows(node)
     }
 
     pub(crate) fn timeout(&self) -> Duration {

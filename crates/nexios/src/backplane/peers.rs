@@ -48,6 +48,10 @@ impl Peers {
         self.known().heard.keys().copied().collect()
     }
 
+    pub(super) fn knows(&self, node: NodeId) -> bool {
+        self.known().heard.contains_key(&node)
+    }
+
     /// True when it had been taken for gone.
     fn heard_of(&self, node: NodeId) -> bool {
         let mut known = self.known();

@@ -110,6 +110,16 @@ pub(crate) struct Entry {
     pub(crate) awaited: bool,
 }
 
+impl Entry {
+    /// About how much it takes, as JSON.
+    pub(crate) fn size(&self) -> usize {
+        let user = self.user.as_ref().map_or(0, |user| user.len());
+        let info = self.info.as_ref().map_or(0, |info| info.get().len());
+        // A number of 64 bits has 20 digits.
+        64 + user + info + 21 * self.connections.len()
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn is_false(value: &bool) -> bool {
     !*value

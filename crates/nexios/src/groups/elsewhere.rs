@@ -13,8 +13,8 @@ use crate::sender::ConnectionId;
 /// Changes of those who tell something of themselves are told together after this time, and mere numbers after that.
 const SOON: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// So many are told in one message.
-const ENTRIES: usize = 256;
+/// So many bytes are told in one message, or one who tells more: engines have a limit (NATS 1 MiB).
+const PART: usize = 64 * 1024;
 
 /// What other nodes have told.
 #[derive(Debug, Default)]
@@ -294,10 +294,7 @@ impl GroupInner {
         if entries.is_empty() && !number && !everything {
             return Vec::new();
         }
-        let mut told: Vec<_> = entries.chunks(ENTRIES).map(|chunk| Presence::of(len, chunk.to_vec())).collect();
-        if told.is_empty() {
-            told.push(Presence::of(len, Vec::new()));
-        }
+        let mut told = Presence::parts(len, entries);
         if everything {
             if let Some(first) = told.first_mut() {
                 (first.begin, first.ask) = (true, ask);
@@ -335,15 +332,52 @@ impl GroupInner {
     pub(super) fn say_goodbye(&mut self, node: &Node) {
         let Some(channel) = self.channel().cloned() else { return };
         let is_known = self.members_mut().untold.as_ref().is_some_and(|untold| untold.is_known);
-        if is_known {
+        // One that has got its name meanwhile tells for both.
+        if node.detach(&channel, self) && is_known {
             node.tell(&channel, Presence { begin: true, end: true, ..Presence::default() });
         }
-        node.detach(&channel, self);
     }
 }
 
 impl Presence {
     fn of(members: usize, entries: Vec<Entry>) -> Self {
         Self { members, entries, ..Self::default() }
+    }
+
+    /// At least one.
+    fn parts(members: usize, entries: Vec<Entry>) -> Vec<Self> {
+        let (mut parts, mut part, mut size) = (Vec::new(), Vec::new(), 0);
+        for entry in entries {
+            size += entry.size();
+            if size > PART && !part.is_empty() {
+                parts.push(Self::of(members, std::mem::take(&mut part)));
+                size = entry.size();
+            }
+            part.push(entry);
+        }
+        parts.push(Self::of(members, part));
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presence_is_told_in_parts_that_an_engine_takes() {
+        let entry = |number: u64| Entry {
+            user: Some(format!("user {number}").into()),
+            info: serde_json::value::to_raw_value(&"x".repeat(4000)).ok(),
+            connections: (0..number % 5).collect(),
+            awaited: false,
+        };
+        let parts = Presence::parts(500, (0..500).map(entry).collect());
+        assert_eq!(parts.iter().map(|part| part.entries.len()).sum::<usize>(), 500);
+        for part in &parts {
+            let written = serde_json::to_vec(part).unwrap().len();
+            assert!(written < 2 * PART && part.members == 500, "{written}");
+        }
+        assert_eq!(Presence::parts(0, Vec::new()).len(), 1);
     }
 }

@@ -22,6 +22,9 @@ use crate::sender::ConnectionId;
 /// After this time the other nodes have told who is there.
 const INTRODUCTION: Duration = Duration::from_millis(500);
 
+/// So many nodes' last messages are known, or those of the nodes that there are: each deploy brings new ones.
+const HEARD: usize = 256;
+
 /// What a group has beside its members when there is a backplane.
 #[derive(Debug)]
 pub(super) struct Remote {
@@ -223,7 +226,14 @@ impl GroupInner {
         let Some(remote) = &self.remote else { return true };
         let mut heard = lock(&remote.heard);
         let last = heard.entry(id.node).or_default();
-        id.number <= std::mem::replace(last, id.number.max(*last))
+        let is_double = id.number <= std::mem::replace(last, id.number.max(*last));
+        if heard.len() > HEARD
+            && let Some(groups) = self.groups()
+            && let Some(node) = groups.node()
+        {
+            heard.retain(|other, _| *other == id.node || node.knows(*other));
+        }
+        is_double
     }
 
     /// The engine is away: this node orders the group's messages itself, as another stream.
