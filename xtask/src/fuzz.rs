@@ -16,7 +16,7 @@ use crate::workspace::Workspace;
 const TARGETS: [&str; 4] = ["frames", "connection", "deflate", "handshake"];
 /// So many run side by side.
 const AT_ONCE: usize = 2;
-const SECONDS: u64 = 30;
+const SECONDS: u64 = 20;
 const BUILD_LIMIT: Duration = Duration::from_mins(15);
 /// What loading a corpus, and writing down a crash, may take beyond the time for running.
 const GRACE: Duration = Duration::from_mins(3);

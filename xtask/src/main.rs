@@ -39,7 +39,7 @@ usage: cargo xtask COMMAND
   model         the races of groups, in thousands of schedules
   nodes         three nodes and 300 clients through Redis and NATS, each for a minute in which everything is cut
   fuzz [--seconds N]
-                each fuzz target of nexios-proto for N seconds (30), two side by side
+                each fuzz target of nexios-proto for N seconds (20), two side by side
   examples      builds every example and talks to it once
   autobahn [--cases '1.*,2.3'] [--all] [--bless]
                 the Autobahn cases in both roles, of compression those with messages up to 16 KiB or --all;

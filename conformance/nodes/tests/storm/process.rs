@@ -30,7 +30,7 @@ impl NodeProcess {
     }
 
     pub(crate) fn start(&mut self) {
-        let node = env!("CARGO_BIN_EXE_node").to_owned();
+        let node = env!("CARGO_BIN_EXE_storm-node").to_owned();
         let mut line = self.words.clone();
         line.push(node);
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
