@@ -21,8 +21,9 @@ pub enum BackplaneError {
     /// The engine will never take this message: it is too large, or not allowed.
     #[error("the backplane refused the message: {0}")]
     Refused(#[source] Source),
-    /// The outbox has no room for the message, because the engine is away or slow
-    /// ([`BackplaneConfig::outbox`](crate::BackplaneConfig::outbox)). Members on this node got it, others will be told of a gap.
+    /// The outbox has no room for a message to a group with a history, because the engine is slow
+    /// ([`BackplaneConfig::outbox`](crate::BackplaneConfig::outbox)): nobody has got it. Other messages are taken all the same,
+    /// and so are all while the engine is away: members on other nodes are then told of the gap.
     #[error("the outbox to other nodes is full ({limit} bytes)")]
     OutboxFull {
         /// The limit in bytes.
