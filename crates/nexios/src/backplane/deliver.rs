@@ -35,10 +35,11 @@ impl Sink for Listener {
 
     fn connected(&self) {
         let Some(node) = self.0.upgrade() else { return };
-        let is_first = node.reached.set(()).is_ok();
-        node.came_back(Way::Subscriptions);
-        if is_first {
+        if node.reached.set(()).is_ok() {
+            node.status.came_back(Way::Subscriptions);
             tracing::info!(engine = node.backplane.name(), node = %node.id, "the backplane is connected");
+        } else {
+            node.came_back(Way::Subscriptions);
         }
         node.peers.resume();
         node.sync_owed();
@@ -127,7 +128,7 @@ impl Node {
     /// Whether it came before, and is not to be done twice. Groups look for themselves, each in its own channel.
     fn is_double(&self, body: &Body, id: MessageId, channel: &str) -> bool {
         match body {
-            Body::Group(_) | Body::Presence(_) | Body::Control(Control::Lost { .. }) => false,
+            Body::Group(_) | Body::Presence(_) | Body::Control(Control::Lost(_)) => false,
             Body::Everybody(_) | Body::User(..) | Body::Connection(..) | Body::Control(_) => {
                 self.peers.is_double(id, channel == Channel::ALL)
             }
@@ -138,13 +139,16 @@ impl Node {
         match control {
             Control::Here => {}
             Control::Gone { after } => self.leaves(id.node, Duration::from_millis(after)),
-            Control::Lost { kept } => {
+            Control::Lost(missing) => {
                 let all = channel == Channel::ALL;
                 let groups = if all { self.channels.groups() } else { Vec::from_iter(self.channels.group(channel)) };
                 for group in groups {
-                    // What it told of its members may be among it.
-                    group.ask_who_is_there();
-                    group.lost(kept);
+                    if missing.goodbye {
+                        // From which group is not known: whoever is there still is told anew.
+                        group.bury(id.node);
+                        group.ask_who_is_there();
+                    }
+                    group.lost(missing.messages);
                 }
             }
             Control::CloseUser { user, code, reason } => {

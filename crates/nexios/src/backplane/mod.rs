@@ -50,7 +50,7 @@ pub use message::{Keep, Kept, MessageId, Outgoing, Page, Place};
 pub(crate) use node::{Node, NodeGuard, Ordered, Wait};
 pub use status::BackplaneStatus;
 pub(crate) use sync::Missed;
-pub(crate) use wire::{Entry, Posted, Presence};
+pub(crate) use wire::{Entry, Loss, Posted, Presence};
 
 use crate::groups::Position;
 

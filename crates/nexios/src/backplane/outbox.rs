@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::wire::{Body, Control, Unsent};
+use super::wire::{Body, Control, Loss, Missing, Presence, Unsent};
 use super::{BackplaneError, Channel, Keep, MessageId, NodeId, Outgoing};
 
 /// What a message costs beside its bytes.
@@ -13,6 +13,9 @@ const PLACE: usize = 128;
 
 /// The most that one call publishes, if it is not one message that has more.
 const BATCH: (usize, usize) = (1024, 1024 * 1024);
+
+/// This part of the bound may be taken beyond it, by what is urgent.
+const RESERVE: usize = 16;
 
 /// So many groups are told one by one that messages to them were lost; beyond, all are told.
 const LOST: usize = 1024;
@@ -46,10 +49,9 @@ struct Queue {
 /// Where members of other nodes have a gap, and have not been told.
 #[derive(Debug, Default)]
 struct Lost {
-    /// And whether something of it would have been kept.
-    channels: HashMap<Channel, bool>,
-    /// There were more than can be remembered.
-    any: Option<bool>,
+    channels: HashMap<Channel, Missing>,
+    /// In more channels than can be remembered.
+    any: Missing,
     messages: u64,
 }
 
@@ -88,9 +90,11 @@ impl Outbox {
     pub(super) fn push(&self, channel: &Channel, frame: Unsent) -> Result<(), BackplaneError> {
         let mut queue = self.queue();
         self.tell_lost(&mut queue, channel);
+        let missing = frame.missing;
         let pushed = self.push_item(&mut queue, channel, frame, None, None);
         if pushed.is_err() {
-            queue.lost.note(channel, false);
+            queue.lost.messages += 1;
+            queue.lost.note(channel, missing);
         }
         drop(queue);
         self.changed.notify_one();
@@ -109,7 +113,8 @@ impl Outbox {
                 return Err(error);
             }
             // Members of this node get it all the same; the others are told of the gap.
-            queue.lost.note(channel, true);
+            queue.lost.messages += 1;
+            queue.lost.note(channel, Loss::Kept.into());
         }
         drop(queue);
         self.changed.notify_one();
@@ -125,7 +130,8 @@ impl Outbox {
         done: Option<oneshot::Sender<Result<(), BackplaneError>>>,
     ) -> Result<(), BackplaneError> {
         let size = frame.len() + PLACE;
-        if queue.bytes.saturating_add(size) > self.limit {
+        let limit = if frame.is_urgent { self.limit + self.limit / RESERVE } else { self.limit };
+        if queue.bytes.saturating_add(size) > limit {
             return Err(BackplaneError::OutboxFull { limit: self.limit });
         }
         queue.bytes += size;
@@ -137,14 +143,23 @@ impl Outbox {
         Ok(())
     }
 
-    /// The gap is told before what comes behind it.
+    /// What is missing is told before what comes behind it.
     fn tell_lost(&self, queue: &mut Queue, channel: &Channel) {
-        if let Some(&kept) = queue.lost.channels.get(channel) {
-            let frame = Unsent::new(&Body::Control(Control::Lost { kept }));
-            if self.push_item(queue, channel, frame, None, None).is_ok() {
-                queue.lost.channels.remove(channel);
+        if let Some(mut missing) = queue.lost.channels.remove(channel) {
+            if missing.goodbye {
+                let goodbye = Unsent::new(&Body::Presence(Presence::goodbye()));
+                missing.goodbye = self.push_item(queue, channel, goodbye, None, None).is_err();
             }
+            if missing.messages > Loss::Nothing && self.tell_missing(queue, channel, missing.messages.into()) {
+                missing.messages = Loss::Nothing;
+            }
+            queue.lost.note(channel, missing);
         }
+    }
+
+    fn tell_missing(&self, queue: &mut Queue, channel: &Channel, missing: Missing) -> bool {
+        let lost = Unsent::new(&Body::Control(Control::Lost(missing)));
+        self.push_item(queue, channel, lost, None, None).is_ok()
     }
 
     /// There is room again.
@@ -153,17 +168,16 @@ impl Outbox {
         for channel in channels {
             self.tell_lost(queue, &channel);
         }
-        if let Some(kept) = queue.lost.any {
-            let frame = Unsent::new(&Body::Control(Control::Lost { kept }));
-            let told = self.push_item(queue, &Channel::all_nodes(), frame, None, None);
-            queue.lost.any = queue.lost.any.filter(|_| told.is_err());
+        let any = queue.lost.any;
+        if any.is_something() && self.tell_missing(queue, &Channel::all_nodes(), any) {
+            queue.lost.any = Missing::default();
         }
     }
 
     /// The next messages; they count until they are [settled](Self::settle).
     pub(super) fn take(&self) -> Vec<Item> {
         let mut queue = self.queue();
-        if queue.lost.any.is_some() || !queue.lost.channels.is_empty() {
+        if queue.lost.any.is_something() || !queue.lost.channels.is_empty() {
             self.tell_all_lost(&mut queue);
         }
         let mut bytes = 0;
@@ -248,7 +262,7 @@ impl Outbox {
 
     /// The engine will never take a message to this channel that was to reach others.
     pub(super) fn refused(&self, channel: &Channel) {
-        self.queue().lost.channels.entry(channel.clone()).or_default();
+        self.queue().lost.note(channel, Loss::Placeless.into());
     }
 
     /// Messages that were not taken because there was no room.
@@ -267,13 +281,13 @@ impl Outbox {
 }
 
 impl Lost {
-    fn note(&mut self, channel: &Channel, kept: bool) {
-        self.messages += 1;
-        if self.channels.len() < LOST || self.channels.contains_key(channel) {
-            *self.channels.entry(channel.clone()).or_default() |= kept;
-        } else {
-            self.any = Some(self.any.unwrap_or_default() | kept);
+    fn note(&mut self, channel: &Channel, missing: Missing) {
+        if !missing.is_something() {
+            return;
         }
+        let is_known = self.channels.len() < LOST || self.channels.contains_key(channel);
+        let noted = if is_known { self.channels.entry(channel.clone()).or_default() } else { &mut self.any };
+        noted.add(missing);
     }
 }
 

@@ -13,7 +13,7 @@ use super::deliver::Listener;
 use super::node::Node;
 use super::outbox::{Item, Outbox};
 use super::status::{Way, count};
-use super::wire::{Body, Control, Unsent};
+use super::wire::{Body, Control, Loss, Unsent};
 use super::{BackplaneError, Channel, Events, Place};
 
 /// Between two attempts of the same: at first, and after many.
@@ -211,7 +211,7 @@ impl Node {
                 if is_subscribed {
                     if !group.has_history() {
                         // Those who did not wait for so long may have missed something.
-                        group.lost(false);
+                        group.lost(Loss::Placeless);
                     }
                     self.sync(group);
                 } else {

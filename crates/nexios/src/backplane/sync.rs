@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::node::Node;
 use super::run::PAUSE;
-use super::wire::{Body, Frame, Posted};
+use super::wire::{Body, Frame, Loss, Posted};
 use super::{Channel, Keep, Kept, Page};
 use crate::groups::{GroupInner, Position};
 
@@ -30,7 +30,7 @@ impl Node {
         if group.has_history() {
             self.sync(group);
         } else {
-            group.lost(false);
+            group.lost(Loss::Placeless);
             group.attached();
         }
     }

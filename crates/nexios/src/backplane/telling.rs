@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Channel;
 use super::node::Node;
-use super::wire::{Body, Presence};
+use super::wire::{Body, Presence, Unsent};
 use crate::groups::GroupInner;
 
 /// The longest that nobody looks at a silent stream: a message may have been lost, and no other has come to show it.
@@ -22,16 +22,17 @@ impl Node {
         self.telling.add(Instant::now() + after, group);
     }
 
-    pub(crate) fn tell(&self, channel: &Channel, presence: Presence) {
-        self.push(channel, &Body::Presence(presence));
+    /// False when there is no room for it.
+    pub(crate) fn tell(&self, channel: &Channel, presence: Presence) -> bool {
+        self.outbox.push(channel, Unsent::new(&Body::Presence(presence))).is_ok()
     }
 
     pub(super) async fn tell_presence(&self) {
         loop {
             for group in self.telling.due().await {
                 let Some(channel) = group.channel() else { continue };
-                for presence in group.untold() {
-                    self.tell(channel, presence);
+                if !group.untold().into_iter().all(|presence| self.tell(channel, presence)) {
+                    group.tell_again();
                 }
             }
             yield_now().await;

@@ -67,15 +67,52 @@ pub(crate) enum Control {
     Here,
     /// The node goes. Who was there counts as gone after so many milliseconds, if they are not elsewhere by then.
     Gone { after: u64 },
-    /// Messages of this node to the channel's group, or on the channel of all nodes to any group, were lost: also such as the
-    /// engine would have kept.
-    Lost { kept: bool },
+    /// Something of this node for the channel's group, or on the channel of all nodes for any group, was lost.
+    Lost(Missing),
     /// All connections of a user are to be closed.
     CloseUser { user: Box<str>, code: u16, reason: Box<str> },
     /// How many, and perhaps who, are in a group? To be answered to the node's channel.
     Ask { question: u64, group: Box<str>, list: bool },
     /// The answer.
     Answer { question: u64, members: usize, present: Vec<Entry> },
+}
+
+/// What others miss because there was no room for it, or because the engine refused it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Missing {
+    pub(crate) messages: Loss,
+    /// That nobody of a group is on the node any more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) goodbye: bool,
+}
+
+/// Which messages are lost. The later ones are worse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Loss {
+    #[default]
+    Nothing,
+    /// Such as have no place.
+    Placeless,
+    /// Also such as the engine would have kept.
+    Kept,
+}
+
+impl Missing {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.messages = self.messages.max(other.messages);
+        self.goodbye |= other.goodbye;
+    }
+
+    pub(crate) fn is_something(self) -> bool {
+        self != Self::default()
+    }
+}
+
+impl From<Loss> for Missing {
+    fn from(messages: Loss) -> Self {
+        Self { messages, goodbye: false }
+    }
 }
 
 /// Who of one node is in a group: a part of it, or what has changed.
@@ -94,6 +131,17 @@ pub(crate) struct Presence {
     /// Who is there, as they are now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) entries: Vec<Entry>,
+}
+
+impl Presence {
+    /// Nobody is there any more.
+    pub(crate) fn goodbye() -> Self {
+        Self { begin: true, end: true, ..Self::default() }
+    }
+
+    fn is_goodbye(&self) -> bool {
+        self.begin && self.end && self.members == 0 && self.entries.is_empty()
+    }
 }
 
 /// A user, or a connection without one, of one node. Without connections, and not awaited, it is gone.
@@ -154,19 +202,26 @@ mod flag {
 
 /// A frame that has no number yet.
 #[derive(Debug)]
-pub(crate) struct Unsent(Vec<u8>);
+pub(crate) struct Unsent {
+    bytes: Vec<u8>,
+    /// What others miss without it.
+    pub(crate) missing: Missing,
+    /// It takes a right away: there is room for it when there is none for others.
+    pub(crate) is_urgent: bool,
+}
 
 impl Unsent {
     pub(crate) fn new(body: &Body) -> Self {
-        let mut out = Vec::with_capacity(HEADER + 64 + body.message().map_or(0, Message::len));
-        out.extend([VERSION, body.kind()]);
-        out.resize(HEADER, 0);
-        body.encode(&mut out);
-        Self(out)
+        let mut bytes = Vec::with_capacity(HEADER + 64 + body.message().map_or(0, Message::len));
+        bytes.extend([VERSION, body.kind()]);
+        bytes.resize(HEADER, 0);
+        body.encode(&mut bytes);
+        let is_urgent = matches!(body, Body::Control(Control::CloseUser { .. }));
+        Self { bytes, missing: body.missing(), is_urgent }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     /// Whether members of a group miss it when it does not arrive.
@@ -174,10 +229,11 @@ impl Unsent {
         frame.get(1) == Some(&kind::GROUP)
     }
 
-    pub(crate) fn numbered(mut self, id: MessageId) -> Bytes {
-        self.0[NUMBER - 8..NUMBER].copy_from_slice(&id.node.as_u64().to_be_bytes());
-        self.0[NUMBER..HEADER].copy_from_slice(&id.number.to_be_bytes());
-        self.0.into()
+    pub(crate) fn numbered(self, id: MessageId) -> Bytes {
+        let mut bytes = self.bytes;
+        bytes[NUMBER - 8..NUMBER].copy_from_slice(&id.node.as_u64().to_be_bytes());
+        bytes[NUMBER..HEADER].copy_from_slice(&id.number.to_be_bytes());
+        bytes.into()
     }
 }
 
@@ -190,6 +246,16 @@ impl Body {
             Self::Connection(..) => kind::CONNECTION,
             Self::Presence(_) => kind::PRESENCE,
             Self::Control(_) => kind::CONTROL,
+        }
+    }
+
+    /// What others miss without it. Who is there is told again by whoever finds no room for it, and what is left is only
+    /// counted.
+    fn missing(&self) -> Missing {
+        match self {
+            Self::Group(_) | Self::Everybody(_) => Loss::Placeless.into(),
+            Self::Presence(presence) => Missing { goodbye: presence.is_goodbye(), ..Missing::default() },
+            Self::User(..) | Self::Connection(..) | Self::Control(_) => Missing::default(),
         }
     }
 

@@ -272,6 +272,14 @@ impl GroupInner {
         node.will_tell(self, if everything == Everything::Exchanged { Duration::ZERO } else { SOON.0 });
     }
 
+    /// Not all of it could be told: it is told anew, a little later.
+    pub(crate) fn tell_again(self: &Arc<Self>) {
+        if let Some(untold) = self.members().untold.as_deref_mut() {
+            untold.everything = Everything::Exchanged;
+        }
+        self.will_tell(Some(SOON.1));
+    }
+
     /// A connection has come, changed or gone.
     pub(super) fn will_tell(self: &Arc<Self>, due: Option<Duration>) {
         if let Some(due) = due
@@ -334,7 +342,8 @@ impl GroupInner {
         let is_known = self.members_mut().untold.as_ref().is_some_and(|untold| untold.is_known);
         // One that has got its name meanwhile tells for both.
         if node.detach(&channel, self) && is_known {
-            node.tell(&channel, Presence { begin: true, end: true, ..Presence::default() });
+            // Without room for it, the outbox knows.
+            node.tell(&channel, Presence::goodbye());
         }
     }
 }

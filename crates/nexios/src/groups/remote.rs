@@ -15,7 +15,7 @@ use super::inner::GroupInner;
 use super::members::Members;
 use super::position::Position;
 
-use crate::backplane::{Channel, Keep, MessageId, Missed, Node, NodeId, Page, Place, Posted};
+use crate::backplane::{Channel, Keep, Loss, MessageId, Missed, Node, NodeId, Page, Place, Posted};
 use crate::connection::Publication;
 use crate::sender::ConnectionId;
 
@@ -362,10 +362,11 @@ impl GroupInner {
         groups.check_room(groups.count_history(grown.cast_signed()));
     }
 
-    /// Messages of other nodes to this group are lost, and cannot be had any more; `kept` says that the engine would have them
-    /// if they had reached it.
-    pub(crate) fn lost(self: &Arc<Self>, kept: bool) {
-        if self.has_history() && !kept {
+    /// Messages of other nodes to this group are lost, and cannot be had any more.
+    pub(crate) fn lost(self: &Arc<Self>, loss: Loss) {
+        // What the engine has kept is read.
+        let least = if self.has_history() { Loss::Kept } else { Loss::Placeless };
+        if loss < least {
             return;
         }
         let Some(groups) = self.groups() else { return };

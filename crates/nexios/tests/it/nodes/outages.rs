@@ -164,8 +164,79 @@ async fn an_outbox_that_is_full_loses_nothing_silently() {
             next += 1;
         }
     }
+    // The gap is heard elsewhere before this node knows that there is room.
+    eventually("all of it is published", async || a.handle.backplane().unwrap().outbox_bytes == 0).await;
     ann.say("room", "after").await;
     bob.until(|message| text_of(message).as_deref() == Some("after")).await;
+}
+
+#[tokio::test]
+async fn what_is_said_again_anyway_is_no_gap_when_there_is_no_room_for_it() {
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().outbox(4000), ..setup };
+    let (_memory, [a, b]) = setup.nodes();
+    let mut ann = a.connect().await;
+    let mut bob = b.connect().await;
+    bob.join_with(Command { join: Some("room".into()), notices: true, ..Command::default() }).await;
+    assert_eq!(bob.next().await["event"], "present");
+    have_met(&a.handle, &b.handle).await;
+    a.backplane.cut();
+    for number in 0..100 {
+        ann.say("another room", &number.to_string()).await;
+    }
+    let lost = a.handle.backplane().unwrap().lost;
+    eventually("signs of life found no room", async || a.handle.backplane().unwrap().lost > lost).await;
+    a.backplane.heal();
+    eventually("all of it is published", async || a.handle.backplane().unwrap().outbox_bytes == 0).await;
+    bob.silence().await;
+}
+
+#[tokio::test]
+async fn who_came_and_went_while_the_outbox_was_full_is_known_afterwards() {
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().outbox(4000), ..setup };
+    let (_memory, [a, b]) = setup.nodes();
+    let user =
+        |name: &str, group: &str| Command { join: Some(group.into()), user: Some(name.into()), ..Command::default() };
+    let (mut ann, mut abe, mut bob) = (a.connect().await, a.connect().await, b.connect().await);
+    ann.join_with(user("ann", "left")).await;
+    bob.join_with(user("bob", "left")).await;
+    bob.join_with(user("bob", "joined")).await;
+    let users = async |group: &str| {
+        let present = b.groups.group(group).presence().await.unwrap();
+        let mut users: Vec<_> = present.iter().filter_map(|one| one.user.as_deref().map(str::to_owned)).collect();
+        users.sort();
+        users
+    };
+    eventually("ann is known", async || users("left").await == ["ann", "bob"]).await;
+    a.backplane.cut();
+    for number in 0..100 {
+        abe.say("another room", &number.to_string()).await;
+    }
+    ann.command(Command { leave: Some("left".into()), ..Command::default() }).await;
+    abe.join_with(user("abe", "joined")).await;
+    eventually("nobody is there", async || a.groups.group("left").members().await.unwrap().is_empty()).await;
+    a.backplane.heal();
+    eventually("ann is gone", async || users("left").await == ["bob"]).await;
+    eventually("abe is known", async || users("joined").await == ["abe", "bob"]).await;
+}
+
+#[tokio::test]
+async fn a_user_is_closed_on_all_nodes_although_the_outbox_is_full() {
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().outbox(4000), ..setup };
+    let (_memory, [a, b]) = setup.nodes();
+    have_met(&a.handle, &b.handle).await;
+    let mut ann = a.connect().await;
+    let mut bob = b.connect_to("/?user=bob").await;
+    bob.join("room").await;
+    a.backplane.cut();
+    for number in 0..100 {
+        ann.say("another room", &number.to_string()).await;
+    }
+    a.handle.close_user("bob", 4001, "signed out");
+    a.backplane.heal();
+    eventually("he is closed", async || b.handle.connection_count() == 0).await;
 }
 
 #[tokio::test]
