@@ -9,7 +9,7 @@ use nexios_proto::{CloseCode, CloseFrame};
 
 use super::node::Node;
 use super::status::{Way, count};
-use super::wire::{Body, Control, Frame, Unreadable};
+use super::wire::{Body, Control, Frame, Loss, Unreadable};
 use super::{Channel, MessageId, Outgoing, Place, Sink};
 use crate::connection::catch_up_everywhere;
 use crate::sender::ConnectionId;
@@ -69,13 +69,24 @@ fn complain(channel: &str, why: Unreadable) {
     }
 }
 
+/// Once, for the first group: it is seldom the only one.
+fn warn_of_settings(channel: &str) {
+    static HAS: AtomicBool = AtomicBool::new(false);
+    if !HAS.swap(true, Ordering::Relaxed) {
+        tracing::error!(channel, "a group has a history on one node and none on another: they need the same settings");
+    }
+}
+
 impl Node {
     fn take(self: &Arc<Self>, channel: &str, frame: Frame, place: Option<Place>) {
         let Frame { id, body } = frame;
         if let Some(place) = place {
             let is_own = id.node == self.id;
             if let (Body::Group(posted), Some(group)) = (body, self.channels.group(channel)) {
-                if group.arrive(place, posted, is_own).is_gap() {
+                if !group.has_history() {
+                    warn_of_settings(channel);
+                    group.receive(id, posted);
+                } else if group.arrive(place, posted, is_own).is_gap() {
                     self.sync(group);
                 } else if is_own {
                     self.has_arrived(id.number);
@@ -96,7 +107,13 @@ impl Node {
         match body {
             Body::Group(posted) => {
                 if let Some(group) = self.channels.group(channel) {
-                    group.receive(id, posted);
+                    if group.has_history() {
+                        // It has no place among those that are kept.
+                        warn_of_settings(channel);
+                        group.lost(Loss::Kept);
+                    } else {
+                        group.receive(id, posted);
+                    }
                 }
             }
             Body::Everybody(posted) => {

@@ -217,7 +217,7 @@ impl GroupInner {
         if self.is_double(id) {
             return;
         }
-        // It cannot fail: the group has no positions to tell, or the publisher would have asked the engine.
+        // It cannot fail: a group without a history has no positions to tell.
         let _ = self.publish(&Draft::of_other(posted, false), &groups, Source::Node);
     }
 

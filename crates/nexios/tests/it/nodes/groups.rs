@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use nexios::backplane::Memory;
 use nexios::prelude::*;
 
-use super::{Command, Setup, eventually, text_of};
+use super::{Command, Setup, eventually, is_gap, text_of};
 
 #[tokio::test]
 async fn a_message_reaches_the_members_of_all_nodes_once() {
@@ -200,4 +201,18 @@ async fn a_message_that_one_of_several_groups_cannot_send_goes_to_none() {
     let sent = a.groups.send_to(["a", "h"], Message::Binary(vec![1].into())).await;
     assert!(sent.is_err());
     ann.silence().await;
+}
+
+#[tokio::test]
+async fn nodes_that_disagree_about_a_history_lose_nothing_silently() {
+    let memory = Memory::new();
+    let a = Setup::new().node(&memory);
+    let b = Setup { groups: GroupsConfig::new(), ..Setup::new() }.node(&memory);
+    let (mut ann, mut bob) = (a.member("h").await, b.member("h").await);
+    ann.say("h", "kept").await;
+    assert_eq!(bob.texts(1).await, ["kept"], "without a position");
+    bob.say("h", "not kept").await;
+    assert!(is_gap(&ann.next().await), "it has no place in her stream");
+    ann.say("h", "after").await;
+    assert_eq!(bob.texts(1).await, ["after"]);
 }
