@@ -27,7 +27,7 @@ pub(crate) fn test(workspace: &Workspace) -> Outcome {
     }
     // Those run for a minute each in the step `nodes`.
     let skipped = ["--", "--skip", "streams_are_gapless_or_flagged_through"];
-    run(workspace, &[&["test", "--workspace", "--all-features", "--quiet"], &skipped[..]].concat())
+    run(workspace, &[&["test", "--workspace", "--all-features", "--quiet", "--no-fail-fast"], &skipped[..]].concat())
 }
 
 pub(crate) fn doc(workspace: &Workspace) -> Outcome {

@@ -293,12 +293,17 @@ impl Lost {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Posted;
     use super::*;
 
     const NODE: NodeId = NodeId::new(1);
 
     fn here() -> Unsent {
         Unsent::new(&Body::Control(Control::Here))
+    }
+
+    fn message() -> Unsent {
+        Unsent::new(&Body::Group(Posted::new("hello".into())))
     }
 
     fn keep() -> Keep {
@@ -326,12 +331,12 @@ mod tests {
 
     #[test]
     fn who_has_a_gap_is_told_before_what_comes_behind_it() {
-        let room = here().len() + PLACE;
+        let room = here().len().max(message().len()) + PLACE;
         let outbox = Outbox::new(NODE, 2 * room);
         let (full, other) = (Channel::group("full"), Channel::group("other"));
-        outbox.push(&other, here()).unwrap();
-        outbox.push(&full, here()).unwrap();
-        assert!(matches!(outbox.push(&full, here()), Err(BackplaneError::OutboxFull { .. })));
+        outbox.push(&other, message()).unwrap();
+        outbox.push(&full, message()).unwrap();
+        assert!(matches!(outbox.push(&full, message()), Err(BackplaneError::OutboxFull { .. })));
         assert_eq!(outbox.lost(), 1);
         for item in outbox.take() {
             outbox.settle(item, Ok(()));
@@ -339,6 +344,16 @@ mod tests {
         let told = outbox.take();
         assert_eq!(told.len(), 1, "the gap is told without another message, too");
         assert_eq!(told[0].message.channel, full);
+    }
+
+    #[test]
+    fn what_is_said_again_anyway_is_counted_and_no_gap() {
+        let outbox = Outbox::new(NODE, 1);
+        assert!(outbox.push(&Channel::all_nodes(), here()).is_err());
+        assert_eq!(outbox.lost(), 1);
+        assert!(outbox.take().is_empty());
+        assert!(!outbox.queue().lost.any.is_something());
+        assert!(outbox.queue().lost.channels.is_empty());
     }
 
     #[test]
