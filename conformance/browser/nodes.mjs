@@ -123,7 +123,8 @@ const checks = {
   },
   'and is back with the node, with all that was said meanwhile': async () => {
     await two.start()
-    await reads(people, 'Ada', 'Where is Bob?')
+    // His page has tried for so long that it pauses for up to 20 s.
+    await reads(people, 'Ada', 'Where is Bob?', 25)
     await everyoneSees('Ada', 'Bob', 'Carol')
     assert.equal(await gaps(people.bob).count(), 0)
     assert.deepEqual(await texts(people.bob), await texts(people.ada))

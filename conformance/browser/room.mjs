@@ -21,12 +21,12 @@ export async function say(page, text) {
 }
 
 /** Each of these people has the message, with its sender, and has it once. */
-export async function reads(people, sender, text) {
+export async function reads(people, sender, text, seconds) {
   for (const [reader, page] of Object.entries(people)) {
     await until(`${reader} reads «${text}» of ${sender}`, async () => {
       const found = (await entries(page)).filter((entry) => entry.includes(text))
       return found.length === 1 && found[0].includes(sender)
-    })
+    }, seconds)
   }
 }
 

@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, PoisonError, Weak};
 
 use nexios_proto::{CloseCode, CloseFrame, Message, Utf8Bytes};
+use tokio::time::Instant;
 
 use crate::backplane::{ConnectionAddress, NodeId};
 use crate::connection::{Link, catch_up, catch_up_everywhere};
@@ -17,7 +18,14 @@ use crate::sync::{Mutex, MutexGuard};
 /// Users are spread over this many locks.
 const SHARDS: usize = 16;
 
-type Shard = HashMap<Arc<str>, HashMap<ConnectionId, Weak<Link>>>;
+type Shard = HashMap<Arc<str>, HashMap<ConnectionId, Connection>>;
+
+#[derive(Debug)]
+struct Connection {
+    link: Weak<Link>,
+    /// When it became the user's.
+    since: Instant,
+}
 
 /// The connections of all users of an app, from [`WebSocket::authenticate`](crate::WebSocket::authenticate) to their ends.
 #[derive(Default)]
@@ -37,25 +45,28 @@ pub(crate) struct Listed {
 impl Users {
     pub(crate) fn list(self: &Arc<Self>, user: Arc<str>, link: &Arc<Link>) -> Listed {
         let id = link.id();
-        self.shard(&user).entry(Arc::clone(&user)).or_default().insert(id, Arc::downgrade(link));
+        let connection = Connection { link: Arc::downgrade(link), since: Instant::now() };
+        self.shard(&user).entry(Arc::clone(&user)).or_default().insert(id, connection);
         Listed { users: Arc::clone(self), user, id }
     }
 
     pub(crate) fn of(&self, user: &str) -> Vec<Sender> {
-        self.links(user).into_iter().map(Sender::new).collect()
+        self.links(user, None).into_iter().map(Sender::new).collect()
     }
 
-    /// Asks all connections of a user to close, and says how many it were.
-    pub(crate) fn close(&self, user: &str, frame: &CloseFrame) -> usize {
+    /// Asks all connections of a user to close, or those that were there at a time, and says how many it were.
+    pub(crate) fn close(&self, user: &str, frame: &CloseFrame, until: Option<Instant>) -> usize {
         // What was published before arrives before.
         catch_up_everywhere();
-        let links = self.links(user);
+        let links = self.links(user, until);
         links.iter().filter(|link| link.request_close(frame.clone(), Cause::Revoked)).count()
     }
 
-    fn links(&self, user: &str) -> Vec<Arc<Link>> {
+    fn links(&self, user: &str, until: Option<Instant>) -> Vec<Arc<Link>> {
         let shard = self.shard(user);
-        shard.get(user).into_iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
+        let connections = shard.get(user).into_iter().flat_map(HashMap::values);
+        let of_then = connections.filter(|connection| until.is_none_or(|until| connection.since <= until));
+        of_then.filter_map(|connection| connection.link.upgrade()).collect()
     }
 
     fn shard(&self, user: &str) -> MutexGuard<'_, Shard> {
@@ -80,7 +91,7 @@ impl AppHandle {
         if let Some(node) = self.node() {
             node.close_user(user, frame.code().into(), frame.reason());
         }
-        self.users().close(user, &frame)
+        self.users().close(user, &frame, None)
     }
 
     /// Sends a message to all connections of a [user](crate::auth::Identity), on all nodes, and says how many these are on this

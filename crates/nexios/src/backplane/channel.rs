@@ -70,10 +70,6 @@ impl Channel {
         Self(format!("n-{id}").into())
     }
 
-    pub(crate) fn is_group(&self) -> bool {
-        self.0.starts_with("g-")
-    }
-
     /// Its name: ASCII letters, digits, `-`, `_` and `=`, 3 to 640 bytes for groups with names of up to 200 bytes.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -65,18 +65,19 @@ impl Channels {
         self.changed.notify_one();
     }
 
-    /// The group is gone. Another one may have got its name meanwhile: then this is false, and nothing changes.
-    pub(super) fn forget(&self, channel: &Channel, group: *const GroupInner) -> bool {
+    /// The group is gone. Another one may have got its name meanwhile: then nothing changes, and it tells for both; otherwise
+    /// `goodbye` is called before another one can get it.
+    pub(super) fn forget(&self, channel: &Channel, group: *const GroupInner, goodbye: impl FnOnce()) {
         let mut state = self.state();
-        let Some(known) = state.known.get_mut(channel) else { return false };
+        let Some(known) = state.known.get_mut(channel) else { return };
         let is_of_group = matches!(&known.want, Want::Group(wanted) if Weak::as_ptr(wanted) == group);
         if is_of_group {
             known.want = Want::Nothing;
             state.changed.push(channel.clone());
+            goodbye();
             drop(state);
             self.changed.notify_one();
         }
-        is_of_group
     }
 
     /// What has changed since the last time.
@@ -84,6 +85,9 @@ impl Channels {
         let mut state = self.state();
         let State { known, changed } = &mut *state;
         let mut changes = Changes::default();
+        // A group that has gone, and another of its name that has come, are one change.
+        changed.sort_unstable();
+        changed.dedup();
         for channel in changed.drain(..) {
             let Some(entry) = known.get_mut(&channel) else { continue };
             match &entry.want {

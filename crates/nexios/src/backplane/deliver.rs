@@ -5,14 +5,18 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nexios_proto::{CloseCode, CloseFrame};
+use tokio::time::sleep;
 
 use super::node::Node;
 use super::status::{Way, count};
-use super::wire::{Body, Control, Frame, Loss, Unreadable};
+use super::wire::{Body, Control, Frame, Loss, Placed, Unreadable};
 use super::{Channel, MessageId, Outgoing, Place, Sink};
 use crate::connection::catch_up_everywhere;
+use crate::groups::GroupInner;
 use crate::sender::ConnectionId;
+
+/// How much later a message may come by the subscription than a publisher has its answer.
+const ON_ITS_WAY: Duration = Duration::from_millis(250);
 
 /// What a backplane reports to: it does not keep the node.
 pub(super) struct Listener(Weak<Node>);
@@ -53,11 +57,11 @@ impl Sink for Listener {
 
     fn interrupted(&self, channels: &[Channel]) {
         let Some(node) = self.0.upgrade() else { return };
-        for channel in channels {
-            if let Some(group) = node.channels.group(channel.as_str()) {
-                node.catch_up_on(group);
-            }
+        if channels.iter().any(|channel| channel.as_str() == Channel::ALL) {
+            node.ask_for_revocations();
         }
+        let groups = channels.iter().filter_map(|channel| node.channels.group(channel.as_str()));
+        node.catch_up_on(groups.collect());
     }
 }
 
@@ -82,11 +86,10 @@ impl Node {
         let Frame { id, body } = frame;
         if let Some(place) = place {
             let is_own = id.node == self.id;
-            if let (Body::Group(posted), Some(group)) = (body, self.channels.group(channel)) {
+            if let (Some(placed), Some(group)) = (body.placed(), self.channels.group(channel)) {
                 if !group.has_history() {
-                    warn_of_settings(channel);
-                    group.receive(id, posted);
-                } else if group.arrive(place, posted, is_own).is_gap() {
+                    self.take_without_place(channel, &group, id, placed);
+                } else if group.arrive(place, placed, is_own).is_gap() {
                     self.sync(group);
                 } else if is_own {
                     self.has_arrived(id.number);
@@ -142,6 +145,15 @@ impl Node {
         }
     }
 
+    /// A message that another node had kept, for a group that keeps nothing here.
+    fn take_without_place(&self, channel: &str, group: &Arc<GroupInner>, id: MessageId, placed: Placed) {
+        warn_of_settings(channel);
+        match placed {
+            Placed::Message(posted) => group.receive(id, posted),
+            Placed::Loss => group.lost(Loss::Placeless),
+        }
+    }
+
     /// Whether it came before, and is not to be done twice. Groups look for themselves, each in its own channel.
     fn is_double(&self, body: &Body, id: MessageId, channel: &str) -> bool {
         match body {
@@ -168,9 +180,8 @@ impl Node {
                     group.lost(missing.messages);
                 }
             }
-            Control::CloseUser { user, code, reason } => {
-                self.users.close(&user, &CloseFrame::new(CloseCode::from(code), &*reason));
-            }
+            Control::CloseUser { user, code, reason, ago } => self.revoke(&user, code, &reason, ago),
+            Control::Missed => self.tell_revocations(id.node),
             Control::Ask { question, group, list } => self.answer(id.node, question, &group, list),
             Control::Answer { question, members, present } => {
                 self.questions.answered(question, id.node, members, present);
@@ -179,14 +190,24 @@ impl Node {
     }
 
     /// A message of this node's own has its place: members get it now, unless something before it is still on its way. That
-    /// comes by the subscription; while that is broken, it is read.
+    /// comes by the subscription; while that is broken, or silent although it seems to stand, it is read.
     pub(super) fn deliver_own(self: &Arc<Self>, message: &Outgoing, place: Place) {
         let Some(group) = self.channels.group(message.channel.as_str()) else { return };
-        if let Ok(Frame { body: Body::Group(posted), .. }) = Frame::read(message.payload.clone()) {
-            let is_gap = group.arrive(place, posted, true).is_gap();
-            if is_gap && self.is_away(Way::Subscriptions) {
-                self.sync(group);
-            }
+        let Ok(Frame { body, .. }) = Frame::read(message.payload.clone()) else { return };
+        let Some(placed) = body.placed() else { return };
+        if !group.arrive(place, placed, true).is_gap() {
+            return;
+        }
+        if self.is_away(Way::Subscriptions) {
+            self.sync(group);
+        } else if group.begin_to_wait() {
+            let node = Arc::clone(self);
+            self.spawn(async move {
+                sleep(ON_ITS_WAY).await;
+                if group.is_still_behind() {
+                    node.sync(group);
+                }
+            });
         }
     }
 

@@ -13,8 +13,8 @@ use super::{Channel, NodeId};
 /// How long the others may take; whoever has not answered by then is not counted.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// So many are named in an answer.
-const NAMED: usize = 2000;
+/// So many are named in an answer, and about so many bytes: engines have a limit (NATS 1 MiB).
+const NAMED: (usize, usize) = (2000, 512 * 1024);
 
 /// What was asked and is not answered yet.
 #[derive(Debug, Default)]
@@ -116,7 +116,12 @@ impl Node {
     pub(super) fn answer(&self, to: NodeId, question: u64, group: &str, list: bool) {
         let Some(groups) = self.groups.upgrade() else { return };
         let (members, mut present) = groups.who_is_here(group, list);
-        present.truncate(NAMED);
+        let mut size = 0;
+        let named = present.iter().take(NAMED.0).take_while(|entry| {
+            size += entry.size();
+            size <= NAMED.1
+        });
+        present.truncate(named.count());
         self.push(&Channel::node(to), &Body::Control(Control::Answer { question, members, present }));
     }
 }

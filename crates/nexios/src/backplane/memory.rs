@@ -15,7 +15,7 @@ use crate::groups::Position;
 /// Joins apps of one process: for tests of what several nodes do, and to see how a [`Backplane`] is written.
 ///
 /// Each app gets a [`node`](Self::node). A test keeps a clone of it, and cuts it off, freezes it, deafens it, or lets its
-/// answers be lost; what then happens to the app's groups is what happens with a real engine.
+/// answers or messages be lost; what then happens to the app's groups is what happens with a real engine.
 ///
 /// ```
 /// use nexios::backplane::Memory;
@@ -54,6 +54,8 @@ enum Fault {
     Mute,
     /// Calls go on, but nothing comes.
     Deaf,
+    /// The same, and nobody notices.
+    Numb,
 }
 
 impl Memory {
@@ -110,18 +112,26 @@ impl MemoryNode {
         self.set(Fault::Deaf);
     }
 
+    /// Drops what comes on its subscriptions, which seem to stand: a connection that died without a word.
+    pub fn lose_messages(&self) {
+        self.set(Fault::Numb);
+    }
+
     /// Ends whatever goes wrong. Subscriptions that were broken are interrupted.
     pub fn heal(&self) {
         self.set(Fault::None);
     }
 
     fn set(&self, fault: Fault) {
-        self.fault.send_replace(fault);
+        if self.fault.send_replace(fault) == Fault::Numb {
+            // Now it is noticed.
+            self.memory.hub().disconnect(self.number, "cut off");
+        }
         match fault {
             Fault::Cut | Fault::Deaf => self.memory.hub().disconnect(self.number, "cut off"),
             Fault::None | Fault::Mute => self.memory.hub().reconnect(self.number),
             // Subscriptions are as they were.
-            Fault::Frozen => {}
+            Fault::Frozen | Fault::Numb => {}
         }
     }
 
@@ -144,8 +154,9 @@ impl MemoryNode {
     /// Tells the app what happens, in a task of its own runtime, until the hub forgets this node.
     async fn report(self, events: Events, mut happenings: mpsc::UnboundedReceiver<Happening>) {
         while let Some(happening) = happenings.recv().await {
-            self.not_frozen().await;
+            let fault = self.not_frozen().await;
             match happening {
+                Happening::Message(..) if fault == Fault::Numb => {}
                 Happening::Message(channel, payload, place) => events.message(channel.as_str(), payload, place),
                 Happening::Connected => events.connected(),
                 Happening::Disconnected(reason) => events.disconnected(reason),

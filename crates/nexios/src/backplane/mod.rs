@@ -24,11 +24,14 @@ mod deliver;
 mod error;
 mod events;
 mod gather;
+mod lost;
 mod memory;
 mod message;
 mod node;
 mod outbox;
 mod peers;
+mod publishing;
+mod revocations;
 mod run;
 mod status;
 mod sync;
@@ -50,7 +53,8 @@ pub use message::{Keep, Kept, MessageId, Outgoing, Page, Place};
 pub(crate) use node::{Node, NodeGuard, Ordered, Wait};
 pub use status::BackplaneStatus;
 pub(crate) use sync::Missed;
-pub(crate) use wire::{Entry, Loss, Posted, Presence};
+pub(crate) use timetable::Entered;
+pub(crate) use wire::{Entry, Loss, Placed, Posted, Presence};
 
 use crate::groups::Position;
 
@@ -110,7 +114,8 @@ pub trait Backplane: Send + Sync + 'static {
     fn unsubscribe<'a>(&'a self, channels: &'a [Channel]) -> BoxFuture<'a, Result<(), BackplaneError>>;
 
     /// Publishes messages in their order, and says of each what became of it: its place, for one that is kept. In one
-    /// round trip if possible. The node has one such call at a time under way, of up to 1 MiB or one message.
+    /// round trip if possible. The node has one such call at a time under way with messages that are kept, and one with others,
+    /// each of up to 1 MiB or one message: while an engine cannot keep anything, the others go on.
     ///
     /// For a double it is the place of the first, or `None` when that is not known any more.
     ///

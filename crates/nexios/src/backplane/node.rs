@@ -13,9 +13,10 @@ use super::channels::Channels;
 use super::gather::Questions;
 use super::outbox::{Appended, Outbox};
 use super::peers::Peers;
+use super::revocations::Revocations;
 use super::status::{Status, Way, count};
-use super::timetable::Timetable;
-use super::wire::{Body, Control, Posted, Unsent};
+use super::timetable::{Entered, Timetable};
+use super::wire::{Body, Posted, Presence, Unsent};
 use super::{Backplane, BackplaneConfig, BackplaneError, BackplaneStatus, BoxFuture, Channel, Keep, NodeId};
 use crate::auth::Users;
 use crate::connection::Registry;
@@ -34,6 +35,7 @@ pub(crate) struct Node {
     pub(super) status: Status,
     pub(super) peers: Peers,
     pub(super) questions: Questions,
+    pub(super) revocations: Revocations,
     /// Groups that have something to tell.
     pub(super) telling: Timetable,
     /// Groups whose streams are to be looked at.
@@ -87,6 +89,7 @@ impl Node {
             status: Status::new(),
             peers: Peers::default(),
             questions: Questions::default(),
+            revocations: Revocations::default(),
             telling: Timetable::default(),
             looking: Timetable::default(),
             reads: Semaphore::new(READS),
@@ -207,11 +210,6 @@ impl Node {
         self.push(&Channel::node(node), &Body::Connection(connection, Posted::new(message)));
     }
 
-    pub(crate) fn close_user(&self, user: &str, code: u16, reason: &str) {
-        let (user, reason) = (user.into(), reason.into());
-        self.push(&Channel::all_nodes(), &Body::Control(Control::CloseUser { user, code, reason }));
-    }
-
     // ---- what groups listen to
 
     /// A group is here, or wants its channel again.
@@ -224,9 +222,25 @@ impl Node {
         }
     }
 
-    /// The group is no longer here. False when another one has got its name meanwhile.
-    pub(crate) fn detach(&self, channel: &Channel, group: *const GroupInner) -> bool {
-        self.channels.forget(channel, group)
+    /// The group is no longer here, and says so if others know of it.
+    pub(crate) fn detach(&self, channel: &Channel, group: *const GroupInner, is_known: bool) {
+        self.channels.forget(channel, group, || {
+            if is_known {
+                // Without room for it, the outbox knows.
+                self.tell(channel, Presence::goodbye());
+            }
+        });
+    }
+
+    /// Nothing is to be done for it any more.
+    pub(crate) fn forget_to_look(&self, entry: Entered) {
+        self.looking.remove(entry);
+    }
+
+    /// Whether a message of so many bytes to so many groups would be taken.
+    pub(crate) fn check_room(&self, posted: &Posted, groups: usize) -> Result<(), BackplaneError> {
+        let size = Unsent::new(&Body::Group(posted.clone())).len();
+        self.outbox.check_room(size.saturating_mul(groups), groups)
     }
 
     /// Whether a node was heard of lately.

@@ -1,16 +1,20 @@
 //! Other nodes, and when they count as gone.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::node::Node;
 use super::{MessageId, NodeId};
+use crate::groups::GroupInner;
 
 /// So many nodes that were taken for gone are remembered, in case they are not.
 const REMEMBERED: usize = 256;
+
+/// How much longer than the engine nodes may take to tell who is there.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Who was heard of, and when.
 #[derive(Debug, Default)]
@@ -28,7 +32,9 @@ struct Known {
 
 #[derive(Debug)]
 struct Peer {
+    /// From when on its silence counts.
     at: Instant,
+    said_something: Instant,
     last: Last,
 }
 
@@ -44,8 +50,15 @@ impl Peers {
         self.known().heard.len()
     }
 
+    /// Who can be asked: those that go do not answer any more.
     pub(super) fn all(&self) -> Vec<NodeId> {
-        self.known().heard.keys().copied().collect()
+        let known = self.known();
+        known.heard.keys().filter(|node| !known.leaving.contains_key(node)).copied().collect()
+    }
+
+    fn who_said_something(&self, since: Instant) -> HashSet<NodeId> {
+        let known = self.known();
+        known.heard.iter().filter(|(_, peer)| peer.said_something > since).map(|(node, _)| *node).collect()
     }
 
     pub(super) fn knows(&self, node: NodeId) -> bool {
@@ -57,12 +70,12 @@ impl Peers {
         let mut known = self.known();
         let now = Instant::now();
         if let Some(peer) = known.heard.get_mut(&node) {
-            peer.at = now;
+            (peer.at, peer.said_something) = (now, now);
             return false;
         }
         let buried = known.buried.iter().position(|(buried, _)| *buried == node);
         let last = buried.and_then(|at| known.buried.remove(at)).map(|(_, last)| last);
-        known.heard.insert(node, Peer { at: now, last: last.unwrap_or_default() });
+        known.heard.insert(node, Peer { at: now, said_something: now, last: last.unwrap_or_default() });
         last.is_some()
     }
 
@@ -144,6 +157,33 @@ impl Node {
         for group in self.channels.groups() {
             group.bury(node);
         }
+    }
+
+    /// Whose subscriptions broke does not know who has left meanwhile. Nodes that have anybody in these groups tell it when
+    /// they are asked, or when they are back themselves; what is known of others that are there is forgotten.
+    pub(super) fn bury_those_who_do_not_answer(self: &Arc<Self>, groups: Vec<Weak<GroupInner>>) {
+        if groups.is_empty() {
+            return;
+        }
+        let (node, asked, patience) = (Arc::downgrade(self), Instant::now(), self.config.timeout + PATIENCE);
+        self.spawn(async move {
+            // Only a time in which everybody could be heard says something.
+            let could_hear = |node: &Self| (!node.is_silent()).then(|| node.status.outages());
+            let mut is_over = false;
+            while !is_over {
+                let Some((there, before)) =
+                    node.upgrade().map(|node| (node.peers.who_said_something(asked), could_hear(&node)))
+                else {
+                    return;
+                };
+                sleep(patience).await;
+                let Some(node) = node.upgrade() else { return };
+                if before.is_some() && before == could_hear(&node) {
+                    let groups = groups.iter().filter_map(Weak::upgrade);
+                    is_over = groups.filter(|group| group.bury_doubted(&there)).count() == 0;
+                }
+            }
+        });
     }
 
     pub(super) fn bury_the_dead(&self) {

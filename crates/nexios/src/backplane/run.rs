@@ -1,38 +1,24 @@
 //! The node's thread: it publishes, subscribes, and tells that it is there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::deliver::Listener;
 use super::node::Node;
-use super::outbox::{Item, Outbox};
-use super::status::{Way, count};
-use super::wire::{Body, Control, Loss, Unsent};
-use super::{BackplaneError, Channel, Events, Place};
+use super::outbox::Sort;
+use super::status::Way;
+use super::wire::{Body, Control, Loss};
+use super::{BackplaneError, Channel, Events};
 
 /// Between two attempts of the same: at first, and after many.
 pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How long a node that ends waits for its last messages.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// A batch that is being published. What is left of it when the node ends is published with the rest.
-struct UnderWay<'a> {
-    outbox: &'a Outbox,
-    items: Vec<Item>,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.outbox.put_back(&mut self.items);
-    }
-}
 
 impl Node {
     /// Begins, on a thread of its own: what an engine's client does must not delay a connection's turn.
@@ -74,7 +60,8 @@ impl Node {
             // What is asked of it before that would only fail.
             let _ = timeout(self.config.timeout, self.reached.wait()).await;
             tokio::join!(
-                self.publish_all(),
+                self.publish_all(Sort::Plain),
+                self.publish_all(Sort::Kept),
                 self.subscribe_all(),
                 self.be_there(),
                 self.tell_presence(),
@@ -91,106 +78,6 @@ impl Node {
         let _ = timeout(FAREWELL, self.publish_rest()).await;
         let _ = timeout(FAREWELL, self.backplane.stop()).await;
         self.left.cancel();
-    }
-
-    // ---- publishing
-
-    async fn publish_all(self: &Arc<Self>) {
-        loop {
-            let items = self.outbox.take();
-            if items.is_empty() {
-                self.outbox.changed.notified().await;
-                continue;
-            }
-            self.publish_batch(items).await;
-        }
-    }
-
-    /// Publishes what is left, once.
-    async fn publish_rest(&self) {
-        loop {
-            let items = self.outbox.take();
-            if items.is_empty() {
-                return;
-            }
-            let messages: Vec<_> = items.iter().map(|item| item.message.clone()).collect();
-            drop(self.backplane.publish(&messages).await);
-            for item in items {
-                self.outbox.settle(item, Ok(()));
-            }
-        }
-    }
-
-    /// Publishes a batch, however often that has to be tried.
-    async fn publish_batch(self: &Arc<Self>, items: Vec<Item>) {
-        let mut batch = UnderWay { outbox: &self.outbox, items };
-        let items = &mut batch.items;
-        let mut pause = PAUSE.0;
-        let mut was_away = self.is_away(Way::Publishing);
-        loop {
-            let messages: Vec<_> = items.iter().map(|item| item.message.clone()).collect();
-            let published = timeout(self.config.timeout, self.backplane.publish(&messages)).await;
-            let why = self.settle(items, published.ok());
-            let Some(why) = why else { break };
-            was_away = true;
-            self.went_away(Way::Publishing, &why);
-            self.outbox.go_away(items, |message| self.deliver_here(message));
-            sleep(pause.mul_f64(rand::rng().random_range(0.5..1.5))).await;
-            pause = (pause * 2).min(PAUSE.1);
-        }
-        if was_away && self.outbox.come_back() {
-            self.came_back(Way::Publishing);
-            self.sync_all();
-        }
-    }
-
-    /// Lets go of what was published or refused; says why the rest was not.
-    fn settle(
-        self: &Arc<Self>,
-        items: &mut Vec<Item>,
-        results: Option<Vec<Result<Option<Place>, BackplaneError>>>,
-    ) -> Option<String> {
-        let Some(results) = results else {
-            return Some(format!("no answer within {:.1} s", self.config.timeout.as_secs_f32()));
-        };
-        let mut why = None;
-        let mut results = results.into_iter();
-        let mut left = Vec::new();
-        for item in items.drain(..) {
-            match results.next() {
-                Some(Ok(place)) => {
-                    count(&self.status.published);
-                    if let Some(place) = place {
-                        self.deliver_own(&item.message, place);
-                    } else if left.iter().any(|before: &Item| before.is_overtaken_by(&item)) {
-                        // Others take the one before, which is tried again, for a double.
-                        self.outbox.refused(&item.message.channel);
-                    }
-                    self.outbox.settle(item, Ok(()));
-                }
-                Some(Err(BackplaneError::Unavailable(error))) => {
-                    why.get_or_insert_with(|| error.to_string());
-                    left.push(item);
-                }
-                Some(Err(error)) => {
-                    // Once: there may be many, and they are counted.
-                    if self.status.refused.fetch_add(1, Ordering::Relaxed) == 0 {
-                        tracing::warn!(channel = %item.message.channel, %error, "a message to other nodes was refused");
-                    }
-                    // What is said of a loss may be refused as well; that is no loss of its own.
-                    if Unsent::is_to_group(&item.message.payload) {
-                        self.outbox.refused(&item.message.channel);
-                    }
-                    self.outbox.settle(item, Err(error));
-                }
-                None => {
-                    why.get_or_insert_with(|| "it has not answered for all messages".to_owned());
-                    left.push(item);
-                }
-            }
-        }
-        *items = left;
-        why
     }
 
     // ---- subscribing
@@ -230,7 +117,10 @@ impl Node {
         let every = self.config.node_ttl / 4;
         let mut next = Instant::now();
         loop {
-            self.push(&Channel::all_nodes(), &Body::Control(Control::Here));
+            // While nobody can hear it, one that comes afterwards is enough.
+            if !self.is_away(Way::Publishing) {
+                self.say_here();
+            }
             next += every;
             while Instant::now() < next {
                 sleep(every.min(Duration::from_secs(1)).min(next.saturating_duration_since(Instant::now()))).await;
@@ -238,6 +128,10 @@ impl Node {
             }
             next = Instant::now();
         }
+    }
+
+    pub(super) fn say_here(&self) {
+        self.push(&Channel::all_nodes(), &Body::Control(Control::Here));
     }
 
     // ---- the engine comes and goes

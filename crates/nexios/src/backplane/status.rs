@@ -60,6 +60,7 @@ pub(super) struct Status {
 #[derive(Debug)]
 struct State {
     publishing: Option<Away>,
+    keeping: Option<Away>,
     subscriptions: Option<Away>,
     outages: u64,
 }
@@ -73,7 +74,10 @@ struct Away {
 /// What the engine is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
+    /// Messages without a place.
     Publishing,
+    /// Messages that are to get one.
+    Keeping,
     Subscriptions,
 }
 
@@ -81,7 +85,7 @@ impl Status {
     /// Publishing is tried; subscriptions stand when the backplane says so.
     pub(super) fn new() -> Self {
         let connecting = Away { reason: "connecting".to_owned(), since: Instant::now() };
-        let state = State { publishing: None, subscriptions: Some(connecting), outages: 0 };
+        let state = State { publishing: None, keeping: None, subscriptions: Some(connecting), outages: 0 };
         Self {
             state: Mutex::new(state),
             published: AtomicU64::new(0),
@@ -94,7 +98,7 @@ impl Status {
     /// True when it was there until now.
     pub(super) fn went_away(&self, way: Way, reason: &str) -> bool {
         let mut state = self.state();
-        let was_there = state.publishing.is_none() && state.subscriptions.is_none();
+        let was_there = state.is_there();
         let since = state.of(way).take().map_or_else(Instant::now, |away| away.since);
         *state.of(way) = Some(Away { reason: reason.to_owned(), since });
         state.outages += u64::from(was_there);
@@ -105,7 +109,7 @@ impl Status {
     pub(super) fn came_back(&self, way: Way) -> (Option<std::time::Duration>, bool) {
         let mut state = self.state();
         let away = state.of(way).take();
-        let is_there = state.publishing.is_none() && state.subscriptions.is_none();
+        let is_there = state.is_there();
         (away.map(|away| away.since.elapsed()), is_there)
     }
 
@@ -116,7 +120,7 @@ impl Status {
     /// Since when it is away, and why.
     pub(super) fn away(&self) -> Option<String> {
         let state = self.state();
-        let away = state.publishing.as_ref().or(state.subscriptions.as_ref())?;
+        let away = state.publishing.as_ref().or(state.keeping.as_ref()).or(state.subscriptions.as_ref())?;
         Some(format!("away for {:.1} s: {}", away.since.elapsed().as_secs_f32(), away.reason))
     }
 
@@ -130,9 +134,14 @@ impl Status {
 }
 
 impl State {
+    fn is_there(&self) -> bool {
+        self.publishing.is_none() && self.keeping.is_none() && self.subscriptions.is_none()
+    }
+
     fn of(&mut self, way: Way) -> &mut Option<Away> {
         match way {
             Way::Publishing => &mut self.publishing,
+            Way::Keeping => &mut self.keeping,
             Way::Subscriptions => &mut self.subscriptions,
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::node::Node;
 use super::run::PAUSE;
-use super::wire::{Body, Frame, Loss, Posted};
+use super::wire::{Frame, Loss, Placed};
 use super::{Channel, Keep, Kept, Page};
 use crate::groups::{GroupInner, Position};
 
@@ -16,7 +16,7 @@ use crate::groups::{GroupInner, Position};
 pub(crate) struct Missed {
     pub(crate) position: Position,
     pub(crate) age: std::time::Duration,
-    pub(crate) posted: Posted,
+    pub(crate) placed: Placed,
     /// This node published it.
     pub(crate) is_own: bool,
     /// Of its publisher's messages.
@@ -24,14 +24,18 @@ pub(crate) struct Missed {
 }
 
 impl Node {
-    /// A subscription was interrupted: what it missed is read, or its members are told.
-    pub(super) fn catch_up_on(self: &Arc<Self>, group: Arc<GroupInner>) {
-        group.ask_who_is_there();
-        if group.has_history() {
-            self.sync(group);
-        } else {
-            group.lost(Loss::Placeless);
-            group.attached();
+    /// Subscriptions were interrupted: what they missed is read, or members are told.
+    pub(super) fn catch_up_on(self: &Arc<Self>, groups: Vec<Arc<GroupInner>>) {
+        let doubted = groups.iter().filter(|group| group.doubt_others()).map(Arc::downgrade).collect();
+        self.bury_those_who_do_not_answer(doubted);
+        for group in groups {
+            group.ask_who_is_there();
+            if group.has_history() {
+                self.sync(group);
+            } else {
+                group.lost(Loss::Placeless);
+                group.attached();
+            }
         }
     }
 
@@ -73,6 +77,9 @@ impl Node {
             if let Some(mut page) = page {
                 let missed = self.readable(mem::take(&mut page.messages));
                 group.catch_up_with(&page, missed);
+                if !self.is_apart() {
+                    group.has_seen_the_engine();
+                }
             }
             group.attached();
             // When the engine is back from being away, all groups are synchronised; otherwise nobody else asks for it.
@@ -113,11 +120,11 @@ impl Node {
     /// Messages of a page that this version can read.
     pub(crate) fn readable(&self, messages: Vec<Kept>) -> Vec<Missed> {
         let readable = messages.into_iter().filter_map(|kept| match Frame::read(kept.payload) {
-            Ok(Frame { id, body: Body::Group(posted) }) => {
-                let is_own = id.node == self.id;
-                Some(Missed { position: kept.position, age: kept.age, posted, is_own, number: id.number })
+            Ok(Frame { id, body }) => {
+                let (placed, is_own) = (body.placed()?, id.node == self.id);
+                Some(Missed { position: kept.position, age: kept.age, placed, is_own, number: id.number })
             }
-            _ => None,
+            Err(_) => None,
         });
         readable.collect()
     }

@@ -19,7 +19,8 @@ const LOOK: Duration = Duration::from_mins(5);
 impl Node {
     /// A group will have something to tell.
     pub(crate) fn will_tell(&self, group: &Arc<GroupInner>, after: Duration) {
-        self.telling.add(Instant::now() + after, group);
+        // Soon enough that nobody needs to forget it.
+        let _ = self.telling.add(Instant::now() + after, group);
     }
 
     /// False when there is no room for it.
@@ -44,7 +45,8 @@ impl Node {
         if let Some(keep) = group.keep() {
             let longest = LOOK.min(keep.age / 3).max(Duration::from_millis(100));
             // Of those that came together, not all are looked at together.
-            self.looking.add(Instant::now() + longest.mul_f64(rand::rng().random_range(0.5..1.0)), group);
+            let share = rand::rng().random_range(0.5..1.0);
+            group.looked_at_later(self.looking.add(Instant::now() + longest.mul_f64(share), group));
         }
     }
 

@@ -25,8 +25,12 @@ struct Entries {
     next: u64,
 }
 
+/// Where a group stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entered((Instant, u64));
+
 impl Timetable {
-    pub(super) fn add(&self, at: Instant, group: &Arc<GroupInner>) {
+    pub(super) fn add(&self, at: Instant, group: &Arc<GroupInner>) -> Entered {
         let mut entries = self.entries();
         let key = (at, entries.next);
         entries.next += 1;
@@ -36,6 +40,13 @@ impl Timetable {
         if is_first {
             self.sooner.notify_one();
         }
+        Entered(key)
+    }
+
+    /// Forgets a group that is gone: its memory is not free before that.
+    pub(super) fn remove(&self, entry: Entered) {
+        let removed = self.entries().by_time.remove(&entry.0);
+        drop(removed);
     }
 
     /// Waits until the time of some has come.

@@ -55,8 +55,8 @@ pub(crate) struct Posted {
     pub(crate) key: Option<Box<str>>,
     /// A connection of the node that published it, which does not get it.
     pub(crate) except: Option<ConnectionId>,
-    /// Members of these groups got it already: it was sent to several.
-    pub(crate) unless: Vec<Box<str>>,
+    /// It is sent to several groups under this number, and who is in more than one of them gets it once.
+    pub(crate) several: Option<u64>,
 }
 
 /// What is said rarely.
@@ -69,8 +69,16 @@ pub(crate) enum Control {
     Gone { after: u64 },
     /// Something of this node for the channel's group, or on the channel of all nodes for any group, was lost.
     Lost(Missing),
-    /// All connections of a user are to be closed.
-    CloseUser { user: Box<str>, code: u16, reason: Box<str> },
+    /// All connections of a user are to be closed: those, if it is said again, that there were so many milliseconds ago.
+    CloseUser {
+        user: Box<str>,
+        code: u16,
+        reason: Box<str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ago: Option<u64>,
+    },
+    /// The node could not be reached for a moment: whose connections were closed meanwhile? To be said again on its channel.
+    Missed,
     /// How many, and perhaps who, are in a group? To be answered to the node's channel.
     Ask { question: u64, group: Box<str>, list: bool },
     /// The answer.
@@ -113,6 +121,14 @@ impl From<Loss> for Missing {
     fn from(messages: Loss) -> Self {
         Self { messages, goodbye: false }
     }
+}
+
+/// What stands in a place of a stream.
+#[derive(Debug)]
+pub(crate) enum Placed {
+    Message(Posted),
+    /// Messages that would stand before this place are lost.
+    Loss,
 }
 
 /// Who of one node is in a group: a part of it, or what has changed.
@@ -197,7 +213,9 @@ mod flag {
     pub(super) const PLAIN: u8 = 4;
     pub(super) const KEY: u8 = 8;
     pub(super) const EXCEPT: u8 = 16;
-    pub(super) const UNLESS: u8 = 32;
+    pub(super) const SEVERAL: u8 = 32;
+    /// What a version that is later than this one may have set, and bytes of which nothing is known.
+    pub(super) const UNKNOWN: u8 = !(TEXT | JSON | PLAIN | KEY | EXCEPT | SEVERAL);
 }
 
 /// A frame that has no number yet.
@@ -206,7 +224,7 @@ pub(crate) struct Unsent {
     bytes: Vec<u8>,
     /// What others miss without it.
     pub(crate) missing: Missing,
-    /// It takes a right away: there is room for it when there is none for others.
+    /// It takes a right away, or keeps a node from being taken for dead: there is room for it when there is none for others.
     pub(crate) is_urgent: bool,
 }
 
@@ -216,7 +234,7 @@ impl Unsent {
         bytes.extend([VERSION, body.kind()]);
         bytes.resize(HEADER, 0);
         body.encode(&mut bytes);
-        let is_urgent = matches!(body, Body::Control(Control::CloseUser { .. }));
+        let is_urgent = matches!(body, Body::Control(Control::CloseUser { .. } | Control::Here | Control::Gone { .. }));
         Self { bytes, missing: body.missing(), is_urgent }
     }
 
@@ -227,6 +245,18 @@ impl Unsent {
     /// Whether members of a group miss it when it does not arrive.
     pub(crate) fn is_to_group(frame: &[u8]) -> bool {
         frame.get(1) == Some(&kind::GROUP)
+    }
+
+    /// Whether it says who is in a group.
+    pub(crate) fn is_presence(frame: &[u8]) -> bool {
+        frame.get(1) == Some(&kind::PRESENCE)
+    }
+
+    /// Another number for a frame that has one.
+    pub(crate) fn renumbered(frame: &[u8], number: u64) -> Bytes {
+        let mut bytes = frame.to_vec();
+        bytes[NUMBER..HEADER].copy_from_slice(&number.to_be_bytes());
+        bytes.into()
     }
 
     pub(crate) fn numbered(self, id: MessageId) -> Bytes {
@@ -256,6 +286,15 @@ impl Body {
             Self::Group(_) | Self::Everybody(_) => Loss::Placeless.into(),
             Self::Presence(presence) => Missing { goodbye: presence.is_goodbye(), ..Missing::default() },
             Self::User(..) | Self::Connection(..) | Self::Control(_) => Missing::default(),
+        }
+    }
+
+    /// What it is in a place of a stream, if it is something there.
+    pub(crate) fn placed(self) -> Option<Placed> {
+        match self {
+            Self::Group(posted) => Some(Placed::Message(posted)),
+            Self::Control(Control::Lost(_)) => Some(Placed::Loss),
+            _ => None,
         }
     }
 
@@ -300,7 +339,7 @@ fn text(text: &str, out: &mut Vec<u8>) {
 
 impl Posted {
     pub(crate) fn new(message: Message) -> Self {
-        Self { message, is_json: false, form: Form::Any, key: None, except: None, unless: Vec::new() }
+        Self { message, is_json: false, form: Form::Any, key: None, except: None, several: None }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -310,7 +349,7 @@ impl Posted {
             (self.form == Form::Plain, flag::PLAIN),
             (self.key.is_some(), flag::KEY),
             (self.except.is_some(), flag::EXCEPT),
-            (!self.unless.is_empty(), flag::UNLESS),
+            (self.several.is_some(), flag::SEVERAL),
         ];
         out.push(flags.iter().filter(|(is_set, _)| *is_set).fold(0, |flags, (_, flag)| flags | flag));
         if let Some(key) = &self.key {
@@ -319,12 +358,8 @@ impl Posted {
         if let Some(except) = self.except {
             out.extend(except.as_u64().to_be_bytes());
         }
-        if !self.unless.is_empty() {
-            let count = u16::try_from(self.unless.len()).unwrap_or(u16::MAX);
-            out.extend(count.to_be_bytes());
-            for name in &self.unless[..usize::from(count)] {
-                text(name, out);
-            }
+        if let Some(several) = self.several {
+            out.extend(several.to_be_bytes());
         }
         out.extend(self.message.as_bytes());
     }
@@ -387,11 +422,13 @@ impl Reader {
 
     fn posted(&mut self) -> Result<Posted, Unreadable> {
         let flags = self.byte()?;
+        if flags & flag::UNKNOWN != 0 {
+            return Err(Unreadable::Unknown);
+        }
         let has = |flag| flags & flag != 0;
         let key = if has(flag::KEY) { Some(self.text()?) } else { None };
         let except = if has(flag::EXCEPT) { Some(ConnectionId::new(self.number()?)) } else { None };
-        let count = if has(flag::UNLESS) { self.short()? } else { 0 };
-        let unless = (0..count).map(|_| self.text()).collect::<Result<_, _>>()?;
+        let several = if has(flag::SEVERAL) { Some(self.number()?) } else { None };
         let bytes = mem::take(&mut self.0);
         let message = if has(flag::TEXT) {
             Message::Text(Utf8Bytes::try_from(bytes).map_err(|_| Unreadable::Malformed)?)
@@ -399,7 +436,7 @@ impl Reader {
             Message::Binary(bytes)
         };
         let form = if has(flag::PLAIN) { Form::Plain } else { Form::Any };
-        Ok(Posted { message, is_json: has(flag::JSON), form, key, except, unless })
+        Ok(Posted { message, is_json: has(flag::JSON), form, key, except, several })
     }
 }
 
@@ -420,7 +457,7 @@ mod tests {
             form: Form::Plain,
             key: Some("price:EURUSD".into()),
             except: Some(ConnectionId::new(9)),
-            unless: vec!["admins".into(), "room 7".into()],
+            several: Some(12),
         }
     }
 
@@ -459,6 +496,13 @@ mod tests {
         let mut unknown = whole.to_vec();
         unknown[1] = 99;
         assert_eq!(Frame::read(unknown.into()).err(), Some(Unreadable::Unknown));
+    }
+
+    #[test]
+    fn a_message_with_something_that_is_not_known_is_not_read_as_text() {
+        let mut bytes = written(&Body::Group(Posted::new("hello".into()))).to_vec();
+        bytes[HEADER] |= 64;
+        assert_eq!(Frame::read(bytes.into()).err(), Some(Unreadable::Unknown));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use nexios_proto::Message;
 use serde::Serialize;
 
@@ -21,13 +22,13 @@ pub(super) struct Draft {
     pub(super) form: Form,
     pub(super) except: Option<ConnectionId>,
     pub(super) key: Option<Key>,
-    /// Members of these groups got it already.
-    pub(super) unless: Vec<Box<str>>,
+    /// It goes to several groups under this number.
+    pub(super) several: Option<u64>,
 }
 
 impl Draft {
     pub(super) fn new(message: impl Into<Message>) -> Self {
-        Self { message: message.into(), is_json: false, form: Form::Any, except: None, key: None, unless: Vec::new() }
+        Self { message: message.into(), is_json: false, form: Form::Any, except: None, key: None, several: None }
     }
 
     pub(super) fn json(value: &(impl Serialize + ?Sized)) -> Result<Self> {
@@ -36,8 +37,8 @@ impl Draft {
 
     /// What a node has received, or has back from the engine.
     pub(super) fn of_other(posted: Posted, is_own: bool) -> Self {
-        let Posted { message, is_json, form, key, except, unless } = posted;
-        Self { message, is_json, form, except: except.filter(|_| is_own), key: key.map(Arc::from), unless }
+        let Posted { message, is_json, form, key, except, several } = posted;
+        Self { message, is_json, form, except: except.filter(|_| is_own), key: key.map(Arc::from), several }
     }
 
     /// For other nodes.
@@ -48,13 +49,13 @@ impl Draft {
             form: self.form,
             key: self.key.as_deref().map(Box::from),
             except: self.except,
-            unless: self.unless.clone(),
+            several: self.several,
         }
     }
 
-    /// Not for members of these groups, who get it there.
-    pub(super) fn unless(self, unless: Vec<Box<str>>) -> Self {
-        Self { unless, ..self }
+    /// Who is in more than one of several groups gets it once.
+    pub(super) fn to_several(self) -> Self {
+        Self { several: Some(rand::random()), ..self }
     }
 
     pub(super) fn except(self, except: &WebSocket) -> Self {
@@ -83,34 +84,28 @@ pub(super) enum Source {
 #[derive(Default)]
 pub(super) struct Sent {
     bytes: usize,
-    /// Until the engine has given it a place.
-    ordered: Option<Wait<Result<(), BackplaneError>>>,
+    /// Until the engine has given it a place, in each group.
+    ordered: Vec<Wait<Result<(), BackplaneError>>>,
 }
 
 impl Sent {
     pub(super) fn here(bytes: usize) -> Self {
-        Self { bytes, ordered: None }
+        Self { bytes, ordered: Vec::new() }
     }
 
     pub(super) fn ordered(bytes: usize, ordered: Wait<Result<(), BackplaneError>>) -> Self {
-        Self { bytes, ordered: Some(ordered) }
+        Self { bytes, ordered: vec![ordered] }
     }
 
     /// Waits for both at the same time.
     pub(super) fn also(&mut self, other: Self) {
-        self.ordered = match (self.ordered.take(), other.ordered) {
-            (Some(one), Some(other)) => Some(Box::pin(async move {
-                let (one, other) = tokio::join!(one, other);
-                one.and(other)
-            })),
-            (one, other) => one.or(other),
-        };
+        self.ordered.extend(other.ordered);
     }
 
     pub(super) async fn finish(self) -> Result {
         give_way(self.bytes).await;
-        if let Some(ordered) = self.ordered {
-            ordered.await?;
+        for ordered in join_all(self.ordered).await {
+            ordered?;
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ struct There {
     known: HashMap<Key, Told>,
     /// What was known before the node began to tell anew.
     before: Option<HashSet<Key>>,
+    /// What it has told since may not have come.
+    is_doubted: bool,
 }
 
 /// A user, or a connection without one.
@@ -66,7 +68,8 @@ enum Everything {
 impl Elsewhere {
     /// How many connections.
     pub(super) fn len(&self) -> usize {
-        self.nodes.values().map(|there| there.members).sum()
+        // They are another node's word.
+        self.nodes.values().fold(0, |sum, there| sum.saturating_add(there.members))
     }
 
     /// What is told of a user, as JSON or empty, if there is such a one.
@@ -86,6 +89,7 @@ impl Elsewhere {
         let there = self.nodes.entry(node).or_default();
         there.members = presence.members;
         if presence.begin {
+            there.is_doubted = false;
             there.before = Some(there.known.keys().cloned().collect());
         }
         let mut heard = Vec::new();
@@ -243,6 +247,28 @@ impl GroupInner {
         self.notice(node, |elsewhere| elsewhere.bury(node));
     }
 
+    /// What is known of others may be out of date, until they tell it anew. False when nothing is known.
+    pub(crate) fn doubt_others(&self) -> bool {
+        let mut members = self.members();
+        let Some(elsewhere) = members.elsewhere.as_deref_mut() else { return false };
+        elsewhere.nodes.values_mut().for_each(|there| there.is_doubted = true);
+        true
+    }
+
+    /// Of those who have not told it, these have nobody here any more. True when others are left.
+    pub(crate) fn bury_doubted(self: &Arc<Self>, these: &HashSet<NodeId>) -> bool {
+        let doubted = |elsewhere: &Elsewhere| {
+            let doubted = elsewhere.nodes.iter().filter(|(_, there)| there.is_doubted);
+            doubted.map(|(node, _)| *node).collect::<Vec<_>>()
+        };
+        let doubted = self.members().elsewhere.as_deref().map(doubted).unwrap_or_default();
+        let (silent, others): (Vec<_>, Vec<_>) = doubted.into_iter().partition(|node| these.contains(node));
+        for node in silent {
+            self.bury(node);
+        }
+        !others.is_empty()
+    }
+
     fn notice(self: &Arc<Self>, node: NodeId, hear: impl FnOnce(&mut Elsewhere) -> Vec<(Key, Heard)>) {
         let mut members = self.members();
         let changes = members.heard(node, hear);
@@ -299,6 +325,9 @@ impl GroupInner {
         let (everything, ask) = (everything > Everything::No, everything == Everything::Exchanged);
         untold.is_known = is_known || len > 0;
         let entries = if everything { members.all_entries() } else { members.entries(keys) };
+        if let Some(untold) = members.untold.as_deref_mut() {
+            untold.is_known |= !entries.is_empty();
+        }
         if entries.is_empty() && !number && !everything {
             return Vec::new();
         }
@@ -340,10 +369,9 @@ impl GroupInner {
     pub(super) fn say_goodbye(&mut self, node: &Node) {
         let Some(channel) = self.channel().cloned() else { return };
         let is_known = self.members_mut().untold.as_ref().is_some_and(|untold| untold.is_known);
-        // One that has got its name meanwhile tells for both.
-        if node.detach(&channel, self) && is_known {
-            // Without room for it, the outbox knows.
-            node.tell(&channel, Presence::goodbye());
+        node.detach(&channel, self, is_known);
+        if let Some(entry) = self.remote.as_ref().and_then(|remote| remote.looked_at()) {
+            node.forget_to_look(entry);
         }
     }
 }

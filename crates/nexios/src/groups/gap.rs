@@ -56,6 +56,25 @@ struct Notice<'a> {
 }
 
 impl GroupInner {
+    /// Messages that would stand before this place are lost. True when members were told, and the application is to be: under
+    /// no lock. Whoever calls this holds `numbering`.
+    pub(super) fn break_at(self: &Arc<Self>, position: Position, groups: &Arc<GroupsInner>) -> bool {
+        let mut members = self.members();
+        let before = members.history_size();
+        // What was published before is for those who were members before.
+        let mut after = self.distribute(&mut members);
+        if let Some(stream) = members.stream_mut() {
+            stream.break_at(position.offset());
+        }
+        after.append(self.tell_gap(&mut members));
+        let shrunk = before.saturating_sub(members.history_size());
+        let has_members = members.len() > 0;
+        drop(members);
+        groups.count_history(-shrunk.cast_signed());
+        after.finish();
+        has_members
+    }
+
     /// Tells all members of a group whose messages tell their positions; of others, those who want notices.
     pub(super) fn tell_gap(&self, members: &mut Members) -> Distributed {
         let position = members.stream().map(Stream::position);

@@ -13,7 +13,7 @@ use super::presence::Present;
 use super::stats::GroupStats;
 use super::{GroupError, Groups, GroupsInner};
 use crate::Result;
-use crate::backplane::{Channel, Missed, Node};
+use crate::backplane::{Channel, Missed, Node, Placed};
 use crate::sender::{ConnectionId, Sender};
 
 /// A group of connections under a name, from [`Groups::group`](super::Groups::group). Cheap to clone and to keep.
@@ -72,8 +72,9 @@ impl Group {
         if let Some(node) = self.groups().node()
             && !group.as_ref().is_some_and(|group| group.is_introduced())
         {
-            let others: usize = node.ask(self.name(), false).await.iter().map(|answer| answer.members).sum();
-            return Ok(group.map_or(0, |group| group.members().len()) + others);
+            let answers = node.ask(self.name(), false).await;
+            let here = group.map_or(0, |group| group.members().len());
+            return Ok(answers.iter().fold(here, |sum, answer| sum.saturating_add(answer.members)));
         }
         Ok(group.map_or(0, |group| group.members().everywhere()))
     }
@@ -187,10 +188,17 @@ impl Group {
         let page = tokio::time::timeout(node.timeout(), node.read_channel(&channel, history.keep(), since)).await;
         let mut page = page.ok().flatten()?;
         let kept = node.readable(std::mem::take(&mut page.messages));
-        let recovered = page.missing.is_none();
-        let skipped = if since.is_some() { 0 } else { kept.len().saturating_sub(limit) };
-        let published = |one: Missed| Published { position: one.position, message: one.posted.message };
-        let publications = kept.into_iter().skip(skipped).take(limit).map(published).collect();
+        let is_loss = |one: &Missed| matches!(one.placed, Placed::Loss);
+        let recovered = page.missing.is_none() && (since.is_none() || !kept.iter().any(is_loss));
+        let published = |one: Missed| match one.placed {
+            Placed::Message(posted) => Some(Published { position: one.position, message: posted.message }),
+            Placed::Loss => None,
+        };
+        let mut publications: Vec<_> = kept.into_iter().filter_map(published).collect();
+        if since.is_none() {
+            publications.drain(..publications.len().saturating_sub(limit));
+        }
+        publications.truncate(limit);
         Some(Ok(HistoryPage { publications, position: page.end, recovered }))
     }
 

@@ -232,6 +232,19 @@ impl Stream {
         self.last = self.last.max(offset);
     }
 
+    /// Messages up to this one are lost: nobody who has less than that can be given what it misses.
+    pub(super) fn break_at(&mut self, offset: u64) {
+        self.entries = VecDeque::new();
+        self.size = STREAM;
+        self.last = self.last.max(offset);
+        self.floor = self.floor.max(offset);
+    }
+
+    /// All messages, and whether each is JSON.
+    pub(super) fn messages(&self) -> impl Iterator<Item = (Message, bool)> {
+        self.entries.iter().filter_map(|entry| Some((entry.message()?, matches!(entry.data, Data::Json(_)))))
+    }
+
     /// Older messages, up to that offset, some of which come before all that are here.
     pub(super) fn prepend(&mut self, floor: u64, end: u64, older: Vec<(Position, Publication, Data, Instant)>) {
         if end < self.floor {

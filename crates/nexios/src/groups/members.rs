@@ -321,7 +321,7 @@ impl Members {
 
     /// On this node and on others.
     pub(super) fn everywhere(&self) -> usize {
-        self.list.len() + self.elsewhere.as_ref().map_or(0, |elsewhere| elsewhere.len())
+        self.list.len().saturating_add(self.elsewhere.as_ref().map_or(0, |elsewhere| elsewhere.len()))
     }
 
     pub(super) fn present_here(&self) -> Vec<Present> {

@@ -30,6 +30,7 @@ mod policy;
 mod position;
 mod presence;
 mod publish;
+mod reached;
 mod remote;
 mod room;
 mod seal;
@@ -59,6 +60,7 @@ use nexios_proto::Message;
 pub use policy::{Asker, GroupAction, GroupPolicy};
 pub use position::{InvalidPosition, Position};
 pub use presence::Present;
+use reached::Reached;
 use remote::Remote;
 use stats::Past;
 pub use stats::{GroupStats, GroupsStats};
@@ -110,6 +112,7 @@ pub(crate) struct GroupsInner {
     /// What the histories take, in bytes.
     histories: AtomicUsize,
     past: Past,
+    reached: Reached,
     /// Every connection of the app.
     connections: Arc<Registry>,
     /// The server goes down.
@@ -128,6 +131,7 @@ impl Groups {
             deadlines: Deadlines::default(),
             histories: AtomicUsize::new(0),
             past: Past::default(),
+            reached: Reached::default(),
             connections,
             sealed: OnceLock::new(),
             node: OnceLock::new(),
@@ -163,7 +167,12 @@ impl Groups {
         let inner = self.inner();
         let connections = Arc::clone(&inner.connections);
         let new = || NodeGuard::new(Node::new(backplane, config, Arc::downgrade(inner), users, connections));
-        Arc::clone(inner.node.get_or_init(new).node())
+        let node = Arc::clone(inner.node.get_or_init(new).node());
+        // What was published before has no members yet.
+        for group in inner.names.release_all() {
+            group.hand_over(&node);
+        }
+        node
     }
 
     /// The group of this name. It need not exist: it comes into being with its first member. A name that is empty or

@@ -70,6 +70,12 @@ impl Names {
         names.get_mut(group.name()).filter(|place| place.is_of(group))?.kept.take()
     }
 
+    /// Forgets all groups; these are those that were kept.
+    pub(super) fn release_all(&self) -> Vec<Arc<GroupInner>> {
+        let places = self.shards.iter().flat_map(|shard| std::mem::take(&mut *lock(shard)).into_values());
+        places.filter_map(|place| place.kept).collect()
+    }
+
     /// A group is gone. Another one may have got its name meanwhile: that one stays.
     pub(super) fn forget(&self, name: &str) {
         let mut names = self.shard(name);

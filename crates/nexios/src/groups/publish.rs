@@ -2,7 +2,6 @@
 //! end of the tick.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -182,15 +181,16 @@ impl Group {
         check_text(history, draft)?;
         // What this task sent before comes before.
         catch_up();
-        match node.append(&channel(), draft.posted(), history.keep())? {
-            Ordered::ByEngine(ordered) => Ok(Sent::ordered(bytes, ordered)),
-            Ordered::Here => {
-                if let Some(group) = &found {
-                    group.go_on_alone(draft.posted());
-                }
-                Ok(Sent::here(bytes))
-            }
-        }
+        let channel = channel();
+        let append = || node.append(&channel, draft.posted(), history.keep());
+        let ordered = match &found {
+            Some(group) => group.append(append, draft)?,
+            None => append()?,
+        };
+        Ok(match ordered {
+            Ordered::ByEngine(ordered) => Sent::ordered(bytes, ordered),
+            Ordered::Here => Sent::here(bytes),
+        })
     }
 }
 
@@ -224,7 +224,7 @@ impl GroupInner {
         let except = draft.except;
         let at = if let Source::Engine(position) = source { Some(position) } else { None };
         let (publication, data) = self.encode(draft, codings, at)?;
-        let reached = if draft.unless.is_empty() { HashSet::new() } else { Self::members_of(groups, &draft.unless) };
+        let mut reached = draft.several.map(|several| groups.reached.by(several));
         let mut members = self.members();
         if source == Source::Here {
             groups.check_sealed()?;
@@ -235,14 +235,16 @@ impl GroupInner {
         }
         self.record(&mut members, at, &publication, data, groups);
         // The lock makes one order for all members; nothing under it waits.
-        let published = if reached.is_empty() {
-            members.publish(publication, except, self.terms())
-        } else {
-            let mut after = self.distribute(&mut members);
-            after.append(members.send_now(&publication, self.terms(), |id| !reached.contains(&id)));
-            Publishing::Distributed(after)
+        let published = match &mut reached {
+            None => members.publish(publication, except, self.terms()),
+            Some(reached) => {
+                let mut after = self.distribute(&mut members);
+                after.append(members.send_now(&publication, self.terms(), |id| reached.is_new(id)));
+                Publishing::Distributed(after)
+            }
         };
         drop(members);
+        drop(reached);
         match published {
             Publishing::PutOff => self.put_off(self.work(), true),
             // Whoever published first sees to it; and so does this thread, before it goes on to something else.

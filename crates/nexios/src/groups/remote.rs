@@ -1,6 +1,6 @@
 //! A group that has members on other nodes: what comes from there, and what the engine orders.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,9 +15,10 @@ use super::inner::GroupInner;
 use super::members::Members;
 use super::position::Position;
 
-use crate::backplane::{Channel, Keep, Loss, MessageId, Missed, Node, NodeId, Page, Place, Posted};
+use crate::backplane::{
+    BackplaneError, Channel, Entered, Keep, Loss, MessageId, Missed, Node, NodeId, Ordered, Page, Place, Placed, Posted,
+};
 use crate::connection::Publication;
-use crate::sender::ConnectionId;
 
 /// After this time the other nodes have told who is there.
 const INTRODUCTION: Duration = Duration::from_millis(500);
@@ -30,6 +31,10 @@ const HEARD: usize = 256;
 pub(super) struct Remote {
     pub(super) channel: Channel,
     is_attaching: AtomicBool,
+    /// A message is on its way that comes before one that is here.
+    is_waiting: AtomicBool,
+    /// When its stream is looked at next.
+    looked_at: Mutex<Option<Entered>>,
     /// Since when its channel is listened to, or cannot be for now.
     attached: OnceLock<Instant>,
     ready: Notify,
@@ -71,6 +76,8 @@ impl Remote {
         Self {
             channel: Channel::group(name),
             is_attaching: AtomicBool::new(false),
+            is_waiting: AtomicBool::new(false),
+            looked_at: Mutex::default(),
             attached: OnceLock::new(),
             ready: Notify::new(),
             sync: Mutex::default(),
@@ -87,6 +94,11 @@ impl Remote {
     /// Whether the other nodes have had the time to tell who is there.
     pub(super) fn is_introduced(&self) -> bool {
         self.attached.get().is_some_and(|at| at.elapsed() > INTRODUCTION)
+    }
+
+    /// Where it stands among those whose streams are looked at.
+    pub(super) fn looked_at(&self) -> Option<Entered> {
+        *lock(&self.looked_at)
     }
 
     /// Waits until the channel is listened to, or cannot be for now.
@@ -117,6 +129,17 @@ impl GroupInner {
 
     pub(crate) fn keep(&self) -> Option<Keep> {
         self.config.history.as_ref().map(History::keep)
+    }
+
+    /// What was published to it before there was a node is the engine's to keep.
+    pub(super) fn hand_over(&self, node: &Node) {
+        let Some(keep) = self.keep() else { return };
+        let channel = Channel::group(self.name());
+        let messages: Vec<_> = self.members().stream().map(|stream| stream.messages().collect()).unwrap_or_default();
+        for (message, is_json) in messages {
+            // Only what has no room is not taken.
+            let _ = node.append(&channel, Posted { is_json, ..Posted::new(message) }, keep);
+        }
     }
 
     /// Has the channel listened to, once.
@@ -166,6 +189,34 @@ impl GroupInner {
         self.remote.as_ref().is_some_and(|remote| lock(&remote.sync).is_owed)
     }
 
+    /// What the engine has was seen, unless somebody has asked for it since.
+    pub(crate) fn has_seen_the_engine(&self) {
+        if let Some(remote) = &self.remote {
+            let mut sync = lock(&remote.sync);
+            sync.is_owed = sync.again;
+        }
+    }
+
+    /// True when the caller is to look later whether what is missing has come: nobody else does.
+    pub(crate) fn begin_to_wait(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| !remote.is_waiting.swap(true, Ordering::AcqRel))
+    }
+
+    /// Whether it has not come.
+    pub(crate) fn is_still_behind(&self) -> bool {
+        let Some(remote) = &self.remote else { return false };
+        remote.is_waiting.store(false, Ordering::Release);
+        let announced = remote.announced.load(Ordering::Acquire);
+        self.known_position().is_some_and(|known| known.offset() < announced)
+    }
+
+    /// Its stream is looked at there.
+    pub(crate) fn looked_at_later(&self, entry: Entered) {
+        if let Some(remote) = &self.remote {
+            *lock(&remote.looked_at) = Some(entry);
+        }
+    }
+
     /// True when somebody asked for it meanwhile; otherwise it is over.
     pub(crate) fn sync_again(&self) -> bool {
         let Some(remote) = &self.remote else { return false };
@@ -175,9 +226,9 @@ impl GroupInner {
     }
 
     /// A message that the engine has given a place.
-    pub(crate) fn arrive(self: &Arc<Self>, place: Place, posted: Posted, is_own: bool) -> Arrival {
+    pub(crate) fn arrive(self: &Arc<Self>, place: Place, placed: Placed, is_own: bool) -> Arrival {
         let Some(groups) = self.groups() else { return Arrival::Done };
-        let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         let expected = self.members().stream().map(|stream| (stream.expects(place), stream.position().epoch()));
         let epoch = expected.map(|(_, epoch)| epoch);
         match expected.map(|(expected, _)| expected) {
@@ -193,15 +244,20 @@ impl GroupInner {
                 return Arrival::Gap;
             }
         }
-        self.place(place.position, posted, is_own, &groups);
+        let is_told_of_loss = self.place(place.position, placed, is_own, &groups);
+        drop(numbering);
+        if is_told_of_loss {
+            groups.gap(self, Some(place.position), Some(NotRecovered::Trimmed));
+        }
         if let Some(remote) = &self.remote {
             remote.was_active.store(true, Ordering::Release);
         }
         Arrival::Done
     }
 
-    /// The next message of the stream; whoever calls this holds `numbering`.
-    fn place(self: &Arc<Self>, position: Position, posted: Posted, is_own: bool, groups: &Arc<GroupsInner>) {
+    /// The next message of the stream; whoever calls this holds `numbering`. True when members were told of a gap.
+    fn place(self: &Arc<Self>, position: Position, placed: Placed, is_own: bool, groups: &Arc<GroupsInner>) -> bool {
+        let Placed::Message(posted) = placed else { return self.break_at(position, groups) };
         let draft = Draft::of_other(posted, is_own);
         if self.publish_numbered(&draft, groups, Source::Engine(position)).is_err() {
             // A group of other settings on another node: nothing that could be shown here.
@@ -209,6 +265,7 @@ impl GroupInner {
                 stream.skip_to(position.offset());
             }
         }
+        false
     }
 
     /// A message that has no place, from another node.
@@ -236,10 +293,28 @@ impl GroupInner {
         is_double
     }
 
+    /// Appends a message to the group's stream, or delivers it here while the engine is away. Meanwhile it cannot arrive from
+    /// the engine.
+    pub(super) fn append(
+        self: &Arc<Self>,
+        append: impl FnOnce() -> Result<Ordered, BackplaneError>,
+        draft: &Draft,
+    ) -> Result<Ordered, BackplaneError> {
+        let numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let ordered = append()?;
+        if matches!(ordered, Ordered::Here) {
+            self.go_on_alone_numbered(numbering, draft.posted());
+        }
+        Ok(ordered)
+    }
+
     /// The engine is away: this node orders the group's messages itself, as another stream.
     pub(crate) fn go_on_alone(self: &Arc<Self>, posted: Posted) {
+        self.go_on_alone_numbered(self.numbering.lock().unwrap_or_else(PoisonError::into_inner), posted);
+    }
+
+    fn go_on_alone_numbered(self: &Arc<Self>, numbering: MutexGuard<'_, ()>, posted: Posted) {
         let Some(groups) = self.groups() else { return };
-        let numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         if !groups.node().is_some_and(|node| node.is_apart()) {
             // The engine is back and has ordered the message meanwhile: members get it from there.
             return;
@@ -285,15 +360,13 @@ impl GroupInner {
         if groups.node().is_some_and(|node| node.is_apart()) {
             return None;
         }
-        if let Some(remote) = &self.remote {
-            lock(&remote.sync).is_owed = false;
-        }
         let known = self.known_position();
         let goes_on = page.missing.is_none() && known.is_some_and(|known| known.epoch() == page.end.epoch());
         if goes_on {
+            let mut is_told_of_loss = false;
             for one in missed {
                 if known.is_some_and(|known| one.position.offset() > known.offset()) {
-                    self.place(one.position, one.posted, one.is_own, groups);
+                    is_told_of_loss |= self.place(one.position, one.placed, one.is_own, groups);
                     if let Some(node) = groups.node().filter(|_| one.is_own) {
                         node.has_arrived(one.number);
                     }
@@ -302,9 +375,10 @@ impl GroupInner {
             if let Some(stream) = self.members().stream_mut() {
                 stream.skip_to(page.end.offset());
             }
-            return None;
+            return is_told_of_loss.then_some(NotRecovered::Trimmed);
         }
-        let mut stream = Stream::copy(page.end, page.floor);
+        let (floor, missed) = behind_losses(page, missed);
+        let mut stream = Stream::copy(page.end, floor);
         for (position, publication, data, at) in self.encoded(missed) {
             stream.push(position.offset(), publication, data, at);
         }
@@ -330,7 +404,8 @@ impl GroupInner {
     fn encoded(&self, missed: Vec<Missed>) -> Vec<(Position, Publication, Data, Instant)> {
         let now = Instant::now();
         let encoded = missed.into_iter().filter_map(|one| {
-            let draft = Draft::of_other(one.posted, one.is_own);
+            let Placed::Message(posted) = one.placed else { return None };
+            let draft = Draft::of_other(posted, one.is_own);
             let (publication, data) = self.encode(&draft, [], Some(one.position)).ok()?;
             Some((one.position, publication, data, now.checked_sub(one.age).unwrap_or(now)))
         });
@@ -339,6 +414,7 @@ impl GroupInner {
 
     /// Fetches what is kept elsewhere, if the copy here does not go back far enough.
     pub(super) async fn reach_back(self: &Arc<Self>, node: &Node, since: Position) {
+        self.reach_forward(node, since).await;
         let goes_back =
             |members: &Members| members.stream().is_none_or(|stream| !stream.is_copy() || stream.goes_back_to(since));
         if goes_back(&self.members()) {
@@ -346,6 +422,7 @@ impl GroupInner {
         }
         let Some(mut page) = node.read(self, Some(since)).await else { return };
         let missed = node.readable(std::mem::take(&mut page.messages));
+        let (floor, missed) = behind_losses(&page, missed);
         let older = self.encoded(missed);
         let Some(groups) = self.groups() else { return };
         let mut members = self.members();
@@ -355,11 +432,21 @@ impl GroupInner {
             && stream.is_copy()
             && stream.position().epoch() == page.end.epoch()
         {
-            stream.prepend(page.floor, page.end.offset(), older);
+            stream.prepend(floor, page.end.offset(), older);
         }
         let grown = members.history_size() - before;
         drop(members);
         groups.check_room(groups.count_history(grown.cast_signed()));
+    }
+
+    /// Fetches what is behind the copy here, if a client has seen that on another node.
+    async fn reach_forward(self: &Arc<Self>, node: &Node, since: Position) {
+        let is_ahead = |known: &Position| known.epoch() == since.epoch() && known.offset() < since.offset();
+        let Some(known) = self.known_position().filter(is_ahead) else { return };
+        if let Some(mut page) = node.read(self, Some(known)).await {
+            let missed = node.readable(std::mem::take(&mut page.messages));
+            self.catch_up_with(&page, missed);
+        }
     }
 
     /// Messages of other nodes to this group are lost, and cannot be had any more.
@@ -381,13 +468,16 @@ impl GroupInner {
         groups.gap(self, None, None);
     }
 
-    /// Members to whom this was sent as well, as members of other groups.
-    pub(super) fn members_of(groups: &GroupsInner, names: &[Box<str>]) -> HashSet<ConnectionId> {
-        let found = names.iter().filter_map(|name| groups.names.find(name));
-        found.flat_map(|group| group.members().iter().map(|link| link.id()).collect::<Vec<_>>()).collect()
-    }
-
     fn groups(&self) -> Option<Arc<GroupsInner>> {
         self.groups.upgrade()
     }
+}
+
+/// The messages of a page behind which nothing is lost, and the offset that they begin behind.
+fn behind_losses(page: &Page, mut missed: Vec<Missed>) -> (u64, Vec<Missed>) {
+    let Some(at) = missed.iter().rposition(|one| matches!(one.placed, Placed::Loss)) else {
+        return (page.floor, missed);
+    };
+    let rest = missed.split_off(at + 1);
+    (page.floor.max(missed[at].position.offset()), rest)
 }

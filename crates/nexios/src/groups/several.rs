@@ -22,7 +22,7 @@ impl Groups {
     ///
     /// In each of the groups it has its place in the order that all members see, and in the history. With a
     /// [backplane](crate::App::backplane) the groups are published to one after the other, by their names: a message of
-    /// somebody else may come between.
+    /// somebody else may come between, and who gets it late, after an outage, may get it once for each of the groups.
     ///
     /// # Cancel safety
     ///
@@ -132,20 +132,18 @@ impl GroupsInner {
     }
 }
 
-/// One after the other: there is no lock over several nodes. Each group's message says to whom it is not to go, because it
-/// was sent to them by another group of these.
+/// One after the other: there is no lock over several nodes. Each node knows by the message's number whom it has reached.
 fn publish_to_nodes(mut groups: Vec<Group>, draft: &Draft, node: &Node) -> Result<Sent> {
     groups.sort_by(|a, b| a.name().cmp(b.name()));
     groups.dedup_by(|a, b| a.name() == b.name());
     for group in &groups {
         group.check_place(draft)?;
     }
+    let draft = if groups.len() > 1 { draft.clone().to_several() } else { draft.clone() };
+    node.check_room(&draft.posted(), groups.len())?;
     let mut sent = Sent::here(draft.message.len());
-    let mut before = Vec::new();
     for group in groups {
-        let draft = draft.clone().unless(before.clone());
         sent.also(group.publish_to_nodes(&draft, node)?);
-        before.push(group.name().into());
     }
     Ok(sent)
 }

@@ -10,7 +10,7 @@ use nexios::backplane::{
 use nexios::prelude::*;
 use nexios::testing::TestClient;
 
-use super::{Client, Command, Setup, eventually, is_gap};
+use super::{Client, Command, Setup, eventually, have_met, is_gap, text_of};
 
 #[derive(Clone)]
 struct Faulty(Arc<Faults>);
@@ -22,6 +22,10 @@ struct Faults {
     forgets: AtomicBool,
     /// Of the next call with several messages, the first fails.
     skips: AtomicBool,
+    /// What is to be kept fails.
+    keeps_nothing: AtomicBool,
+    /// The next of it is refused.
+    refuses_to_keep: AtomicBool,
     /// So many reads fail.
     unreadable: AtomicUsize,
     calls: AtomicUsize,
@@ -29,8 +33,8 @@ struct Faults {
 
 impl Faulty {
     fn new(engine: MemoryNode) -> Self {
-        let (refuses, forgets, skips, unreadable, calls) = Default::default();
-        Self(Arc::new(Faults { engine, refuses, forgets, skips, unreadable, calls }))
+        let (refuses, forgets, skips, keeps_nothing, refuses_to_keep, unreadable, calls) = Default::default();
+        Self(Arc::new(Faults { engine, refuses, forgets, skips, keeps_nothing, refuses_to_keep, unreadable, calls }))
     }
 }
 
@@ -53,8 +57,12 @@ impl Backplane for Faulty {
 
     fn publish<'a>(&'a self, messages: &'a [Outgoing]) -> BoxFuture<'a, Vec<Result<Option<Place>, BackplaneError>>> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
-        if self.0.refuses.load(Ordering::Relaxed) {
+        let is_kept = messages.iter().any(|message| message.keep.is_some());
+        if self.0.refuses.load(Ordering::Relaxed) || is_kept && self.0.refuses_to_keep.swap(false, Ordering::Relaxed) {
             return Box::pin(async { messages.iter().map(|_| Err(BackplaneError::refused("no"))).collect() });
+        }
+        if is_kept && self.0.keeps_nothing.load(Ordering::Relaxed) {
+            return Box::pin(async { messages.iter().map(|_| Err(BackplaneError::unavailable("full"))).collect() });
         }
         if messages.len() > 1 && self.0.skips.swap(false, Ordering::Relaxed) {
             return Box::pin(async {
@@ -183,4 +191,67 @@ async fn a_message_that_a_later_one_has_overtaken_is_a_gap_that_is_told() {
     faulty.0.engine.heal();
     bob.until(|message| message == "2").await;
     bob.until(is_gap).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_cannot_keep_anything_passes_on_the_rest() {
+    let memory = Memory::new();
+    let faulty = Faulty::new(memory.node());
+    let other = Setup::new().node(&memory);
+    let client = TestClient::new(app(&Setup::new(), &faulty));
+    let mut ann = member(&client, "h").await;
+    let mut bob = other.member("room").await;
+    have_met(&client.handle(), &other.handle).await;
+    faulty.0.keeps_nothing.store(true, Ordering::Relaxed);
+    for number in 0..3 {
+        ann.say("h", "kept").await;
+        ann.say("room", &number.to_string()).await;
+        // Longer than a node may be silent.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    assert_eq!(bob.texts(3).await, ["0", "1", "2"]);
+    let (here, there) = (client.handle().backplane().unwrap(), other.handle.backplane().unwrap());
+    assert!(here.away.as_ref().is_some_and(|reason| reason.ends_with("full")), "{here:?}");
+    assert_eq!((here.nodes, there.nodes), (1, 1), "and nobody counts as gone");
+    faulty.0.keeps_nothing.store(false, Ordering::Relaxed);
+    eventually("it is there again", async || client.handle().backplane().unwrap().away.is_none()).await;
+}
+
+#[tokio::test]
+async fn what_the_engine_refuses_after_members_have_it_is_a_gap_for_others() {
+    let memory = Memory::new();
+    let faulty = Faulty::new(memory.node());
+    let other = Setup::new().node(&memory);
+    let client = TestClient::new(app(&Setup::new(), &faulty));
+    let (mut ann, mut bob) = (member(&client, "h").await, other.member("h").await);
+    faulty.0.keeps_nothing.store(true, Ordering::Relaxed);
+    assert_eq!(ann.say("h", "only here").await.len(), 1);
+    faulty.0.refuses_to_keep.store(true, Ordering::Relaxed);
+    eventually("it is refused", async || client.handle().backplane().unwrap().lost > 0).await;
+    faulty.0.keeps_nothing.store(false, Ordering::Relaxed);
+    ann.say("h", "after").await;
+    bob.until(is_gap).await;
+    bob.until(|message| text_of(message).as_deref() == Some("after")).await;
+}
+
+#[tokio::test]
+async fn what_a_later_message_has_overtaken_is_no_double_when_it_is_for_no_group() {
+    let memory = Memory::new();
+    let faulty = Faulty::new(memory.node());
+    let other = Setup::new().node(&memory);
+    let client = TestClient::new(app(&Setup::new(), &faulty));
+    have_met(&client.handle(), &other.handle).await;
+    let mut bob = other.connect_to("/?user=bob").await;
+    bob.join("room").await;
+    faulty.0.engine.freeze();
+    // The first is on its way, and the two behind it are published together.
+    client.handle().send_to_user("nobody", "0");
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    faulty.0.skips.store(true, Ordering::Relaxed);
+    client.handle().send_to_user("bob", "1");
+    client.handle().send_to_user("bob", "2");
+    faulty.0.engine.heal();
+    let mut texts = bob.texts(2).await;
+    texts.sort();
+    assert_eq!(texts, ["1", "2"]);
 }

@@ -216,3 +216,57 @@ async fn nodes_that_disagree_about_a_history_lose_nothing_silently() {
     ann.say("h", "after").await;
     assert_eq!(bob.texts(1).await, ["after"]);
 }
+
+#[tokio::test]
+async fn what_is_published_before_the_app_is_built_is_the_engines() {
+    let memory = Memory::new();
+    let backplane = memory.node();
+    let app = Setup::new().app(&backplane);
+    let groups = app.groups();
+    groups.group("h").send_text("early").await.unwrap();
+    groups.group("h").send_json(&["early", "too"]).await.unwrap();
+    let client = nexios::testing::TestClient::new(app);
+    let mut ann = super::Client::new(client.connect("/").await.unwrap());
+    let mut bob = super::Client::new(client.connect("/").await.unwrap());
+    ann.join("h").await;
+    bob.join("h").await;
+    ann.say("h", "late").await;
+    assert_eq!(bob.texts(1).await, ["late"]);
+    let other = Setup::new().node(&memory);
+    let page = other.groups.group("h").history(None, 10).await.unwrap();
+    let texts: Vec<_> = page.publications.iter().filter_map(|one| one.message.as_text()).collect();
+    assert_eq!(texts, ["early", r#"["early","too"]"#, "late"]);
+}
+
+#[tokio::test]
+async fn who_is_in_several_groups_gets_a_message_to_all_of_them_once() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let mut ann = a.connect().await;
+    let (mut both, mut one) = (b.member("x").await, b.member("y").await);
+    both.join("y").await;
+    for number in 0..10 {
+        let to = ["x", "y", "nobody is here"].map(str::to_owned).to_vec();
+        ann.command(Command { to, say: Some(number.to_string()), ..Command::default() }).await;
+    }
+    let expected: Vec<_> = (0..10).map(|number| number.to_string()).collect();
+    assert_eq!(both.texts(10).await, expected);
+    assert_eq!(one.texts(10).await, expected);
+    both.silence().await;
+}
+
+#[tokio::test]
+async fn a_message_goes_to_thousands_of_groups_or_to_none() {
+    let setup = Setup::new();
+    let (_memory, [a, b]) = setup.nodes();
+    let mut bob = b.member("h1999").await;
+    let names: Vec<_> = (0..2000).map(|number| format!("h{number}")).collect();
+    a.groups.send_to(&names, "to all of them").await.unwrap();
+    assert_eq!(bob.texts(1).await, ["to all of them"]);
+
+    let small = Setup { backplane: setup.backplane.clone().outbox(100_000), ..setup };
+    let (_memory, [a, b]) = small.nodes();
+    let mut bob = b.member("h0").await;
+    let error = a.groups.send_to(&names, "to nobody").await.unwrap_err();
+    assert!(matches!(error, Error::Backplane(nexios::backplane::BackplaneError::OutboxFull { .. })), "{error}");
+    bob.silence().await;
+}

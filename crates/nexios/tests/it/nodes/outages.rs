@@ -171,7 +171,7 @@ async fn an_outbox_that_is_full_loses_nothing_silently() {
 }
 
 #[tokio::test]
-async fn what_is_said_again_anyway_is_no_gap_when_there_is_no_room_for_it() {
+async fn what_is_for_no_group_is_no_gap_when_there_is_no_room_for_it() {
     let setup = Setup::new();
     let setup = Setup { backplane: setup.backplane.clone().outbox(4000), ..setup };
     let (_memory, [a, b]) = setup.nodes();
@@ -185,7 +185,8 @@ async fn what_is_said_again_anyway_is_no_gap_when_there_is_no_room_for_it() {
         ann.say("another room", &number.to_string()).await;
     }
     let lost = a.handle.backplane().unwrap().lost;
-    eventually("signs of life found no room", async || a.handle.backplane().unwrap().lost > lost).await;
+    a.handle.send_to_user("nobody", "x".repeat(4000));
+    assert_eq!(a.handle.backplane().unwrap().lost, lost + 1);
     a.backplane.heal();
     eventually("all of it is published", async || a.handle.backplane().unwrap().outbox_bytes == 0).await;
     bob.silence().await;
@@ -262,6 +263,35 @@ async fn a_full_outbox_does_not_keep_members_of_one_node_apart_and_others_are_to
         next += 1;
     }
     assert!(next > 0 && next < 100, "{next}");
+}
+
+#[tokio::test]
+async fn who_was_away_when_a_loss_was_told_does_not_recover() {
+    let setup = Setup::new();
+    let setup = Setup { backplane: setup.backplane.clone().outbox(4000), ..setup };
+    let (_memory, [a, b]) = setup.nodes();
+    let (mut ann, mut bob) = (a.member("h").await, b.member("h").await);
+    ann.say("h", "before").await;
+    let seen = bob.next().await;
+    drop(bob);
+    a.backplane.cut();
+    for number in 0..100 {
+        ann.say("h", &format!("{number:0>100}")).await;
+    }
+    a.backplane.heal();
+    eventually("all of it is published", async || a.handle.backplane().unwrap().outbox_bytes == 0).await;
+    let since = seen["position"].as_str().unwrap().parse().ok();
+    let mut bob = b.connect().await;
+    let joined = bob.join_with(Command { join: Some("h".into()), since, ..Command::default() }).await;
+    assert_eq!((&joined["recovered"], &joined["reason"]), (&false.into(), &"trimmed".into()), "{joined}");
+    let page = b.groups.group("h").history(since, 100).await.unwrap();
+    assert!(!page.recovered && !page.publications.is_empty());
+    // Who has seen the loss has all that comes behind it.
+    ann.say("h", "after").await;
+    let since = joined["position"].as_str().unwrap().parse().ok();
+    let mut bea = b.connect().await;
+    let joined = bea.join_with(Command { join: Some("h".into()), since, ..Command::default() }).await;
+    assert_eq!(joined["recovered"], true, "{joined}");
 }
 
 #[tokio::test]
@@ -372,6 +402,93 @@ async fn what_is_not_for_a_group_comes_once_too() {
     for client in [&mut bob, &mut bea] {
         client.silence().await;
     }
+}
+
+#[tokio::test]
+async fn who_left_while_a_node_was_deaf_is_gone_there_too() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.connect().await, b.connect().await);
+    for (client, name) in [(&mut bob, "bob"), (&mut ann, "ann")] {
+        let user = Some(name.to_owned());
+        client.join_with(Command { join: Some("room".into()), user, notices: true, ..Command::default() }).await;
+    }
+    bob.until(|message| message["event"] == "join" && message["user"] == "ann").await;
+    b.backplane.deafen();
+    ann.command(Command { leave: Some("room".into()), ..Command::default() }).await;
+    eventually("nobody is there", async || a.groups.group("room").members().await.unwrap().is_empty()).await;
+    b.backplane.heal();
+    bob.until(|message| message["event"] == "leave" && message["user"] == "ann").await;
+    assert_eq!(b.groups.group("room").presence().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn who_was_there_all_the_time_does_not_leave_when_a_node_was_deaf() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.connect().await, b.connect().await);
+    for (client, name) in [(&mut bob, "bob"), (&mut ann, "ann")] {
+        let user = Some(name.to_owned());
+        client.join_with(Command { join: Some("room".into()), user, notices: true, ..Command::default() }).await;
+    }
+    bob.until(|message| message["event"] == "join" && message["user"] == "ann").await;
+    b.backplane.deafen();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    b.backplane.heal();
+    bob.until(is_gap).await;
+    // Longer than others are given to answer, twice.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    ann.say("room", "here").await;
+    loop {
+        let message = bob.next().await;
+        assert_ne!(message["event"], "leave");
+        if text_of(&message).as_deref() == Some("here") {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_closed_on_a_node_that_was_deaf_but_not_who_has_come_since() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    have_met(&a.handle, &b.handle).await;
+    let mut before = b.connect_to("/?user=bob").await;
+    before.join("room").await;
+    b.backplane.deafen();
+    a.handle.close_user("bob", 4001, "signed out");
+    eventually("it is published", async || a.handle.backplane().unwrap().outbox_bytes == 0).await;
+    let mut since = b.connect_to("/?user=bob").await;
+    since.join("room").await;
+    b.backplane.heal();
+    eventually("one is closed", async || b.handle.connection_count() == 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    since.say("room", "still here").await;
+}
+
+#[tokio::test]
+async fn who_has_seen_more_than_the_node_it_comes_to_recovers() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.member("h").await, b.member("h").await);
+    ann.say("h", "0").await;
+    bob.texts(1).await;
+    b.backplane.deafen();
+    ann.say("h", "1").await;
+    let seen = ann.say("h", "2").await;
+    let since = seen.last().unwrap()["position"].as_str().unwrap().parse().ok();
+    let mut moved = b.connect().await;
+    let joined = moved.join_with(Command { join: Some("h".into()), since, ..Command::default() }).await;
+    assert_eq!(joined["recovered"], true, "{joined}");
+    assert_eq!(bob.texts(2).await, ["1", "2"], "and so do those who were there");
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_dead_without_a_word_does_not_keep_members_of_one_node_apart() {
+    let (_memory, [a, b]) = Setup::new().nodes();
+    let (mut ann, mut bob) = (a.member("h").await, a.member("h").await);
+    let mut eve = b.connect().await;
+    ann.say("h", "0").await;
+    a.backplane.lose_messages();
+    eve.say("h", "1").await;
+    ann.say("h", "2").await;
+    assert_eq!(bob.texts(3).await, ["0", "1", "2"]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nexios::ServerConfig;
 use nexios::client::connect;
+use nexios::prelude::*;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -139,4 +140,24 @@ async fn who_moves_from_a_node_that_shuts_down_to_another_was_never_gone() {
     let notice = watcher.next().await;
     assert_eq!((&notice["event"], &notice["user"]), (&json!("leave"), &json!("stays away")), "{notice}");
     watcher.silence().await;
+}
+
+#[tokio::test]
+async fn who_is_lost_as_soon_as_it_has_come_is_no_ghost_elsewhere() {
+    let setup = Setup::new();
+    let config = || GroupConfig::new().grace(Duration::from_millis(100));
+    let groups = GroupsConfig::new().by_name(move |_| Some(config()));
+    let (_memory, [a, b]) = Setup { groups, ..setup }.nodes();
+    let mut bob = b.connect().await;
+    bob.join_with(join("bob", "Bob")).await;
+    let users = async || b.groups.group("room").presence().await.unwrap().len();
+    for name in ["ann", "abe", "ada", "amy"] {
+        let mut client = a.connect().await;
+        client.join_with(join(name, name)).await;
+        drop(client);
+        eventually("its node has told of it", async || a.groups.group("room").members().await.unwrap().is_empty())
+            .await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        eventually("it is gone", async || users().await == 1).await;
+    }
 }
