@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::sleep;
 
+use super::lost::Loss;
 use super::node::Node;
 use super::status::{Way, count};
-use super::wire::{Body, Control, Frame, Loss, Placed, Unreadable};
+use super::wire::{Body, Control, Frame, Placed, Unreadable};
 use super::{Channel, MessageId, Outgoing, Place, Sink};
 use crate::connection::catch_up_everywhere;
 use crate::groups::GroupInner;
@@ -88,7 +89,7 @@ impl Node {
             let is_own = id.node == self.id;
             if let (Some(placed), Some(group)) = (body.placed(), self.channels.group(channel)) {
                 if !group.has_history() {
-                    self.take_without_place(channel, &group, id, placed);
+                    Self::take_without_place(channel, &group, id, placed);
                 } else if group.arrive(place, placed, is_own).is_gap() {
                     self.sync(group);
                 } else if is_own {
@@ -146,7 +147,7 @@ impl Node {
     }
 
     /// A message that another node had kept, for a group that keeps nothing here.
-    fn take_without_place(&self, channel: &str, group: &Arc<GroupInner>, id: MessageId, placed: Placed) {
+    fn take_without_place(channel: &str, group: &Arc<GroupInner>, id: MessageId, placed: Placed) {
         warn_of_settings(channel);
         match placed {
             Placed::Message(posted) => group.receive(id, posted),

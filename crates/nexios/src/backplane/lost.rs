@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::wire::{Loss, Missing};
+use serde::{Deserialize, Serialize};
+
+use super::wire::is_false;
 use super::{Channel, Keep};
 
 /// So many groups are told one by one that messages to them were lost; beyond, all are told.
@@ -70,5 +72,43 @@ impl Lost {
         } else {
             self.any.add(untold.missing);
         }
+    }
+}
+
+/// What others miss because there was no room for it, or because the engine refused it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Missing {
+    pub(crate) messages: Loss,
+    /// That nobody of a group is on the node any more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) goodbye: bool,
+}
+
+/// Which messages are lost. The later ones are worse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Loss {
+    #[default]
+    Nothing,
+    /// Such as have no place.
+    Placeless,
+    /// Also such as the engine would have kept.
+    Kept,
+}
+
+impl Missing {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.messages = self.messages.max(other.messages);
+        self.goodbye |= other.goodbye;
+    }
+
+    pub(crate) fn is_something(self) -> bool {
+        self != Self::default()
+    }
+}
+
+impl From<Loss> for Missing {
+    fn from(messages: Loss) -> Self {
+        Self { messages, goodbye: false }
     }
 }

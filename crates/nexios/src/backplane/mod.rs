@@ -48,13 +48,14 @@ pub use error::BackplaneError;
 pub use events::Events;
 pub(crate) use events::Sink;
 pub(crate) use gather::Answer;
+pub(crate) use lost::Loss;
 pub use memory::{Memory, MemoryNode};
 pub use message::{Keep, Kept, MessageId, Outgoing, Page, Place};
 pub(crate) use node::{Node, NodeGuard, Ordered, Wait};
 pub use status::BackplaneStatus;
 pub(crate) use sync::Missed;
 pub(crate) use timetable::Entered;
-pub(crate) use wire::{Entry, Loss, Placed, Posted, Presence};
+pub(crate) use wire::{Entry, Placed, Posted, Presence};
 
 use crate::groups::Position;
 

@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::lost::{Lost, Untold};
-use super::wire::{Body, Control, Loss, Missing, Presence, Unsent};
+use super::lost::{Loss, Lost, Missing, Untold};
+use super::wire::{Body, Control, Presence, Unsent};
 use super::{BackplaneError, Channel, Keep, MessageId, NodeId, Outgoing};
 
 /// What a message costs beside its bytes.

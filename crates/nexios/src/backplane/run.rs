@@ -8,10 +8,11 @@ use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::deliver::Listener;
+use super::lost::Loss;
 use super::node::Node;
 use super::outbox::Sort;
 use super::status::Way;
-use super::wire::{Body, Control, Loss};
+use super::wire::{Body, Control};
 use super::{BackplaneError, Channel, Events};
 
 /// Between two attempts of the same: at first, and after many.

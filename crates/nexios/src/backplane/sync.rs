@@ -6,9 +6,10 @@ use std::sync::Arc;
 use rand::RngExt;
 use tokio::time::{sleep, timeout};
 
+use super::lost::Loss;
 use super::node::Node;
 use super::run::PAUSE;
-use super::wire::{Frame, Loss, Placed};
+use super::wire::{Frame, Placed};
 use super::{Channel, Keep, Kept, Page};
 use crate::groups::{GroupInner, Position};
 

@@ -10,6 +10,7 @@ use nexios_proto::{Message, Utf8Bytes};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::lost::{Loss, Missing};
 use super::{MessageId, NodeId};
 use crate::connection::Form;
 use crate::sender::ConnectionId;
@@ -85,44 +86,6 @@ pub(crate) enum Control {
     Answer { question: u64, members: usize, present: Vec<Entry> },
 }
 
-/// What others miss because there was no room for it, or because the engine refused it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Missing {
-    pub(crate) messages: Loss,
-    /// That nobody of a group is on the node any more.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub(crate) goodbye: bool,
-}
-
-/// Which messages are lost. The later ones are worse.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Loss {
-    #[default]
-    Nothing,
-    /// Such as have no place.
-    Placeless,
-    /// Also such as the engine would have kept.
-    Kept,
-}
-
-impl Missing {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.messages = self.messages.max(other.messages);
-        self.goodbye |= other.goodbye;
-    }
-
-    pub(crate) fn is_something(self) -> bool {
-        self != Self::default()
-    }
-}
-
-impl From<Loss> for Missing {
-    fn from(messages: Loss) -> Self {
-        Self { messages, goodbye: false }
-    }
-}
-
 /// What stands in a place of a stream.
 #[derive(Debug)]
 pub(crate) enum Placed {
@@ -185,7 +148,7 @@ impl Entry {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !*value
 }
 

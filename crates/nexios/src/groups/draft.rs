@@ -54,7 +54,7 @@ impl Draft {
     }
 
     /// Who is in more than one of several groups gets it once.
-    pub(super) fn to_several(self) -> Self {
+    pub(super) fn for_several(self) -> Self {
         Self { several: Some(rand::random()), ..self }
     }
 

@@ -11,6 +11,7 @@
 //! `config.rs`, `policy.rs` and `hooks.rs` are the application's side; `deadlines.rs` and `room.rs` let go of what is old.
 
 mod batch;
+mod catching_up;
 mod config;
 mod deadlines;
 mod draft;

@@ -139,7 +139,7 @@ fn publish_to_nodes(mut groups: Vec<Group>, draft: &Draft, node: &Node) -> Resul
     for group in &groups {
         group.check_place(draft)?;
     }
-    let draft = if groups.len() > 1 { draft.clone().to_several() } else { draft.clone() };
+    let draft = if groups.len() > 1 { draft.clone().for_several() } else { draft.clone() };
     node.check_room(&draft.posted(), groups.len())?;
     let mut sent = Sent::here(draft.message.len());
     for group in groups {
