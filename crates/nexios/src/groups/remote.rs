@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use super::position::Position;
 use crate::backplane::{
     BackplaneError, Channel, Entered, Keep, Loss, MessageId, Node, NodeId, Ordered, Place, Placed, Posted,
 };
+use crate::sync::{Mutex, MutexGuard};
 
 /// After this time the other nodes have told who is there.
 const INTRODUCTION: Duration = Duration::from_millis(500);
