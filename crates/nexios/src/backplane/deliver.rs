@@ -83,7 +83,7 @@ fn warn_of_settings(channel: &str) {
 }
 
 impl Node {
-    fn take(self: &Arc<Self>, channel: &str, frame: Frame, place: Option<Place>) {
+    pub(super) fn take(self: &Arc<Self>, channel: &str, frame: Frame, place: Option<Place>) {
         let Frame { id, body } = frame;
         if let Some(place) = place {
             let is_own = id.node == self.id;

@@ -1,6 +1,8 @@
 //! A backplane without an engine, for apps of one process.
 
 mod hub;
+#[cfg(all(test, nexios_model))]
+mod model;
 mod stream;
 
 use std::fmt;
@@ -9,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 use self::hub::{Happening, Hub};
+#[cfg(all(test, nexios_model))]
+pub(crate) use self::model::{Fate, ModelNode};
 use super::{Backplane, BackplaneError, BoxFuture, Channel, Events, Keep, NodeId, Outgoing, Page, Place, Prefix};
 use crate::groups::Position;
 

@@ -49,6 +49,8 @@ pub use events::Events;
 pub(crate) use events::Sink;
 pub(crate) use gather::Answer;
 pub(crate) use lost::Loss;
+#[cfg(all(test, nexios_model))]
+pub(crate) use memory::{Fate, ModelNode};
 pub use memory::{Memory, MemoryNode};
 pub use message::{Keep, Kept, MessageId, Outgoing, Page, Place};
 pub(crate) use node::{Node, NodeGuard, Ordered, Wait};

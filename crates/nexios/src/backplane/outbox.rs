@@ -1,13 +1,14 @@
 //! What waits to be published, in the order of publishing.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use tokio::sync::{Notify, oneshot};
 
 use super::lost::{Loss, Lost, Missing, Untold};
 use super::wire::{Body, Control, Presence, Unsent};
 use super::{BackplaneError, Channel, Keep, MessageId, NodeId, Outgoing};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What a message costs beside its bytes.
 const PLACE: usize = 128;
@@ -18,7 +19,8 @@ const BATCH: (usize, usize) = (1024, 1024 * 1024);
 /// This part of the bound may be taken beyond it, by what is urgent.
 const RESERVE: usize = 16;
 
-/// How often those who do not wait for their messages are served before others, when the engine goes.
+/// How often it is looked for more that waits, when the engine goes: whoever publishes without a pause must not hold up the
+/// next attempt.
 const ROUNDS: usize = 16;
 
 /// Messages on their way to other nodes, bounded in bytes: those that wait, and those that are being published.
@@ -234,8 +236,8 @@ impl Outbox {
     }
 
     /// The engine is away, and what waits for its place is delivered on this node: those of the batch that is being
-    /// published, then those behind it. Only when nothing is left that its publisher does not wait for, what is published
-    /// from then on is delivered at once: a publisher's next message must not be before that.
+    /// published, then those behind it. Only when nothing is left, what is published from then on is delivered at once: a
+    /// publisher that has not waited must not have its next message delivered before.
     pub(super) fn go_away(&self, batch: &mut [Item], mut deliver: impl FnMut(&Outgoing)) {
         for round in 0..ROUNDS {
             let mut queue = self.queue();
@@ -243,8 +245,7 @@ impl Outbox {
             let Queue { waiting, arrived, .. } = &mut *queue;
             let waiting = waiting[Sort::Kept as usize].iter_mut();
             let undelivered: Vec<_> = batch.iter_mut().chain(waiting).filter(|item| !item.is_delivered).collect();
-            let is_awaited = |item: &Item| item.done.as_ref().is_some_and(|done| !done.is_closed());
-            let is_last = round + 1 == ROUNDS || undelivered.iter().all(|item| is_awaited(item));
+            let is_last = round + 1 == ROUNDS || undelivered.is_empty();
             let mut done = Vec::new();
             for item in undelivered {
                 item.is_delivered = true;

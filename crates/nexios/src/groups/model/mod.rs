@@ -12,6 +12,7 @@
 mod history;
 mod membership;
 mod presence;
+mod remote;
 mod several;
 mod slow;
 
