@@ -9,7 +9,7 @@ use redis::{Pipeline, PushInfo, PushKind, Value};
 
 use crate::address::Server;
 use crate::failure;
-use crate::link::{Facts, Link};
+use crate::link::Link;
 
 /// Connections, made when they are needed.
 pub(crate) struct Commands {
@@ -29,7 +29,6 @@ struct Entry {
 struct Open {
     number: u64,
     connection: MultiplexedConnection,
-    facts: Facts,
 }
 
 impl Commands {
@@ -46,12 +45,6 @@ impl Commands {
         let answers = open.connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
         doubt.is_over = answers.is_ok();
         answers.map_err(|error| format!("{server}: {}", failure::of_connection(&error)))
-    }
-
-    /// What a server says of itself.
-    pub(crate) async fn facts(&self, server: &Server) -> Result<Facts, String> {
-        let entry = self.entry(server);
-        Ok(self.open(server, &entry).await?.facts)
     }
 
     /// Ends the connection to a server; the next who needs one opens another.
@@ -82,7 +75,11 @@ impl Commands {
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (connection, facts) = self.link.open(server, entry.closer(number)).await?;
-        let open = Open { number, connection, facts };
+        // It would take what is published, and give it to nobody. In a cluster it knows its master.
+        if !facts.is_master && facts.is_cluster != Some(true) {
+            return Err(format!("{server}: the server is a replica"));
+        }
+        let open = Open { number, connection };
         *entry.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
         Ok(open)
     }

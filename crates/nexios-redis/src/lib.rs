@@ -12,6 +12,7 @@
 mod address;
 mod commands;
 mod engine;
+mod facts;
 mod failure;
 mod link;
 mod names;

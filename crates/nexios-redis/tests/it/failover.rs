@@ -100,6 +100,31 @@ async fn a_replica_is_not_taken_for_the_master() {
     assert!(matches!(answer, Err(BackplaneError::Unavailable(_))), "{answer:?}");
 }
 
+#[tokio::test]
+async fn a_master_that_was_demoted_gets_no_messages_that_reach_nobody() {
+    let master = Engine::redis();
+    let replica = Setup::redis().arguments(["--replicaof", "127.0.0.1", &master.port().to_string()]).start();
+    wait_until("the replica", || cli(replica.port(), &["info", "replication"]).contains("master_link_status:up"));
+    let proxy = Proxy::to(master.address()).await;
+    let (one, two) = (start(&proxy).await, start(&proxy).await);
+    let room = Channel::group("room");
+    two.subscribe(std::slice::from_ref(&room)).await;
+    // Connections stay open, as they do when an operator does this by hand.
+    proxy.redirect(replica.address());
+    cli(replica.port(), &["replicaof", "no", "one"]);
+    cli(master.port(), &["replicaof", "127.0.0.1", &replica.port().to_string()]);
+    for node in [&one, &two] {
+        connected(node, 2).await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while two.received(&room).is_empty() {
+        assert!(Instant::now() < deadline, "what is published reaches nobody");
+        // An error is no fault here: whoever has it tries again.
+        let _ = one.backplane().publish(&[one.message(&room, "hello")]).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 async fn start(proxy: &Proxy) -> TestNode {
     let redis = Redis::connect(format!("redis://{}", proxy.address)).keepalive(Duration::from_millis(500));
     let node = TestNode::start(redis).await.expect("a start");

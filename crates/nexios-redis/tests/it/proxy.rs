@@ -38,9 +38,14 @@ impl Proxy {
         Self { address, target, generation }
     }
 
+    /// New connections go to this server; those that there are stay.
+    pub(crate) fn redirect(&self, server: SocketAddr) {
+        *self.target.lock().expect("no poison") = server;
+    }
+
     /// New connections go to this server, and the others end.
     pub(crate) fn switch(&self, server: SocketAddr) {
-        *self.target.lock().expect("no poison") = server;
+        self.redirect(server);
         self.generation.send_modify(|(generation, ends)| (*generation, *ends) = (*generation + 1, Ends::Closed));
     }
 
