@@ -47,6 +47,12 @@ impl Commands {
         answers.map_err(|error| format!("{server}: {}", failure::of_connection(&error)))
     }
 
+    /// Connects to a server, if there is no connection, and so learns what it says of itself.
+    pub(crate) async fn connect(&self, server: &Server) -> Result<(), String> {
+        let entry = self.entry(server);
+        self.open(server, &entry).await.map(drop)
+    }
+
     /// Ends the connection to a server; the next who needs one opens another.
     pub(crate) fn close(&self, server: &Server) {
         self.entry(server).open.lock().unwrap_or_else(PoisonError::into_inner).take();

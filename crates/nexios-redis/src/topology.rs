@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use redis::{Pipeline, Value};
 
 use crate::address::{Address, Kind, Login, Server};
@@ -14,6 +15,9 @@ use crate::slots::{SlotMap, slot};
 
 /// How long one of several may take to answer before the next is asked, the time to connect included.
 const ASKING: Duration = Duration::from_secs(4);
+
+/// How long the masters of a cluster that are silent are waited for.
+const MEETING: Duration = Duration::from_secs(1);
 
 /// Who has what, as it was when somebody was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +107,18 @@ async fn ask_server(link: &Link, commands: &Commands, server: &Server) -> Result
         return Err(format!("{server}: {}", failure::text(error)));
     }
     let slots = SlotMap::parse(answer, server).ok_or_else(|| format!("{server}: the cluster has no slots"))?;
-    let has_sharded_channels = facts.has_sharded_channels.unwrap_or(true);
-    Ok(Topology { masters: slots.masters().to_vec(), slots: Some(slots), has_sharded_channels })
+    let masters = slots.masters().to_vec();
+    meet(commands, &masters).await;
+    // While a cluster is brought from Redis 6 to 7, some of it has none. One who does not say is no hindrance.
+    let has_sharded_channels = masters.iter().all(|master| link.has_sharded_channels(master) != Some(false));
+    Ok(Topology { masters, slots: Some(slots), has_sharded_channels })
+}
+
+/// Has all masters say what they are, those that have been restarted included; who is silent is not waited for.
+async fn meet(commands: &Commands, masters: &[Server]) {
+    let meeting = join_all(masters.iter().map(|master| commands.connect(master)));
+    // One who cannot be reached is met at the next time.
+    let _ = tokio::time::timeout(MEETING, meeting).await;
 }
 
 async fn ask_sentinels(link: &Arc<Link>, sentinels: &[Server], master: &str, login: &Login) -> Result<Server, String> {

@@ -1,21 +1,19 @@
 //! Knows the servers and all wanted channels, and gives each channel to a lane.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nexios::backplane::{Channel, Events};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::inbox::Inbox;
-use super::lane::{Lane, Order};
+use super::lane::Order;
 use super::{Part, pause::Pause};
 use crate::address::Server;
 use crate::commands::Commands;
 use crate::link::Link;
-use crate::slots::slot;
 use crate::topology::{Topology, discover};
 
 /// How often whoever knows the servers is asked though nothing has happened: a master that was replaced may not know it.
@@ -68,24 +66,24 @@ pub(crate) enum Request {
 pub(crate) struct LaneId {
     pub(crate) server: Server,
     /// Tells lanes to one server apart.
-    index: usize,
+    pub(super) index: usize,
 }
 
-struct Running {
-    orders: UnboundedSender<Order>,
-    task: AbortHandle,
-    is_up: bool,
+pub(super) struct Running {
+    pub(super) orders: UnboundedSender<Order>,
+    pub(super) task: AbortHandle,
+    pub(super) is_up: bool,
 }
 
-struct State {
-    hub: Hub,
-    topology: Option<Arc<Topology>>,
+pub(super) struct State {
+    pub(super) hub: Hub,
+    pub(super) topology: Option<Arc<Topology>>,
     /// All wanted channels, and who has them.
-    wanted: HashMap<Channel, Option<Arc<LaneId>>>,
+    pub(super) wanted: HashMap<Channel, Option<Arc<LaneId>>>,
     /// Channels that nobody has yet, while nobody has answered, and who waits for them.
-    waiting: Vec<(Vec<Channel>, Part)>,
-    lanes: HashMap<Arc<LaneId>, Running>,
-    tasks: JoinSet<()>,
+    pub(super) waiting: Vec<(Vec<Channel>, Part)>,
+    pub(super) lanes: HashMap<Arc<LaneId>, Running>,
+    pub(super) tasks: JoinSet<()>,
     is_discovering: bool,
     /// What has happened since the discovery that is under way began.
     is_outdated: bool,
@@ -193,61 +191,6 @@ impl State {
         part.done();
     }
 
-    /// Gives channels to their lanes; those whose lane is nobody's have to wait for the next answer.
-    fn assign(&mut self, topology: &Topology, channels: Vec<Channel>, has_gap: bool, part: Option<&Part>) {
-        let mut groups: HashMap<Arc<LaneId>, Vec<Channel>> = HashMap::new();
-        for channel in channels {
-            let id = self.lane_of(topology, &channel);
-            // The same value for all channels of a lane.
-            let id = id.and_then(|id| self.lanes.get_key_value(&id)).map(|(id, _)| Arc::clone(id));
-            match &id {
-                Some(id) => groups.entry(Arc::clone(id)).or_default().push(channel.clone()),
-                // Dropped: it has failed.
-                None => drop(part.map(Part::another)),
-            }
-            self.wanted.insert(channel, id);
-        }
-        for (id, channels) in groups {
-            self.order(&id, Order::Add { channels, has_gap, part: part.map(Part::another) });
-        }
-    }
-
-    fn lane_of(&self, topology: &Topology, channel: &Channel) -> Option<LaneId> {
-        if topology.is_sharded() {
-            return topology.master(channel.as_str()).map(|server| LaneId { server: server.clone(), index: 0 });
-        }
-        let index = usize::from(slot(channel.as_str())) % self.hub.spread;
-        let masters = topology.masters();
-        Some(LaneId { server: masters.get(index % masters.len())?.clone(), index })
-    }
-
-    fn all_lanes(&self, topology: &Topology) -> HashSet<LaneId> {
-        let masters = topology.masters();
-        let count = if topology.is_sharded() { masters.len() } else { self.hub.spread };
-        let lane = |(index, server): (usize, &Server)| LaneId {
-            server: server.clone(),
-            index: if topology.is_sharded() { 0 } else { index },
-        };
-        masters.iter().cycle().take(count).enumerate().map(lane).collect()
-    }
-
-    fn by_lane(&self, channels: &[Channel]) -> HashMap<Arc<LaneId>, Vec<Channel>> {
-        let mut groups: HashMap<Arc<LaneId>, Vec<Channel>> = HashMap::new();
-        for channel in channels {
-            if let Some(Some(lane)) = self.wanted.get(channel) {
-                groups.entry(Arc::clone(lane)).or_default().push(channel.clone());
-            }
-        }
-        groups
-    }
-
-    fn order(&self, lane: &LaneId, order: Order) {
-        if let Some(lane) = self.lanes.get(lane) {
-            // Lanes end only when the hub has them end.
-            let _ = lane.orders.send(order);
-        }
-    }
-
     fn refresh(&mut self) {
         if !self.is_discovering {
             self.discover(Duration::ZERO);
@@ -308,59 +251,7 @@ impl State {
         }
     }
 
-    /// Changes lanes and who has which channel as is necessary now.
-    fn settle(&mut self, topology: Topology) {
-        let topology = Arc::new(topology);
-        let needed = self.all_lanes(&topology);
-        let is_other_kind = self.topology.as_ref().is_some_and(|old| old.is_sharded() != topology.is_sharded());
-        self.lanes.retain(|id, lane| {
-            let stays = needed.contains(id) && !is_other_kind;
-            if !stays {
-                lane.task.abort();
-            }
-            stays
-        });
-        for id in needed {
-            if !self.lanes.contains_key(&id) {
-                let lane = self.spawn(&id, topology.is_sharded());
-                self.lanes.insert(Arc::new(id), lane);
-            }
-        }
-        let first_waiting = std::mem::take(&mut self.waiting);
-        for (channels, part) in first_waiting {
-            let wanted = channels.into_iter().filter(|channel| self.wanted.contains_key(channel)).collect();
-            self.assign(&topology, wanted, false, Some(&part));
-            part.done();
-        }
-        let mut moving = Vec::new();
-        for (channel, lane) in &self.wanted {
-            let right = self.lane_of(&topology, channel);
-            match lane {
-                Some(lane) if self.lanes.contains_key(lane) => {
-                    if right.as_ref() != Some(&**lane) {
-                        self.order(lane, Order::Remove { channels: vec![channel.clone()], part: None });
-                        moving.push(channel.clone());
-                    }
-                }
-                _ => moving.push(channel.clone()),
-            }
-        }
-        self.assign(&topology, moving, true, None);
-        self.topology = Some(Arc::clone(&topology));
-        self.hub.known.send_replace(Known::Servers(topology));
-        self.check_connected();
-    }
-
-    fn spawn(&mut self, id: &LaneId, is_sharded: bool) -> Running {
-        let (orders, receiver) = unbounded_channel();
-        let link = Arc::clone(&self.hub.link);
-        let inbox = Arc::new(Inbox::new(Arc::clone(&link), self.hub.events.clone()));
-        let hub = self.hub.own.clone();
-        let lane = Lane { id: id.clone(), link, inbox, orders: receiver, hub, is_sharded };
-        Running { orders, task: self.tasks.spawn(lane.run()), is_up: false }
-    }
-
-    fn check_connected(&mut self) {
+    pub(super) fn check_connected(&mut self) {
         if self.are_all_up() && !self.is_connected {
             self.is_connected = true;
             tracing::info!("connected to Redis");

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use nexios::backplane::{Channel, Place};
 use nexios::testing::backplane::{Happening, TestNode};
+use nexios_engines::Setup;
 use nexios_redis::Redis;
 
+use crate::proxy::Proxy;
 use crate::servers::{Cluster, KEEP, cli, connected, wait_until};
 
 #[tokio::test]
@@ -55,6 +57,35 @@ async fn channels_are_spread_over_the_masters_and_follow_their_slots() {
     let _ = (answer.expect("a place"), places);
     node.wait_for(room, 2).await;
     assert_eq!(node.read(room, KEEP, None).await.messages.len(), 2, "the stream has moved with its slot");
+}
+
+#[tokio::test]
+async fn a_cluster_that_gets_sharded_channels_has_all_subscriptions_again() {
+    let engine = Setup::redis().arguments(["--cluster-enabled", "yes"]).start();
+    let proxy = Proxy::to(engine.address()).await;
+    proxy.make_old(true);
+    let port = proxy.address.port().to_string();
+    assert_eq!(cli(engine.port(), &["config", "set", "cluster-announce-port", &port]), "OK");
+    assert_eq!(cli(engine.port(), &["cluster", "addslotsrange", "0", "16383"]), "OK");
+    wait_until("the cluster", || cli(engine.port(), &["cluster", "info"]).contains("cluster_state:ok"));
+    // With one connection, all channels have it before and after.
+    let redis = Redis::connect(format!("redis://{}", proxy.address)).subscriber_connections(1);
+    let node = TestNode::start(redis.keepalive(Duration::from_millis(500))).await.expect("a start");
+    connected(&node, 1).await;
+    let rooms: Vec<_> = ["a", "b", "c"].map(Channel::group).into();
+    node.subscribe(&rooms).await;
+    assert_eq!(cli(engine.port(), &["pubsub", "shardchannels"]), "", "it is taken for a Redis 6");
+
+    proxy.make_old(false);
+    proxy.switch(engine.address());
+    let port = engine.port();
+    let have_come = move || wait_until("the rooms", || cli(port, &["pubsub", "shardchannels"]).lines().count() == 3);
+    // The proxy needs this thread meanwhile.
+    tokio::task::spawn_blocking(have_come).await.expect("the rooms");
+    node.publish(&[node.message(&rooms[1], "hello")]).await;
+    node.wait_until("a message", |_| node.received(&rooms[1]).len() == 1).await;
+    let is_told = |h: &Happening| matches!(h, Happening::Interrupted(told) if told.contains(&rooms[1]));
+    assert!(node.happened().iter().any(is_told), "messages may have been lost meanwhile");
 }
 
 #[tokio::test]
