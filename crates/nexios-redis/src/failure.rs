@@ -3,6 +3,8 @@
 use nexios::backplane::BackplaneError;
 use redis::{RedisError, ServerError};
 
+use crate::address::Server;
+
 /// Codes of errors that go away by themselves, or when an operator has done something.
 const PASSING: [&str; 18] = [
     "ASK",
@@ -41,6 +43,18 @@ pub(crate) fn is_elsewhere(error: &ServerError) -> bool {
 /// Whether the script is to be sent again.
 pub(crate) fn is_unknown_script(error: &ServerError) -> bool {
     matches!(error.code(), "NOSCRIPT" | "NEXIOSORDER")
+}
+
+/// Which server has a key while its slot is on the way there from the one that was asked.
+pub(crate) fn moving_to(error: &ServerError, asked: &Server) -> Option<Server> {
+    if error.code() == "ASK" { target(error.details()?, asked) } else { None }
+}
+
+/// `slot host:port`
+fn target(details: &str, asked: &Server) -> Option<Server> {
+    let (host, port) = details.split_once(' ')?.1.rsplit_once(':')?;
+    let host = if host.is_empty() || host == "?" { &asked.host } else { host };
+    Some(Server { host: host.to_owned(), port: port.parse().ok()? })
 }
 
 /// An error of the server's for the operator.
@@ -98,6 +112,22 @@ mod tests {
         check("READONLY", "You can't write against a read only replica. script: 35a4e0c0", true, true);
         check("OOM", "command not allowed when used memory > 'maxmemory'. script: 35a4e0c0", true, false);
         check("NOPERM", "READONLY is no code here", false, false);
+    }
+
+    #[test]
+    fn a_slot_that_moves_is_asked_for_at_its_target() {
+        let asked = Server { host: "a".to_owned(), port: 9 };
+        let check = |details: &str, expected: Option<&str>| {
+            let target = target(details, &asked).map(|server| server.to_string());
+            assert_eq!(target.as_deref(), expected, "{details}");
+        };
+        check("3999 127.0.0.1:6381", Some("127.0.0.1:6381"));
+        check("3999 ::1:6381", Some("[::1]:6381"));
+        check("3999 redis-2.example:6381", Some("redis-2.example:6381"));
+        check("3999 :6381", Some("a:6381"));
+        check("3999 ?:6381", Some("a:6381"));
+        check("3999", None);
+        check("3999 b:x", None);
     }
 
     #[test]

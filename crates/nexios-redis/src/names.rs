@@ -29,10 +29,17 @@ impl Names {
     }
 }
 
-/// A message that is not kept, as it is published. Those that are kept are written by `append.lua`.
+/// A message that is not kept, as it is published.
 pub(crate) fn plain(payload: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(1 + payload.len());
     message.push(b'p');
+    message.extend_from_slice(payload);
+    message
+}
+
+/// A message that is kept, as `append.lua` publishes it.
+pub(crate) fn kept(position: Position, payload: &[u8]) -> Vec<u8> {
+    let mut message = format!("k{:016x} {} ", position.epoch(), position.offset()).into_bytes();
     message.extend_from_slice(payload);
     message
 }
@@ -79,7 +86,8 @@ mod tests {
     fn a_payload_comes_back_from_a_message() {
         assert_eq!(received(plain(b"a b")), Some((Bytes::from_static(b"a b"), None)));
         let place = Place { position: Position::new(0xff, 17), previous: 16 };
-        let message = b"k00000000000000ff 17 \0 x".to_vec();
+        let message = kept(place.position, b"\0 x");
+        assert_eq!(message, b"k00000000000000ff 17 \0 x");
         assert_eq!(received(message), Some((Bytes::from_static(b"\0 x"), Some(place))));
     }
 

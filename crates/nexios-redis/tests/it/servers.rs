@@ -81,6 +81,15 @@ impl Cluster {
 
     /// Moves a slot with all that is in it.
     pub(crate) fn move_slot(&self, slot: u16, from: usize, to: usize) {
+        self.begin_to_move(slot, from, to);
+        let (slot, target) = (slot.to_string(), cli(self.0[to].port(), &["cluster", "myid"]));
+        for port in [&self.0[to], &self.0[from]].into_iter().chain(&self.0).map(Engine::port) {
+            cli(port, &["cluster", "setslot", &slot, "node", &target]);
+        }
+    }
+
+    /// Moves all that is in a slot, which stays where it is.
+    pub(crate) fn begin_to_move(&self, slot: u16, from: usize, to: usize) {
         let id = |index: usize| cli(self.0[index].port(), &["cluster", "myid"]);
         let (slot, source, target) = (slot.to_string(), id(from), id(to));
         let (here, there) = (self.0[from].port(), self.0[to].port());
@@ -88,9 +97,6 @@ impl Cluster {
         cli(here, &["cluster", "setslot", &slot, "migrating", &target]);
         for key in cli(here, &["cluster", "getkeysinslot", &slot, "1000"]).lines() {
             assert_eq!(cli(here, &["migrate", "127.0.0.1", &there.to_string(), key, "0", "5000"]), "OK");
-        }
-        for port in [there, here].into_iter().chain(self.0.iter().map(Engine::port)) {
-            cli(port, &["cluster", "setslot", &slot, "node", &target]);
         }
     }
 }
