@@ -136,6 +136,10 @@ impl Backplane for Redis {
     fn start(&self, _node: NodeId, events: Events) -> BoxFuture<'_, Result<(), BackplaneError>> {
         Box::pin(async move {
             let link = self.link()?;
+            #[cfg(feature = "tls")]
+            if link.address.is_tls {
+                choose_cryptography();
+            }
             self.engine.get_or_init(|| Engine::start(link, self.subscriber_connections, events));
             Ok(())
         })
@@ -173,6 +177,15 @@ impl Backplane for Redis {
                 engine.stop();
             }
         })
+    }
+}
+
+/// Without this, rustls panics in a program that has two providers of cryptography and has chosen none.
+#[cfg(feature = "tls")]
+fn choose_cryptography() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else may have chosen meanwhile.
+        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

@@ -1,23 +1,31 @@
 //! Knows the servers and all wanted channels, and gives each channel to a lane.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexios::backplane::{Channel, Events};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{self, AbortHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 
 use super::lane::Order;
 use super::{Part, pause::Pause};
-use crate::address::Server;
+use crate::address::{Kind, Server};
 use crate::commands::Commands;
 use crate::link::Link;
 use crate::topology::{Topology, discover};
 
 /// How often whoever knows the servers is asked though nothing has happened: a master that was replaced may not know it.
 const REFRESH: Duration = Duration::from_secs(15);
+/// The same for sentinels: after a failover that an operator has asked for, the old master goes on for about ten seconds, and the
+/// nodes must not be on two masters for that long.
+const REFRESH_OF_SENTINELS: Duration = Duration::from_secs(2);
+
+/// For how long after a wrong answer the next is not believed to be the end of it: members of a cluster learn of a slot's move one
+/// after the other.
+const RESTLESS: Duration = Duration::from_secs(5);
 
 /// The task behind all subscriptions.
 pub(crate) struct Hub {
@@ -55,8 +63,12 @@ pub(crate) enum Request {
     Up(LaneId),
     /// A lane has no connection, and why.
     Down(LaneId, String),
-    /// Channels that are not the server's of this lane.
-    Moved(LaneId, Vec<Channel>),
+    /// Channels that are not the server's of this lane; `is_refused` when some were not its when it was asked for them.
+    Moved {
+        lane: LaneId,
+        channels: Vec<Channel>,
+        is_refused: bool,
+    },
     /// The answer of whoever knows the servers.
     Discovered(Result<Topology, String>),
 }
@@ -84,13 +96,16 @@ pub(super) struct State {
     pub(super) waiting: Vec<(Vec<Channel>, Part)>,
     pub(super) lanes: HashMap<Arc<LaneId>, Running>,
     pub(super) tasks: JoinSet<()>,
-    is_discovering: bool,
+    /// The discovery that is under way.
+    discovery: Option<task::Id>,
     /// What has happened since the discovery that is under way began.
     is_outdated: bool,
     pause: Pause,
+    /// When an answer that had looked complete was last found to be none.
+    restless: Option<Instant>,
     /// What the operator was told already.
     last_failure: Option<String>,
-    is_connected: bool,
+    pub(super) is_connected: bool,
 }
 
 impl Hub {
@@ -103,14 +118,17 @@ impl Hub {
             waiting: Vec::new(),
             lanes: HashMap::new(),
             tasks: JoinSet::new(),
-            is_discovering: false,
+            discovery: None,
             is_outdated: false,
             pause: Pause::new(),
+            restless: None,
             last_failure: None,
             is_connected: false,
         };
         state.discover(Duration::ZERO);
-        let mut refresh = tokio::time::interval(REFRESH);
+        let has_sentinels = matches!(state.hub.link.address.kind, Kind::Sentinel { .. });
+        let mut refresh = tokio::time::interval(if has_sentinels { REFRESH_OF_SENTINELS } else { REFRESH });
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         refresh.reset();
         loop {
             tokio::select! {
@@ -119,8 +137,11 @@ impl Hub {
                     None => return,
                 },
                 _ = refresh.tick() => state.refresh(),
-                // So that it does not grow.
-                Some(_) = state.tasks.join_next() => {}
+                Some(ended) = state.tasks.join_next_with_id() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        state.panicked(error.id());
+                    }
+                }
             }
         }
     }
@@ -132,6 +153,11 @@ impl State {
             Request::Subscribe(channels, part) => self.subscribe(channels, part),
             Request::Unsubscribe(channels, part) => self.unsubscribe(&channels, part),
             Request::Unanswered(channels) => {
+                // What is not waited for any more is given to lanes with the gap.
+                let gone: HashSet<&Channel> = channels.iter().collect();
+                for (channels, _) in &mut self.waiting {
+                    channels.retain(|channel| !gone.contains(channel));
+                }
                 for (lane, channels) in self.by_lane(&channels) {
                     self.order(&lane, Order::Unanswered(channels));
                 }
@@ -152,7 +178,10 @@ impl State {
                 self.disconnected(&reason);
                 self.rediscover();
             }
-            Request::Moved(id, channels) => {
+            Request::Moved { lane: id, channels, is_refused } => {
+                if is_refused {
+                    self.restless = Some(Instant::now());
+                }
                 for channel in channels {
                     if let Some(lane) = self.wanted.get_mut(&channel)
                         && lane.as_deref() == Some(&id)
@@ -192,13 +221,13 @@ impl State {
     }
 
     fn refresh(&mut self) {
-        if !self.is_discovering {
+        if self.discovery.is_none() {
             self.discover(Duration::ZERO);
         }
     }
 
     fn rediscover(&mut self) {
-        if self.is_discovering {
+        if self.discovery.is_some() {
             self.is_outdated = true;
         } else {
             let pause = self.pause.next();
@@ -207,30 +236,47 @@ impl State {
     }
 
     fn discover(&mut self, pause: Duration) {
-        self.is_discovering = true;
         self.is_outdated = false;
         let (link, commands) = (Arc::clone(&self.hub.link), Arc::clone(&self.hub.commands));
         let own = self.hub.own.clone();
         let known = self.topology.as_ref().map(|topology| topology.masters().to_vec()).unwrap_or_default();
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             tokio::time::sleep(pause).await;
             let answer = discover(&link, &commands, &known).await;
             // The hub has this task aborted when it ends.
             let _ = own.send(Request::Discovered(answer));
         });
+        self.discovery = Some(task.id());
+    }
+
+    /// What has ended by a fault is done again: a node that waits for it for ever would be worse.
+    fn panicked(&mut self, task: task::Id) {
+        tracing::error!("a task of the backplane has panicked");
+        if self.discovery == Some(task) {
+            self.discovered(Err("the search for the servers has panicked".to_owned()));
+            return;
+        }
+        let lane = self.lanes.iter().find(|(_, lane)| lane.task.id() == task).map(|(id, _)| Arc::clone(id));
+        if let Some(lane) = lane {
+            self.lanes.remove(&lane);
+            self.forget_lanes();
+            self.restless = Some(Instant::now());
+            self.disconnected("a subscriber has panicked");
+            self.rediscover();
+        }
     }
 
     fn discovered(&mut self, answer: Result<Topology, String>) {
-        self.is_discovering = false;
+        self.discovery = None;
         match answer {
             Ok(topology) => {
                 self.last_failure = None;
                 self.settle(topology);
                 let is_complete = self.wanted.values().all(Option::is_some);
-                if is_complete && !self.is_outdated {
-                    self.pause.reset();
-                } else {
+                if !is_complete || self.is_outdated {
                     self.rediscover();
+                } else if self.restless.is_none_or(|since| since.elapsed() >= RESTLESS) {
+                    self.pause.reset();
                 }
             }
             Err(reason) => {
@@ -259,12 +305,12 @@ impl State {
         }
     }
 
-    fn are_all_up(&self) -> bool {
+    pub(super) fn are_all_up(&self) -> bool {
         let has_lanes = self.lanes.values().all(|lane| lane.is_up) && !self.lanes.is_empty();
         has_lanes && self.wanted.values().all(Option::is_some)
     }
 
-    fn disconnected(&mut self, reason: &str) {
+    pub(super) fn disconnected(&mut self, reason: &str) {
         self.is_connected = false;
         self.hub.events.disconnected(reason);
     }

@@ -248,13 +248,14 @@ impl Lane {
 
     /// Gives channels whose slots are elsewhere back to the hub.
     fn give_back(&self, channels: Vec<Channel>) {
+        let is_refused = !channels.is_empty();
         let mut moved = self.inbox.moved();
-        if !channels.is_empty() {
+        if is_refused {
             moved.extend(self.inbox.remove(channels));
         }
         if !moved.is_empty() {
             // The hub is gone when everything ends.
-            let _ = self.hub.send(Request::Moved(self.id.clone(), moved));
+            let _ = self.hub.send(Request::Moved { lane: self.id.clone(), channels: moved, is_refused });
         }
     }
 }

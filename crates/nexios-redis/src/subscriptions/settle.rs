@@ -17,6 +17,9 @@ use crate::topology::Topology;
 impl State {
     /// Changes lanes and who has which channel as is necessary now.
     pub(super) fn settle(&mut self, topology: Topology) {
+        if self.is_settled(&topology) {
+            return;
+        }
         let topology = Arc::new(topology);
         self.change_lanes(&topology);
         for (channels, part) in std::mem::take(&mut self.waiting) {
@@ -40,7 +43,18 @@ impl State {
         self.assign(&topology, moving, true, None);
         self.topology = Some(Arc::clone(&topology));
         self.hub.known.send_replace(Known::Servers(topology));
+        if self.is_connected && !self.are_all_up() {
+            self.disconnected("the servers are others now");
+        }
         self.check_connected();
+    }
+
+    /// Whether everything is as it was after the last answer, as it mostly is: many channels take a while.
+    fn is_settled(&self, topology: &Topology) -> bool {
+        self.topology.as_deref() == Some(topology)
+            && self.lanes.len() == self.all_lanes(topology).len()
+            && self.waiting.is_empty()
+            && self.wanted.values().all(Option::is_some)
     }
 
     /// Has the lanes that are needed, and no others. A lane of the other kind has the same name, and none of the subscriptions.

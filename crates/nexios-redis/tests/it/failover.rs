@@ -49,6 +49,34 @@ async fn after_a_failover_streams_begin_again() {
 }
 
 #[tokio::test]
+async fn after_a_failover_that_was_asked_for_all_nodes_are_soon_on_the_new_master() {
+    let master = Engine::redis();
+    let replica = Setup::redis().arguments(["--replicaof", "127.0.0.1", &master.port().to_string()]).start();
+    wait_until("the replica", || cli(replica.port(), &["info", "replication"]).contains("master_link_status:up"));
+    let sentinel = Sentinel::watch(&master);
+    let port = replica.port().to_string();
+    wait_until("the sentinel", || cli(sentinel.port, &["sentinel", "replicas", "main"]).contains(&port));
+    let room = Channel::group("room");
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let node = TestNode::start(Redis::connect(sentinel.url())).await.expect("a start");
+        connected(&node, 1).await;
+        node.subscribe(std::slice::from_ref(&room)).await;
+        nodes.push(node);
+    }
+    // It takes a moment until the sentinel has a replica that it likes.
+    wait_until("the failover", || cli(sentinel.port, &["sentinel", "failover", "main"]) == "OK");
+    wait_until("the failover", || sentinel.master().contains(&port));
+    let began = Instant::now();
+    for node in &nodes {
+        connected(node, 2).await;
+    }
+    // The old master, which still serves, is told after eight seconds or more.
+    assert!(began.elapsed() < Duration::from_secs(7), "after {:?}", began.elapsed());
+    assert_eq!(cli(replica.port(), &["pubsub", "numsub", "nexios:{g-room}"]), "nexios:{g-room}\n2");
+}
+
+#[tokio::test]
 async fn a_new_master_that_lacks_the_end_gives_no_place_twice() {
     let master = Engine::redis();
     let replica = Setup::redis().arguments(["--replicaof", "127.0.0.1", &master.port().to_string()]).start();

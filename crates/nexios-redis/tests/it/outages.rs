@@ -221,6 +221,18 @@ async fn a_call_that_nobody_waits_for_leaves_its_gap_told() {
 }
 
 #[tokio::test]
+async fn a_call_that_nobody_waits_for_before_the_server_is_there_leaves_its_gap_told() {
+    let engine = Engine::redis();
+    engine.freeze();
+    let node = TestNode::start(Redis::connect(engine.url())).await.expect("a start");
+    let channels = rooms("ab");
+    let subscribing = tokio::time::timeout(Duration::from_millis(100), node.backplane().subscribe(&channels)).await;
+    assert!(subscribing.is_err(), "{subscribing:?}");
+    engine.thaw();
+    node.wait_until("interrupted", |happened| is_interrupted(happened, &channels)).await;
+}
+
+#[tokio::test]
 async fn what_is_too_large_for_the_server_is_refused_and_not_tried_for_ever() {
     let engine = Setup::redis().arguments(["--proto-max-bulk-len", "1mb"]).start();
     let node = start(&engine).await;
