@@ -9,7 +9,7 @@ use redis::{Pipeline, PushInfo, PushKind, Value};
 
 use crate::address::Server;
 use crate::failure;
-use crate::link::Link;
+use crate::link::{ANSWER, Link};
 
 /// Connections, made when they are needed.
 pub(crate) struct Commands {
@@ -80,7 +80,7 @@ impl Commands {
             return Ok(open);
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (connection, facts) = self.link.open(server, entry.closer(number)).await?;
+        let (connection, facts) = self.link.open(server, entry.closer(number), Some(ANSWER)).await?;
         // It would take what is published, and give it to nobody. In a cluster it knows its master.
         if !facts.is_master && facts.is_cluster != Some(true) {
             return Err(format!("{server}: the server is a replica"));

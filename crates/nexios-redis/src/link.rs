@@ -44,15 +44,17 @@ impl Link {
         Self { address, names, keepalive, scripts: Scripts::new(), heard: Mutex::default() }
     }
 
-    /// A connection to a server that has learned the scripts; `push` gets what it says unasked.
+    /// A connection to a server that has learned the scripts; `push` gets what it says unasked, and `patience` is how long any
+    /// answer may take.
     pub(crate) async fn open(
         &self,
         server: &Server,
         push: impl AsyncPushSender,
+        patience: Option<Duration>,
     ) -> Result<(MultiplexedConnection, Facts), String> {
         let opening = async {
             let login = self.login(&self.address.login, ProtocolVersion::RESP3).set_db(self.address.database);
-            let mut connection = self.connect(server, login, config().set_push_sender(push)).await?;
+            let mut connection = self.connect(server, login, config(patience).set_push_sender(push)).await?;
             let facts = self.facts(server, &mut connection).await?;
             Ok((connection, facts))
         };
@@ -65,7 +67,7 @@ impl Link {
     /// A connection to a sentinel.
     pub(crate) async fn open_sentinel(&self, server: &Server, login: &Login) -> Result<MultiplexedConnection, String> {
         let login = self.login(login, ProtocolVersion::RESP2);
-        tokio::time::timeout(OPENING, self.connect(server, login, config()))
+        tokio::time::timeout(OPENING, self.connect(server, login, config(Some(ANSWER))))
             .await
             .unwrap_or_else(|_| Err("no connection within 3 s".to_owned()))
             .map_err(|reason| format!("{server}: {reason}"))
@@ -167,6 +169,6 @@ impl Link {
     }
 }
 
-fn config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(Some(OPENING)).set_response_timeout(Some(ANSWER))
+fn config(patience: Option<Duration>) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(OPENING)).set_response_timeout(patience)
 }

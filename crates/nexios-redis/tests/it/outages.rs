@@ -208,6 +208,24 @@ async fn connections_that_die_in_silence_are_noticed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_only_behind_is_not_given_up() {
+    let engine = Engine::redis();
+    let proxy = Proxy::to(engine.address()).await;
+    let redis = Redis::connect(format!("redis://{}", proxy.address)).keepalive(Duration::from_millis(500));
+    let node = TestNode::start(redis).await.expect("a start");
+    connected(&node, 1).await;
+    let channels = rooms("a");
+    node.subscribe(&channels).await;
+    proxy.make_slow();
+    let publisher = start(&engine).await;
+    // Four seconds of it: for so long no answer comes through.
+    let batch: Vec<_> = (0..256).map(|_| publisher.message(&channels[0], vec![b'x'; 16 * 1024])).collect();
+    publisher.publish(&batch).await;
+    node.wait_for(&channels[0], 256).await;
+    assert_eq!(count(&node.happened(), |h| matches!(h, Happening::Disconnected(_))), 0);
+}
+
+#[tokio::test]
 async fn a_call_that_nobody_waits_for_leaves_its_gap_told() {
     let engine = Engine::redis();
     let node = start(&engine).await;
