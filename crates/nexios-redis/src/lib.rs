@@ -120,7 +120,8 @@ impl Redis {
             Some(text) => text.parse().map_err(BackplaneError::settings)?,
             None => Prefix::default(),
         };
-        Ok(Link::new(address, Names::new(&prefix), self.keepalive))
+        let names = Names::new(&prefix, address.database);
+        Ok(Link::new(address, names, self.keepalive))
     }
 
     fn engine(&self) -> Result<&Engine, BackplaneError> {

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
     RedisConnectionInfo, Value,
@@ -20,6 +22,12 @@ use crate::script::Scripts;
 const OPENING: Duration = Duration::from_secs(3);
 /// How long a server may take for an answer when nobody else watches the time.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long a connection may be silent before the kernel asks whether it is still there.
+const IDLE: Duration = Duration::from_secs(15);
+/// After how long the kernel gives up a connection whose other end does not confirm what it was sent.
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const UNHEARD: Duration = Duration::from_secs(30);
 
 /// How connections are made, and what is known of the servers at their other ends.
 pub(crate) struct Link {
@@ -129,8 +137,7 @@ impl Link {
             ConnectionAddr::Tcp(host, port)
         };
         let info = address.into_connection_info()?;
-        let tcp = info.tcp_settings().clone().set_nodelay(true);
-        Ok(info.set_tcp_settings(tcp).set_redis_settings(login))
+        Ok(info.set_tcp_settings(tcp()).set_redis_settings(login))
     }
 
     #[expect(clippy::unused_self, reason = "one of the steps of `open`")]
@@ -167,6 +174,14 @@ impl Link {
         self.note(server, &facts);
         Ok(facts)
     }
+}
+
+/// With signs of life where nothing is said: what stands between the two forgets a connection that is silent, and does not tell.
+fn tcp() -> TcpSettings {
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(TcpKeepalive::new().with_time(IDLE));
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let tcp = tcp.set_user_timeout(UNHEARD);
+    tcp
 }
 
 fn config(patience: Option<Duration>) -> AsyncConnectionConfig {

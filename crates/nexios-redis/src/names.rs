@@ -7,15 +7,17 @@ use nexios::backplane::{Place, Prefix};
 /// The names of an app.
 ///
 /// A channel and the key of its stream have the same name, `prefix:{channel}`: what stands in braces decides the slot in a
-/// cluster, so both are on the same server.
+/// cluster, so both are on the same server. Channels know nothing of databases, so that of another database than 0 stands in
+/// the name: `prefix:1:{channel}`.
 #[derive(Debug)]
 pub(crate) struct Names {
     start: String,
 }
 
 impl Names {
-    pub(crate) fn new(prefix: &Prefix) -> Self {
-        Self { start: format!("{prefix}:{{") }
+    pub(crate) fn new(prefix: &Prefix, database: i64) -> Self {
+        let start = if database == 0 { format!("{prefix}:{{") } else { format!("{prefix}:{database}:{{") };
+        Self { start }
     }
 
     /// A channel's name on the server.
@@ -76,10 +78,14 @@ mod tests {
 
     #[test]
     fn a_channel_comes_back_from_its_name() {
-        let names = Names::new(&Prefix::default());
+        let names = Names::new(&Prefix::default(), 0);
         assert_eq!(names.full("g-room=207"), "nexios:{g-room=207}");
         assert_eq!(names.channel("nexios:{g-room=207}"), Some("g-room=207"));
         assert_eq!(names.channel("nexios2:{g-room}"), None);
+        let others = Names::new(&Prefix::default(), 2);
+        assert_eq!(others.full("g-room"), "nexios:2:{g-room}");
+        assert_eq!(others.channel("nexios:2:{g-room}"), Some("g-room"));
+        assert_eq!(others.channel("nexios:{g-room}"), None);
     }
 
     #[test]
