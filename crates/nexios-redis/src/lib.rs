@@ -49,10 +49,11 @@ use crate::names::Names;
 ///
 /// Replication from a master to its replicas is asynchronous: the last messages before a failover may be on no server any
 /// more. The streams of a server whose data has another identity than before (its replication id: after a failover, and also
-/// after a restart) therefore begin again with a new epoch: whoever was in the middle of one is told that it cannot be
-/// recovered instead of getting a stream with a hole. What is kept is kept under the new epoch. What remains: while a master
-/// that was cut off from the others has not noticed it, nodes on its side of the cut go on with it; what they publish
-/// in this time is lost with it, and they are told of the gap when they reach the new master.
+/// after a restart, with its first replica, and after an hour without any) therefore begin again with a new epoch: whoever
+/// was in the middle of one is told that it cannot be recovered instead of getting a stream with a hole. What is kept is kept
+/// under the new epoch. What remains: while a master that was cut off from the others has not noticed it, nodes on its side of
+/// the cut go on with it; what they publish in this time is lost with it, and they are told of the gap when they reach the new
+/// master.
 ///
 /// That a message is not appended twice when it is published again is known from the last message of a node in the stream. With
 /// the stream, this knowledge may be lost, and of more than 64 nodes that publish to one channel, only of the last 64.
@@ -80,6 +81,9 @@ impl Redis {
     /// - `redis-sentinel://[user:password@]host[:26379],host,…/master[/database]`: sentinels, and the name that they have for the
     ///   master. Their own password, if they have one, follows as `?sentinel_username=…&sentinel_password=…`.
     /// - `rediss`, `rediss-cluster` and `rediss-sentinel` are the same over TLS, with the feature `tls`.
+    ///
+    /// A user without a password is an error: it would be the default user, without a word. Apps on different databases never
+    /// meet, though channels know none: another one than 0 stands in all names.
     ///
     /// A character of a user or password that has a meaning in URLs is written as `%` and two hexadecimal digits. IPv6
     /// addresses stand in brackets.

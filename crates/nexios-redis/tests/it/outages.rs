@@ -180,18 +180,6 @@ async fn a_server_without_memory_keeps_nothing_by_halves() {
 }
 
 #[tokio::test]
-async fn what_an_app_may_not_publish_is_refused() {
-    let engine = Engine::redis();
-    let user = ["acl", "setuser", "app", "on", ">x", "+@all", "~nexios:*", "&nexios:*", "-publish"];
-    assert_eq!(cli(engine.port(), &user), "OK");
-    let node = TestNode::start(Redis::connect(format!("redis://app:x@{}", engine.address()))).await.expect("a start");
-    connected(&node, 1).await;
-    let message = node.message(&Channel::group("a"), "x");
-    let answer = node.backplane().publish(&[message]).await.remove(0);
-    assert!(matches!(answer, Err(BackplaneError::Refused(_))), "{answer:?}");
-}
-
-#[tokio::test]
 async fn connections_that_die_in_silence_are_noticed() {
     let engine = Engine::redis();
     let proxy = Proxy::to(engine.address()).await;

@@ -5,7 +5,7 @@ use nexios::testing::backplane::{Happening, TestNode};
 use nexios_engines::{Engine, Setup};
 use nexios_redis::Redis;
 
-use crate::servers::{KEEP, cli, connected, count};
+use crate::servers::{KEEP, connected};
 
 #[tokio::test]
 async fn settings_that_cannot_work_are_an_error_of_the_start() {
@@ -53,29 +53,6 @@ async fn a_wrong_password_is_said_and_not_shown() {
         assert!(matches!(answer, Err(BackplaneError::Unavailable(_))), "{answer:?}");
         node.stop().await;
     }
-}
-
-#[tokio::test]
-async fn a_user_who_may_not_subscribe_is_not_connected_until_it_may() {
-    let engine = Engine::redis();
-    let user = ["acl", "setuser", "app", "on", ">x", "+@all", "~nexios:*", "resetchannels"];
-    assert_eq!(cli(engine.port(), &user), "OK");
-    let redis = Redis::connect(format!("redis://app:x@{}", engine.address())).subscriber_connections(1);
-    let node = TestNode::start(redis).await.expect("a start");
-    connected(&node, 1).await;
-    let room = Channel::group("room");
-    let answer = node.backplane().subscribe(std::slice::from_ref(&room)).await;
-    assert!(
-        matches!(&answer, Err(BackplaneError::Unavailable(reason)) if reason.to_string().contains("NOPERM")),
-        "{answer:?}"
-    );
-    let is_told = |h: &Happening| matches!(h, Happening::Disconnected(reason) if reason.contains("NOPERM"));
-    node.wait_until("disconnected, and again", |happened| count(happened, is_told) >= 3).await;
-    assert_eq!(count(&node.happened(), |h| matches!(h, Happening::Connected)), 1, "it is tried again, in vain");
-    assert_eq!(cli(engine.port(), &["acl", "setuser", "app", "&nexios:*"]), "OK");
-    connected(&node, 2).await;
-    node.publish(&[node.message(&room, "hello")]).await;
-    node.wait_for(&room, 1).await;
 }
 
 #[tokio::test]
