@@ -34,11 +34,9 @@ pub(crate) async fn publish(engine: &Engine, messages: &[Outgoing]) -> Vec<Outco
     };
     let batch = Batch { engine, topology: &topology, messages };
     let plan = batch.plan();
-    let outcomes = if plan.len() == 1 {
-        join_all(plan.into_iter().map(|(server, calls)| batch.run(server, calls))).await
-    } else {
-        join_all(plan.into_iter().map(|(server, calls)| batch.run_in_time(server, calls))).await
-    };
+    // For one alone the node watches the time.
+    let patience = if plan.len() > 1 { PART } else { Duration::MAX };
+    let outcomes = join_all(plan.into_iter().map(|(server, calls)| batch.run_within(patience, server, calls))).await;
     let mut by_index: Vec<Option<Outcome>> = messages.iter().map(|_| None).collect();
     for (index, outcome) in outcomes.into_iter().flatten() {
         by_index[index] = Some(outcome);
@@ -107,9 +105,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Does not wait for a server that is silent: the others' answers would be lost with the call.
-    async fn run_in_time(&self, server: &Server, calls: Vec<Call>) -> Vec<(usize, Outcome)> {
+    async fn run_within(&self, patience: Duration, server: &Server, calls: Vec<Call>) -> Vec<(usize, Outcome)> {
         let indexes: Vec<usize> = calls.iter().flat_map(|call| &call.messages).copied().collect();
-        let running = tokio::time::timeout(PART, self.run(server, calls));
+        let running = tokio::time::timeout(patience, self.run(server, calls));
         running.await.unwrap_or_else(|_| {
             self.engine.rediscover();
             let silent = || BackplaneError::unavailable(format!("{server}: no answer within 1 s"));
@@ -213,7 +211,9 @@ impl<'a> Batch<'a> {
             }
             Err(reason) => {
                 self.engine.rediscover();
-                repeated.into_iter().for_each(|outcome| *outcome = Err(BackplaneError::unavailable(reason.clone())));
+                for outcome in repeated {
+                    *outcome = Err(BackplaneError::unavailable(reason.clone()));
+                }
             }
         }
     }

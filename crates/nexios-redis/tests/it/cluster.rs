@@ -9,7 +9,7 @@ use nexios_engines::Setup;
 use nexios_redis::Redis;
 
 use crate::proxy::Proxy;
-use crate::servers::{Cluster, KEEP, cli, connected, wait_until};
+use crate::servers::{Cluster, KEEP, cli, comes, connected, count, wait_until};
 
 #[tokio::test]
 async fn channels_are_spread_over_the_masters_and_follow_their_slots() {
@@ -95,6 +95,30 @@ async fn while_a_slot_moves_nothing_of_it_is_lost() {
 }
 
 #[tokio::test]
+async fn members_that_disagree_about_a_slot_are_not_asked_in_a_loop() {
+    let cluster = Cluster::start();
+    let node = TestNode::start(Redis::connect(cluster.url())).await.expect("a start");
+    connected(&node, 1).await;
+    let room = Channel::group("93");
+    node.subscribe(std::slice::from_ref(&room)).await;
+    let name = format!("nexios:{{{room}}}");
+    let has = |index: usize| cli(cluster.0[index].port(), &["pubsub", "shardchannels", &name]) == name;
+    let from = (0..3).find(|index| has(*index)).expect("a master");
+    let to = (from + 1) % 3;
+    cluster.begin_to_move(13653, from, to);
+    // Only the one that had the slot knows that it has it no more; the new one has not heard of it.
+    let target = cli(cluster.0[to].port(), &["cluster", "myid"]);
+    cli(cluster.0[from].port(), &["cluster", "setslot", "13653", "node", &target]);
+    let is_told = |h: &Happening| matches!(h, Happening::Disconnected(reason) if reason.contains("slots have moved"));
+    node.wait_until("the move", |happened| count(happened, is_told) > 0).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let times = count(&node.happened(), is_told);
+    assert!(times < 15, "{times} times in four seconds");
+    cluster.end_move(13653, from, to);
+    comes("the subscription", || has(to)).await;
+}
+
+#[tokio::test]
 async fn a_master_that_is_frozen_does_not_keep_the_answers_of_the_others() {
     let cluster = Cluster::start();
     for engine in &cluster.0 {
@@ -133,10 +157,8 @@ async fn a_cluster_that_gets_sharded_channels_has_all_subscriptions_again() {
 
     proxy.make_old(false);
     proxy.switch(engine.address());
-    let port = engine.port();
-    let have_come = move || wait_until("the rooms", || cli(port, &["pubsub", "shardchannels"]).lines().count() == 3);
-    // The proxy needs this thread meanwhile.
-    tokio::task::spawn_blocking(have_come).await.expect("the rooms");
+    let subscriptions = || cli(engine.port(), &["pubsub", "shardchannels"]).lines().count();
+    comes("the rooms", || subscriptions() == 3).await;
     node.publish(&[node.message(&rooms[1], "hello")]).await;
     node.wait_until("a message", |_| node.received(&rooms[1]).len() == 1).await;
     let is_told = |h: &Happening| matches!(h, Happening::Interrupted(told) if told.contains(&rooms[1]));
