@@ -49,6 +49,10 @@ pub(crate) enum InvalidAddress {
     Host,
     #[error("the port in the URL of Redis is no number from 1 to 65535")]
     Port,
+    #[error(
+        "redis:// has one host: several are members of a cluster (redis-cluster://) or sentinels (redis-sentinel://)"
+    )]
+    Several,
     #[error("the database in the URL of Redis is no number")]
     Database,
     #[error("a cluster has no databases but 0")]
@@ -59,6 +63,10 @@ pub(crate) enum InvalidAddress {
         "the user or the password in the URL of Redis is malformed: % is followed by two hexadecimal digits of UTF-8"
     )]
     Login,
+    #[error(
+        "the user in the URL of Redis has no password, and would not be logged in: user:password@, with any password for a user that needs none, or :password@ without a user"
+    )]
+    NoPassword,
     #[error(
         "the URL of Redis has an option that is not known: redis-sentinel:// has sentinel_username and sentinel_password, others have none"
     )]
@@ -106,7 +114,9 @@ impl Address {
                 _ => return Err(InvalidAddress::Option),
             }
         }
+        sentinel_login.check()?;
         let (kind, database) = match what {
+            What::Server if hosts.contains(',') => return Err(InvalidAddress::Several),
             What::Server => (Kind::Server(Server::parse(hosts, 6379)?), path),
             What::Cluster => (Kind::Cluster(servers(hosts, 6379)?), path),
             What::Sentinel => {
@@ -202,7 +212,13 @@ impl Login {
     fn parse(text: &str) -> Result<Self, InvalidAddress> {
         let (user, password) = text.split_once(':').unwrap_or((text, ""));
         let some = |text: &str| if text.is_empty() { Ok(None) } else { percent_decoded(text).map(Some) };
-        Ok(Self { user: some(user)?, password: some(password)? })
+        let login = Self { user: some(user)?, password: some(password)? };
+        login.check().map(|()| login)
+    }
+
+    /// A user alone would be the default user, without a word.
+    fn check(&self) -> Result<(), InvalidAddress> {
+        if self.user.is_some() && self.password.is_none() { Err(InvalidAddress::NoPassword) } else { Ok(()) }
     }
 }
 
@@ -288,6 +304,11 @@ mod tests {
             ("redis://u:%f@a", InvalidAddress::Login),
             ("redis://u:%ff@a", InvalidAddress::Login),
             ("redis://a?protocol=resp3", InvalidAddress::Option),
+            ("redis://secret@a", InvalidAddress::NoPassword),
+            ("redis://secret:@a", InvalidAddress::NoPassword),
+            ("redis-sentinel://:x@a/m?sentinel_username=secret", InvalidAddress::NoPassword),
+            ("redis://a:1,b:2", InvalidAddress::Several),
+            ("redis://a,b", InvalidAddress::Several),
         ];
         for (url, error) in cases {
             assert_eq!(Address::parse(url).err(), Some(error), "{url}");

@@ -9,7 +9,7 @@ use redis::{Pipeline, PushInfo, PushKind, Value};
 
 use crate::address::Server;
 use crate::failure;
-use crate::link::{Facts, Link};
+use crate::link::{ANSWER, Link};
 
 /// Connections, made when they are needed.
 pub(crate) struct Commands {
@@ -29,7 +29,6 @@ struct Entry {
 struct Open {
     number: u64,
     connection: MultiplexedConnection,
-    facts: Facts,
 }
 
 impl Commands {
@@ -48,10 +47,10 @@ impl Commands {
         answers.map_err(|error| format!("{server}: {}", failure::of_connection(&error)))
     }
 
-    /// What a server says of itself.
-    pub(crate) async fn facts(&self, server: &Server) -> Result<Facts, String> {
+    /// Connects to a server, if there is no connection, and so learns what it says of itself.
+    pub(crate) async fn connect(&self, server: &Server) -> Result<(), String> {
         let entry = self.entry(server);
-        Ok(self.open(server, &entry).await?.facts)
+        self.open(server, &entry).await.map(drop)
     }
 
     /// Ends the connection to a server; the next who needs one opens another.
@@ -81,8 +80,12 @@ impl Commands {
             return Ok(open);
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (connection, facts) = self.link.open(server, entry.closer(number)).await?;
-        let open = Open { number, connection, facts };
+        let (connection, facts) = self.link.open(server, entry.closer(number), Some(ANSWER)).await?;
+        // It would take what is published, and give it to nobody. In a cluster it knows its master.
+        if !facts.is_master && facts.is_cluster != Some(true) {
+            return Err(format!("{server}: the server is a replica"));
+        }
+        let open = Open { number, connection };
         *entry.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
         Ok(open)
     }

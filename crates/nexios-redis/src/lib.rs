@@ -12,6 +12,7 @@
 mod address;
 mod commands;
 mod engine;
+mod facts;
 mod failure;
 mod link;
 mod names;
@@ -48,10 +49,11 @@ use crate::names::Names;
 ///
 /// Replication from a master to its replicas is asynchronous: the last messages before a failover may be on no server any
 /// more. The streams of a server whose data has another identity than before (its replication id: after a failover, and also
-/// after a restart) therefore begin again with a new epoch: whoever was in the middle of one is told that it cannot be
-/// recovered instead of getting a stream with a hole. What is kept is kept under the new epoch. What remains: while a master
-/// that was cut off from the others has not noticed it, nodes on its side of the cut go on with it; what they publish
-/// in this time is lost with it, and they are told of the gap when they reach the new master.
+/// after a restart, with its first replica, and after an hour without any) therefore begin again with a new epoch: whoever
+/// was in the middle of one is told that it cannot be recovered instead of getting a stream with a hole. What is kept is kept
+/// under the new epoch. What remains: while a master that was cut off from the others has not noticed it, nodes on its side of
+/// the cut go on with it; what they publish in this time is lost with it, and they are told of the gap when they reach the new
+/// master.
 ///
 /// That a message is not appended twice when it is published again is known from the last message of a node in the stream. With
 /// the stream, this knowledge may be lost, and of more than 64 nodes that publish to one channel, only of the last 64.
@@ -79,6 +81,9 @@ impl Redis {
     /// - `redis-sentinel://[user:password@]host[:26379],host,…/master[/database]`: sentinels, and the name that they have for the
     ///   master. Their own password, if they have one, follows as `?sentinel_username=…&sentinel_password=…`.
     /// - `rediss`, `rediss-cluster` and `rediss-sentinel` are the same over TLS, with the feature `tls`.
+    ///
+    /// A user without a password is an error: it would be the default user, without a word. Apps on different databases never
+    /// meet, though channels know none: another one than 0 stands in all names.
     ///
     /// A character of a user or password that has a meaning in URLs is written as `%` and two hexadecimal digits. IPv6
     /// addresses stand in brackets.
@@ -119,7 +124,8 @@ impl Redis {
             Some(text) => text.parse().map_err(BackplaneError::settings)?,
             None => Prefix::default(),
         };
-        Ok(Link::new(address, Names::new(&prefix), self.keepalive))
+        let names = Names::new(&prefix, address.database);
+        Ok(Link::new(address, names, self.keepalive))
     }
 
     fn engine(&self) -> Result<&Engine, BackplaneError> {
@@ -135,6 +141,10 @@ impl Backplane for Redis {
     fn start(&self, _node: NodeId, events: Events) -> BoxFuture<'_, Result<(), BackplaneError>> {
         Box::pin(async move {
             let link = self.link()?;
+            #[cfg(feature = "tls")]
+            if link.address.is_tls {
+                choose_cryptography();
+            }
             self.engine.get_or_init(|| Engine::start(link, self.subscriber_connections, events));
             Ok(())
         })
@@ -172,6 +182,15 @@ impl Backplane for Redis {
                 engine.stop();
             }
         })
+    }
+}
+
+/// Without this, rustls panics in a program that has two providers of cryptography and has chosen none.
+#[cfg(feature = "tls")]
+fn choose_cryptography() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else may have chosen meanwhile.
+        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

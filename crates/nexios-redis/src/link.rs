@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
     RedisConnectionInfo, Value,
 };
 
 use crate::address::{Address, Login, Server};
+use crate::facts::Facts;
 use crate::failure;
 use crate::names::Names;
 use crate::script::Scripts;
@@ -20,39 +23,46 @@ const OPENING: Duration = Duration::from_secs(3);
 /// How long a server may take for an answer when nobody else watches the time.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 
+/// How long a connection may be silent before the kernel asks whether it is still there.
+const IDLE: Duration = Duration::from_secs(15);
+/// After how long the kernel gives up a connection whose other end does not confirm what it was sent.
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const UNHEARD: Duration = Duration::from_secs(30);
+
 /// How connections are made, and what is known of the servers at their other ends.
 pub(crate) struct Link {
     pub(crate) address: Address,
     pub(crate) names: Names,
     pub(crate) keepalive: Duration,
     pub(crate) scripts: Scripts,
-    /// The replication id of each server's data.
-    origins: Mutex<HashMap<Server, Arc<str>>>,
+    /// What each server has said of itself.
+    heard: Mutex<HashMap<Server, Heard>>,
 }
 
-/// What a server says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
-    pub(crate) is_master: bool,
-    pub(crate) is_cluster: bool,
-    pub(crate) has_sharded_channels: bool,
-    origin: String,
+/// What was last heard of a server, over whichever connection.
+#[derive(Default)]
+struct Heard {
+    /// The replication id of its data.
+    origin: Arc<str>,
+    has_sharded_channels: Option<bool>,
 }
 
 impl Link {
     pub(crate) fn new(address: Address, names: Names, keepalive: Duration) -> Self {
-        Self { address, names, keepalive, scripts: Scripts::new(), origins: Mutex::default() }
+        Self { address, names, keepalive, scripts: Scripts::new(), heard: Mutex::default() }
     }
 
-    /// A connection to a server that has learned the scripts; `push` gets what it says unasked.
+    /// A connection to a server that has learned the scripts; `push` gets what it says unasked, and `patience` is how long any
+    /// answer may take.
     pub(crate) async fn open(
         &self,
         server: &Server,
         push: impl AsyncPushSender,
+        patience: Option<Duration>,
     ) -> Result<(MultiplexedConnection, Facts), String> {
         let opening = async {
             let login = self.login(&self.address.login, ProtocolVersion::RESP3).set_db(self.address.database);
-            let mut connection = self.connect(server, login, config().set_push_sender(push)).await?;
+            let mut connection = self.connect(server, login, config(patience).set_push_sender(push)).await?;
             let facts = self.facts(server, &mut connection).await?;
             Ok((connection, facts))
         };
@@ -65,7 +75,7 @@ impl Link {
     /// A connection to a sentinel.
     pub(crate) async fn open_sentinel(&self, server: &Server, login: &Login) -> Result<MultiplexedConnection, String> {
         let login = self.login(login, ProtocolVersion::RESP2);
-        tokio::time::timeout(OPENING, self.connect(server, login, config()))
+        tokio::time::timeout(OPENING, self.connect(server, login, config(Some(ANSWER))))
             .await
             .unwrap_or_else(|_| Err("no connection within 3 s".to_owned()))
             .map_err(|reason| format!("{server}: {reason}"))
@@ -73,8 +83,14 @@ impl Link {
 
     /// The replication id of a server's data, as last heard.
     pub(crate) fn origin(&self, server: &Server) -> Arc<str> {
-        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        origins.get(server).cloned().unwrap_or_default()
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(server).map(|heard| Arc::clone(&heard.origin)).unwrap_or_default()
+    }
+
+    /// Whether a server knows sharded channels, as last heard.
+    pub(crate) fn has_sharded_channels(&self, server: &Server) -> Option<bool> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(server)?.has_sharded_channels
     }
 
     /// What the server says of itself when it is asked again: that it is still there, and still the master.
@@ -82,9 +98,24 @@ impl Link {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("INFO").arg("replication");
         let answers = connection.send_packed_commands(&pipeline, 0, 1).await;
-        let facts = Facts::of(&answers.map_err(|error| failure::of_connection(&error))?);
+        let answers = answers.map_err(|error| failure::of_connection(&error))?;
+        // In the middle of somebody's script it is there, and what it is it has said before.
+        if matches!(answers.first(), Some(Value::ServerError(error)) if error.code() == "BUSY") {
+            return Ok(());
+        }
+        let facts = Facts::of(&answers)?;
         self.note(server, &facts);
         if facts.is_master { Ok(()) } else { Err("the server is no longer the master".to_owned()) }
+    }
+
+    /// Remembers what a server has said of itself.
+    pub(crate) fn note(&self, server: &Server, facts: &Facts) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = heard.entry(server.clone()).or_default();
+        if !facts.origin.is_empty() && *known.origin != *facts.origin {
+            known.origin = facts.origin.as_str().into();
+        }
+        known.has_sharded_channels = facts.has_sharded_channels.or(known.has_sharded_channels);
     }
 
     async fn connect(
@@ -106,8 +137,7 @@ impl Link {
             ConnectionAddr::Tcp(host, port)
         };
         let info = address.into_connection_info()?;
-        let tcp = info.tcp_settings().clone().set_nodelay(true);
-        Ok(info.set_tcp_settings(tcp).set_redis_settings(login))
+        Ok(info.set_tcp_settings(tcp()).set_redis_settings(login))
     }
 
     #[expect(clippy::unused_self, reason = "one of the steps of `open`")]
@@ -124,79 +154,36 @@ impl Link {
 
     async fn facts(&self, server: &Server, connection: &mut MultiplexedConnection) -> Result<Facts, String> {
         let mut pipeline = Pipeline::with_capacity(6);
+        Facts::ask(&mut pipeline);
         // For whoever looks at `CLIENT LIST`.
         pipeline.cmd("CLIENT").arg("SETNAME").arg("nexios");
-        for section in ["server", "replication", "cluster"] {
-            pipeline.cmd("INFO").arg(section);
-        }
         self.scripts.load(&mut pipeline);
         let count = pipeline.len();
         let answers = connection.send_packed_commands(&pipeline, 0, count).await;
         let answers = answers.map_err(|error| failure::of_connection(&error))?;
-        let error = answers.iter().find_map(|answer| match answer {
-            // A replica does not need the scripts, and who may not ask for INFO or set a name gets along.
+        let (infos, others) = answers.split_at(Facts::COMMANDS.min(answers.len()));
+        let facts = Facts::of(infos)?;
+        let error = others.iter().find_map(|answer| match answer {
+            // A replica does not need the scripts, and who may not set a name gets along.
             Value::ServerError(error) if matches!(error.code(), "LOADING" | "NOAUTH" | "MASTERDOWN") => Some(error),
             _ => None,
         });
         if let Some(error) = error {
             return Err(failure::text(error));
         }
-        let facts = Facts::of(&answers);
         self.note(server, &facts);
         Ok(facts)
     }
-
-    fn note(&self, server: &Server, facts: &Facts) {
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        if origins.get(server).is_none_or(|known| **known != *facts.origin) {
-            origins.insert(server.clone(), facts.origin.as_str().into());
-        }
-    }
 }
 
-fn config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(Some(OPENING)).set_response_timeout(Some(ANSWER))
+/// With signs of life where nothing is said: what stands between the two forgets a connection that is silent, and does not tell.
+fn tcp() -> TcpSettings {
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(TcpKeepalive::new().with_time(IDLE));
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let tcp = tcp.set_user_timeout(UNHEARD);
+    tcp
 }
 
-impl Facts {
-    fn of(answers: &[Value]) -> Self {
-        // One who may not ask for INFO is believed to be at the right place.
-        let mut facts = Self { is_master: true, ..Self::default() };
-        for line in answers.iter().filter_map(text).flat_map(str::lines) {
-            match line.split_once(':') {
-                Some(("role", role)) => facts.is_master = role.trim() == "master",
-                Some(("cluster_enabled", enabled)) => facts.is_cluster = enabled.trim() == "1",
-                Some(("master_replid", id)) => id.trim().clone_into(&mut facts.origin),
-                // SPUBLISH and SSUBSCRIBE have come with Redis 7.0.
-                Some(("redis_version", version)) => {
-                    let major = version.split('.').next().and_then(|major| major.trim().parse::<u32>().ok());
-                    facts.has_sharded_channels = major.is_some_and(|major| major >= 7);
-                }
-                _ => {}
-            }
-        }
-        facts
-    }
-}
-
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => str::from_utf8(bytes).ok(),
-        Value::VerbatimString { text, .. } => Some(text),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_says_what_it_is() {
-        let info = "# Server\r\nredis_version:7.0.15\r\nrole:slave\r\nmaster_replid:8371b4fb\r\ncluster_enabled:1\r\n";
-        let facts = Facts::of(&[Value::Okay, Value::BulkString(info.into())]);
-        let origin = "8371b4fb".to_owned();
-        assert_eq!(facts, Facts { is_master: false, is_cluster: true, has_sharded_channels: true, origin });
-        assert!(Facts::of(&[]).is_master);
-    }
+fn config(patience: Option<Duration>) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(OPENING)).set_response_timeout(patience)
 }

@@ -7,15 +7,17 @@ use nexios::backplane::{Place, Prefix};
 /// The names of an app.
 ///
 /// A channel and the key of its stream have the same name, `prefix:{channel}`: what stands in braces decides the slot in a
-/// cluster, so both are on the same server.
+/// cluster, so both are on the same server. Channels know nothing of databases, so that of another database than 0 stands in
+/// the name: `prefix:1:{channel}`.
 #[derive(Debug)]
 pub(crate) struct Names {
     start: String,
 }
 
 impl Names {
-    pub(crate) fn new(prefix: &Prefix) -> Self {
-        Self { start: format!("{prefix}:{{") }
+    pub(crate) fn new(prefix: &Prefix, database: i64) -> Self {
+        let start = if database == 0 { format!("{prefix}:{{") } else { format!("{prefix}:{database}:{{") };
+        Self { start }
     }
 
     /// A channel's name on the server.
@@ -29,10 +31,17 @@ impl Names {
     }
 }
 
-/// A message that is not kept, as it is published. Those that are kept are written by `append.lua`.
+/// A message that is not kept, as it is published.
 pub(crate) fn plain(payload: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(1 + payload.len());
     message.push(b'p');
+    message.extend_from_slice(payload);
+    message
+}
+
+/// A message that is kept, as `append.lua` publishes it.
+pub(crate) fn kept(position: Position, payload: &[u8]) -> Vec<u8> {
+    let mut message = format!("k{:016x} {} ", position.epoch(), position.offset()).into_bytes();
     message.extend_from_slice(payload);
     message
 }
@@ -69,17 +78,22 @@ mod tests {
 
     #[test]
     fn a_channel_comes_back_from_its_name() {
-        let names = Names::new(&Prefix::default());
+        let names = Names::new(&Prefix::default(), 0);
         assert_eq!(names.full("g-room=207"), "nexios:{g-room=207}");
         assert_eq!(names.channel("nexios:{g-room=207}"), Some("g-room=207"));
         assert_eq!(names.channel("nexios2:{g-room}"), None);
+        let others = Names::new(&Prefix::default(), 2);
+        assert_eq!(others.full("g-room"), "nexios:2:{g-room}");
+        assert_eq!(others.channel("nexios:2:{g-room}"), Some("g-room"));
+        assert_eq!(others.channel("nexios:{g-room}"), None);
     }
 
     #[test]
     fn a_payload_comes_back_from_a_message() {
         assert_eq!(received(plain(b"a b")), Some((Bytes::from_static(b"a b"), None)));
         let place = Place { position: Position::new(0xff, 17), previous: 16 };
-        let message = b"k00000000000000ff 17 \0 x".to_vec();
+        let message = kept(place.position, b"\0 x");
+        assert_eq!(message, b"k00000000000000ff 17 \0 x");
         assert_eq!(received(message), Some((Bytes::from_static(b"\0 x"), Some(place))));
     }
 

@@ -1,6 +1,7 @@
 //! A batch of messages on its way to the servers.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use nexios::Position;
@@ -11,12 +12,16 @@ use crate::address::Server;
 use crate::engine::Engine;
 use crate::failure;
 use crate::names;
+use crate::script::Attempt;
 use crate::topology::Topology;
 
 /// The most messages that one call of the script appends: the server does nothing else meanwhile.
 const MESSAGES: usize = 64;
 /// The most bytes of one call's payloads, if it has more than one.
 const BYTES: usize = 256 * 1024;
+
+/// How long one of several servers may take.
+const PART: Duration = Duration::from_secs(1);
 
 /// What became of a message.
 pub(crate) type Outcome = Result<Option<Place>, BackplaneError>;
@@ -28,7 +33,10 @@ pub(crate) async fn publish(engine: &Engine, messages: &[Outgoing]) -> Vec<Outco
         Err(reason) => return messages.iter().map(|_| Err(BackplaneError::unavailable(reason.clone()))).collect(),
     };
     let batch = Batch { engine, topology: &topology, messages };
-    let outcomes = join_all(batch.plan().into_iter().map(|(server, calls)| batch.run(server, calls))).await;
+    let plan = batch.plan();
+    // For one alone the node watches the time.
+    let patience = if plan.len() > 1 { PART } else { Duration::MAX };
+    let outcomes = join_all(plan.into_iter().map(|(server, calls)| batch.run_within(patience, server, calls))).await;
     let mut by_index: Vec<Option<Outcome>> = messages.iter().map(|_| None).collect();
     for (index, outcome) in outcomes.into_iter().flatten() {
         by_index[index] = Some(outcome);
@@ -51,6 +59,15 @@ struct Call {
     bytes: usize,
     /// The number of the message that must be appended before: 0 when the batch has none.
     after: u64,
+}
+
+/// Calls that a server has not done.
+#[derive(Default)]
+struct Left {
+    /// It has forgotten the script, or what is before them is missing.
+    again: Vec<Call>,
+    /// Their slots are on the way to these servers.
+    moving: Vec<(Server, Call)>,
 }
 
 impl<'a> Batch<'a> {
@@ -87,12 +104,37 @@ impl<'a> Batch<'a> {
         plan
     }
 
-    /// Sends a server's calls, and those whose script it has forgotten once more.
+    /// Does not wait for a server that is silent: the others' answers would be lost with the call.
+    async fn run_within(&self, patience: Duration, server: &Server, calls: Vec<Call>) -> Vec<(usize, Outcome)> {
+        let indexes: Vec<usize> = calls.iter().flat_map(|call| &call.messages).copied().collect();
+        let running = tokio::time::timeout(patience, self.run(server, calls));
+        running.await.unwrap_or_else(|_| {
+            self.engine.rediscover();
+            let silent = || BackplaneError::unavailable(format!("{server}: no answer within 1 s"));
+            indexes.into_iter().map(|index| (index, Err(silent()))).collect()
+        })
+    }
+
+    /// Sends a server's calls, those whose script it has forgotten once more, and those whose slot is on its way to another
+    /// server there.
     async fn run(&self, server: &Server, calls: Vec<Call>) -> Vec<(usize, Outcome)> {
         let mut outcomes = Vec::with_capacity(self.messages.len());
-        let again = self.send(server, calls, false, &mut outcomes).await;
+        let Left { again, mut moving } = self.send(server, calls, Attempt::First, &mut outcomes).await;
         if !again.is_empty() {
-            self.send(server, again, true, &mut outcomes).await;
+            let left = self.send(server, again, Attempt::WithScripts, &mut outcomes).await;
+            moving.extend(left.moving);
+        }
+        let mut targets: HashMap<Server, Vec<Call>> = HashMap::new();
+        for (target, call) in moving {
+            targets.entry(target).or_default().push(call);
+        }
+        for (target, calls) in targets {
+            let mut moved = Vec::new();
+            self.send(&target, calls, Attempt::Asking, &mut moved).await;
+            if self.topology.is_sharded() {
+                self.repeat(server, &mut moved).await;
+            }
+            outcomes.extend(moved);
         }
         outcomes
     }
@@ -101,44 +143,79 @@ impl<'a> Batch<'a> {
         &self,
         server: &Server,
         calls: Vec<Call>,
-        is_last: bool,
+        attempt: Attempt,
         outcomes: &mut Vec<(usize, Outcome)>,
-    ) -> Vec<Call> {
-        let mut pipeline = Pipeline::with_capacity(calls.len() + 2);
-        if is_last {
-            self.engine.link.scripts.load(&mut pipeline);
-        }
-        let before = pipeline.len();
-        for call in &calls {
-            pipeline.add_command(self.command(server, call));
-        }
+    ) -> Left {
+        let mut left = Left::default();
+        let commands = calls.iter().map(|call| self.command(server, call));
+        let pipeline = self.engine.link.scripts.pipeline(attempt, commands);
         let answers = match self.engine.commands.ask(server, &pipeline).await {
             Ok(answers) => answers,
             Err(reason) => {
                 self.engine.rediscover();
                 let failed = |index| (index, Err(BackplaneError::unavailable(reason.clone())));
                 outcomes.extend(calls.into_iter().flat_map(|call| call.messages).map(failed));
-                return Vec::new();
+                return left;
             }
         };
-        let mut again = Vec::new();
         let mut is_elsewhere = false;
-        for (call, answer) in calls.into_iter().zip(answers.into_iter().skip(before)) {
-            match answer {
-                Value::ServerError(error) if failure::is_unknown_script(&error) && !is_last => again.push(call),
-                Value::ServerError(error) => {
-                    is_elsewhere |= failure::is_elsewhere(&error);
-                    let failed = |index| (index, Err(failure::of_message(&error)));
-                    outcomes.extend(call.messages.into_iter().map(failed));
-                }
-                answer => outcomes.extend(call.outcomes(&answer)),
+        for (call, answer) in calls.into_iter().zip(attempt.answers(answers)) {
+            let Value::ServerError(error) = answer else {
+                outcomes.extend(call.outcomes(&answer));
+                continue;
+            };
+            if failure::is_unknown_script(&error) && attempt == Attempt::First {
+                left.again.push(call);
+            } else if attempt != Attempt::Asking
+                && let Some(target) = failure::moving_to(&error, server)
+            {
+                left.moving.push((target, call));
+            } else {
+                is_elsewhere |= failure::is_elsewhere(&error);
+                let failed = |index| (index, Err(failure::of_message(&error)));
+                outcomes.extend(call.messages.into_iter().map(failed));
             }
         }
         if is_elsewhere {
             self.engine.commands.close(server);
             self.engine.rediscover();
         }
-        again
+        left
+    }
+
+    /// Publishes what was appended at the target of a slot that moves once more where the slot comes from: until it has moved,
+    /// its subscribers are there.
+    async fn repeat(&self, source: &Server, outcomes: &mut [(usize, Outcome)]) {
+        let mut pipeline = Pipeline::new();
+        let mut repeated = Vec::new();
+        for (index, outcome) in outcomes {
+            if let (Ok(Some(place)), Some(message)) = (&*outcome, self.messages.get(*index)) {
+                let name = self.engine.link.names.full(message.channel.as_str());
+                pipeline.cmd("SPUBLISH").arg(name).arg(names::kept(place.position, &message.payload));
+                repeated.push(outcome);
+            }
+        }
+        if repeated.is_empty() {
+            return;
+        }
+        match self.engine.commands.ask(source, &pipeline).await {
+            Ok(answers) => {
+                for (outcome, answer) in repeated.into_iter().zip(answers) {
+                    match answer {
+                        // Nobody is here any more, and whoever was is told of a gap.
+                        Value::ServerError(error) if error.code() == "MOVED" => self.engine.rediscover(),
+                        Value::ServerError(error) => *outcome = Err(BackplaneError::unavailable(failure::text(&error))),
+                        _ => {}
+                    }
+                }
+            }
+            Err(reason) => {
+                self.engine.rediscover();
+                for outcome in repeated {
+                    *outcome = Err(BackplaneError::unavailable(reason.clone()));
+                }
+            }
+        }
     }
 
     fn command(&self, server: &Server, call: &Call) -> Cmd {

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use nexios::Position;
 use nexios::backplane::{BackplaneError, Channel, Keep, Kept, Page};
 use nexios::groups::NotRecovered;
-use redis::{Pipeline, Value};
+use redis::{Cmd, Value};
 
+use crate::address::Server;
 use crate::engine::Engine;
 use crate::failure;
 use crate::names::{decimal, hex};
+use crate::script::Attempt;
 
 /// Reads what is kept behind a position.
 pub(crate) async fn read(
@@ -22,34 +24,55 @@ pub(crate) async fn read(
     let topology = engine.topology().await.map_err(BackplaneError::unavailable)?;
     let server = topology.master(channel.as_str());
     let server = server.ok_or_else(|| BackplaneError::unavailable("no server has the channel's slot"))?;
-    let mut command = engine.link.scripts.read(&engine.link.names.full(channel.as_str()));
-    engine.stream_arguments(&mut command, server, keep);
-    match since {
-        Some(position) => command.arg(format!("{:016x}", position.epoch())).arg(position.offset()),
-        None => command.arg("").arg(0),
-    };
-    for is_last in [false, true] {
-        let mut pipeline = Pipeline::with_capacity(3);
-        if is_last {
-            engine.link.scripts.load(&mut pipeline);
+    let call = Call { engine, channel, keep, since };
+    let mut answer = call.send(server, Attempt::First).await?;
+    if matches!(&answer, Some(Value::ServerError(error)) if failure::is_unknown_script(error)) {
+        answer = call.send(server, Attempt::WithScripts).await?;
+    }
+    if let Some(Value::ServerError(error)) = &answer
+        && let Some(target) = failure::moving_to(error, server)
+    {
+        answer = call.send(&target, Attempt::Asking).await?;
+    }
+    match answer {
+        Some(Value::ServerError(error)) => {
+            if failure::is_elsewhere(&error) {
+                engine.commands.close(server);
+                engine.rediscover();
+            }
+            Err(BackplaneError::unavailable(failure::text(&error)))
         }
-        pipeline.add_command(command.clone());
+        Some(Value::Array(values)) => page(values).ok_or_else(malformed),
+        _ => Err(malformed()),
+    }
+}
+
+struct Call<'a> {
+    engine: &'a Engine,
+    channel: &'a Channel,
+    keep: Keep,
+    since: Option<Position>,
+}
+
+impl Call<'_> {
+    async fn send(&self, server: &Server, attempt: Attempt) -> Result<Option<Value>, BackplaneError> {
+        let Self { engine, .. } = self;
+        let pipeline = engine.link.scripts.pipeline(attempt, [self.command(server)]);
         let answers = engine.commands.ask(server, &pipeline).await;
         let answers = answers.inspect_err(|_| engine.rediscover()).map_err(BackplaneError::unavailable)?;
-        match answers.into_iter().next_back() {
-            Some(Value::ServerError(error)) if failure::is_unknown_script(&error) && !is_last => {}
-            Some(Value::ServerError(error)) => {
-                if failure::is_elsewhere(&error) {
-                    engine.commands.close(server);
-                    engine.rediscover();
-                }
-                return Err(BackplaneError::unavailable(failure::text(&error)));
-            }
-            Some(Value::Array(values)) => return page(values).ok_or_else(malformed),
-            _ => return Err(malformed()),
-        }
+        Ok(attempt.answers(answers).next())
     }
-    Err(malformed())
+
+    fn command(&self, server: &Server) -> Cmd {
+        let link = &self.engine.link;
+        let mut command = link.scripts.read(&link.names.full(self.channel.as_str()));
+        self.engine.stream_arguments(&mut command, server, self.keep);
+        match self.since {
+            Some(position) => command.arg(format!("{:016x}", position.epoch())).arg(position.offset()),
+            None => command.arg("").arg(0),
+        };
+        command
+    }
 }
 
 fn malformed() -> BackplaneError {

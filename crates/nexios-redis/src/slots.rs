@@ -26,17 +26,15 @@ pub(crate) struct SlotMap {
 impl SlotMap {
     /// From the answer to `CLUSTER SLOTS`, given by this server: it may leave out its own host.
     pub(crate) fn parse(answer: &Value, asked: &Server) -> Option<Self> {
-        let mut map = Self::default();
-        for range in array(answer)? {
-            let [first, last, master, ..] = array(range)? else { return None };
-            let [host, port, ..] = array(master)? else { return None };
-            let host = text(host).filter(|host| !host.is_empty() && *host != "?").unwrap_or(&asked.host);
-            let server = Server { host: host.to_owned(), port: u16::try_from(number(port)?).ok()? };
-            let index = map.index_of(server);
-            map.ranges.push((slot_number(first)?, slot_number(last)?, index));
-        }
-        map.ranges.sort_unstable();
-        if map.masters.is_empty() { None } else { Some(map) }
+        let ranges: Vec<_> = array(answer)?.iter().map(|range| self::range(range, asked)).collect::<Option<_>>()?;
+        // Members may tell them in different orders, and who has which channels follows from this one.
+        let mut masters: Vec<Server> = ranges.iter().map(|(_, _, master)| master.clone()).collect();
+        masters.sort_unstable();
+        masters.dedup();
+        let index = |(first, last, master)| Some((first, last, masters.binary_search(&master).ok()?));
+        let mut ranges: Vec<_> = ranges.into_iter().map(index).collect::<Option<_>>()?;
+        ranges.sort_unstable();
+        if masters.is_empty() { None } else { Some(Self { ranges, masters }) }
     }
 
     /// All masters that have slots.
@@ -50,13 +48,15 @@ impl SlotMap {
         let (first, _, master) = self.ranges.get(at)?;
         if *first <= slot { self.masters.get(*master) } else { None }
     }
+}
 
-    fn index_of(&mut self, server: Server) -> usize {
-        self.masters.iter().position(|master| *master == server).unwrap_or_else(|| {
-            self.masters.push(server);
-            self.masters.len() - 1
-        })
-    }
+/// The first and the last slot, and their master.
+fn range(range: &Value, asked: &Server) -> Option<(u16, u16, Server)> {
+    let [first, last, master, ..] = array(range)? else { return None };
+    let [host, port, ..] = array(master)? else { return None };
+    let host = text(host).filter(|host| !host.is_empty() && *host != "?").unwrap_or(&asked.host);
+    let server = Server { host: host.to_owned(), port: u16::try_from(number(port)?).ok()? };
+    Some((slot_number(first)?, slot_number(last)?, server))
 }
 
 fn array(value: &Value) -> Option<&[Value]> {
@@ -87,7 +87,15 @@ fn slot_number(value: &Value) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{SLOTS, Server, SlotMap, Value, slot};
+
+    fn node(host: &str, port: i64) -> Value {
+        Value::Array(vec![Value::BulkString(host.into()), Value::Int(port), Value::BulkString(b"id".to_vec())])
+    }
+
+    fn range(first: i64, last: i64, node: Value) -> Value {
+        Value::Array(vec![Value::Int(first), Value::Int(last), node])
+    }
 
     #[test]
     fn slots_are_those_of_the_specification() {
@@ -97,11 +105,19 @@ mod tests {
     }
 
     #[test]
+    fn one_cluster_is_the_same_in_whatever_order_it_is_told() {
+        let asked = Server { host: "a".to_owned(), port: 9 };
+        let mut ranges = [range(0, 99, node("b", 2)), range(100, 200, node("a", 3)), range(300, 400, node("b", 1))];
+        let map = SlotMap::parse(&Value::Array(ranges.to_vec()), &asked);
+        assert_eq!(map.as_ref().map(|map| map.masters().len()), Some(3));
+        for _ in 0..3 {
+            ranges.rotate_left(1);
+            assert_eq!(SlotMap::parse(&Value::Array(ranges.to_vec()), &asked), map);
+        }
+    }
+
+    #[test]
     fn a_slot_has_a_master_or_none() {
-        let node = |host: &str, port| {
-            Value::Array(vec![Value::BulkString(host.into()), Value::Int(port), Value::BulkString(b"id".to_vec())])
-        };
-        let range = |first, last, node| Value::Array(vec![Value::Int(first), Value::Int(last), node]);
         let answer = Value::Array(vec![
             range(8000, 16383, node("b", 2)),
             range(0, 99, node("", 1)),

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use redis::{Pipeline, Value};
 
 use crate::address::{Address, Kind, Login, Server};
 use crate::commands::Commands;
+use crate::facts::Facts;
+use crate::failure;
 use crate::link::Link;
 use crate::slots::{SlotMap, slot};
 
 /// How long one of several may take to answer before the next is asked, the time to connect included.
 const ASKING: Duration = Duration::from_secs(4);
+
+/// How long the masters of a cluster that are silent are waited for.
+const MEETING: Duration = Duration::from_secs(1);
 
 /// Who has what, as it was when somebody was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,47 +56,69 @@ impl Topology {
 pub(crate) async fn discover(link: &Arc<Link>, commands: &Commands, known: &[Server]) -> Result<Topology, String> {
     let Address { kind, .. } = &link.address;
     match kind {
-        Kind::Server(server) => ask_any(commands, std::slice::from_ref(server), known).await,
-        Kind::Cluster(servers) => ask_any(commands, servers, known).await,
+        Kind::Server(server) => ask_any(link, commands, std::slice::from_ref(server), known).await,
+        Kind::Cluster(servers) => ask_any(link, commands, servers, known).await,
         Kind::Sentinel { sentinels, master, login } => {
             let server = ask_sentinels(link, sentinels, master, login).await?;
-            of_server(commands, &server).await
+            of_server(link, commands, &server).await
         }
     }
 }
 
 /// The first answer of several servers. Those that were named come first, in an order by chance.
-async fn ask_any(commands: &Commands, servers: &[Server], known: &[Server]) -> Result<Topology, String> {
+async fn ask_any(link: &Link, commands: &Commands, servers: &[Server], known: &[Server]) -> Result<Topology, String> {
     let mut order: Vec<&Server> = servers.iter().collect();
     fastrand::shuffle(&mut order);
     order.extend(known.iter().filter(|server| !servers.contains(server)));
     let mut reason = String::new();
     for server in order {
-        match tokio::time::timeout(ASKING, of_server(commands, server)).await {
-            Ok(Ok(topology)) => return Ok(topology),
-            Ok(Err(error)) => reason = error,
-            Err(_) => reason = format!("{server}: no answer within 4 s"),
+        match of_server(link, commands, server).await {
+            Ok(topology) => return Ok(topology),
+            Err(error) => reason = error,
         }
     }
     Err(reason)
 }
 
-async fn of_server(commands: &Commands, server: &Server) -> Result<Topology, String> {
-    let facts = commands.facts(server).await?;
-    if !facts.is_cluster {
+async fn of_server(link: &Link, commands: &Commands, server: &Server) -> Result<Topology, String> {
+    let asking = tokio::time::timeout(ASKING, ask_server(link, commands, server));
+    asking.await.unwrap_or_else(|_| Err(format!("{server}: no answer within 4 s")))
+}
+
+/// Asked each time anew: a master that has become a replica keeps its connections, takes what is published over them, and gives
+/// it to nobody.
+async fn ask_server(link: &Link, commands: &Commands, server: &Server) -> Result<Topology, String> {
+    let mut pipeline = Pipeline::with_capacity(Facts::COMMANDS + 1);
+    Facts::ask(&mut pipeline);
+    pipeline.cmd("CLUSTER").arg("SLOTS");
+    let answers = commands.ask(server, &pipeline).await?;
+    let (answer, infos) = answers.split_last().ok_or_else(|| format!("{server}: no answer"))?;
+    let facts = Facts::of(infos).map_err(|reason| format!("{server}: {reason}"))?;
+    link.note(server, &facts);
+    // One who may not ask for INFO sees it by whether there are slots.
+    if !facts.is_cluster.unwrap_or(!matches!(answer, Value::ServerError(_))) {
         if !facts.is_master {
             commands.close(server);
             return Err(format!("{server}: the server is a replica"));
         }
         return Ok(Topology { masters: vec![server.clone()], slots: None, has_sharded_channels: false });
     }
-    let mut pipeline = Pipeline::with_capacity(1);
-    pipeline.cmd("CLUSTER").arg("SLOTS");
-    let answers = commands.ask(server, &pipeline).await?;
-    let slots = answers.first().and_then(|answer| SlotMap::parse(answer, server));
-    let slots = slots.ok_or_else(|| format!("{server}: the cluster has no slots"))?;
-    let has_sharded_channels = facts.has_sharded_channels;
-    Ok(Topology { masters: slots.masters().to_vec(), slots: Some(slots), has_sharded_channels })
+    if let Value::ServerError(error) = answer {
+        return Err(format!("{server}: {}", failure::text(error)));
+    }
+    let slots = SlotMap::parse(answer, server).ok_or_else(|| format!("{server}: the cluster has no slots"))?;
+    let masters = slots.masters().to_vec();
+    meet(commands, &masters).await;
+    // While a cluster is brought from Redis 6 to 7, some of it has none. One who does not say is no hindrance.
+    let has_sharded_channels = masters.iter().all(|master| link.has_sharded_channels(master) != Some(false));
+    Ok(Topology { masters, slots: Some(slots), has_sharded_channels })
+}
+
+/// Has all masters say what they are, those that have been restarted included; who is silent is not waited for.
+async fn meet(commands: &Commands, masters: &[Server]) {
+    let meeting = join_all(masters.iter().map(|master| commands.connect(master)));
+    // One who cannot be reached is met at the next time.
+    let _ = tokio::time::timeout(MEETING, meeting).await;
 }
 
 async fn ask_sentinels(link: &Arc<Link>, sentinels: &[Server], master: &str, login: &Login) -> Result<Server, String> {
@@ -114,14 +142,14 @@ async fn ask_sentinel(link: &Arc<Link>, sentinel: &Server, master: &str, login: 
     let answers = tokio::time::timeout(ASKING, asking)
         .await
         .map_err(|_| format!("{sentinel}: no answer within 4 s"))?
-        .map_err(|error| format!("{sentinel}: {}", crate::failure::of_connection(&error)))?;
+        .map_err(|error| format!("{sentinel}: {}", failure::of_connection(&error)))?;
     match answers.first() {
         Some(Value::Array(parts)) => match parts.as_slice() {
             [Value::BulkString(host), Value::BulkString(port)] => server(host, port),
             _ => None,
         }
         .ok_or_else(|| format!("{sentinel}: the answer is no address")),
-        Some(Value::ServerError(error)) => Err(format!("{sentinel}: {}", crate::failure::text(error))),
+        Some(Value::ServerError(error)) => Err(format!("{sentinel}: {}", failure::text(error))),
         _ => Err(format!("{sentinel}: the sentinel knows no master of that name")),
     }
 }

@@ -21,6 +21,8 @@ end
 
 -- The stream, which begins anew when another server has written it: nobody knows whether it has all of it.
 local function load(epoch, origin)
+  -- Whoever asks has not met this server yet.
+  if origin == '' then origin = replication_id('') end
   local meta = redis.call('HGET', key, 'm')
   if not meta then
     return { epoch = epoch, last = 0, floor = 0, bytes = 0, oldest = 0, origin = origin, changed = true }

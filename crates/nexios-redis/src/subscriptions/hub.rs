@@ -2,24 +2,30 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexios::backplane::{Channel, Events};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{self, AbortHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 
-use super::inbox::Inbox;
-use super::lane::{Lane, Order};
+use super::lane::Order;
 use super::{Part, pause::Pause};
-use crate::address::Server;
+use crate::address::{Kind, Server};
 use crate::commands::Commands;
 use crate::link::Link;
-use crate::slots::slot;
 use crate::topology::{Topology, discover};
 
 /// How often whoever knows the servers is asked though nothing has happened: a master that was replaced may not know it.
 const REFRESH: Duration = Duration::from_secs(15);
+/// The same for sentinels: after a failover that an operator has asked for, the old master goes on for about ten seconds, and the
+/// nodes must not be on two masters for that long.
+const REFRESH_OF_SENTINELS: Duration = Duration::from_secs(2);
+
+/// For how long after a wrong answer the next is not believed to be the end of it: members of a cluster learn of a slot's move one
+/// after the other.
+const RESTLESS: Duration = Duration::from_secs(5);
 
 /// The task behind all subscriptions.
 pub(crate) struct Hub {
@@ -57,8 +63,12 @@ pub(crate) enum Request {
     Up(LaneId),
     /// A lane has no connection, and why.
     Down(LaneId, String),
-    /// Channels that are not the server's of this lane.
-    Moved(LaneId, Vec<Channel>),
+    /// Channels that are not the server's of this lane; `is_refused` when some were not its when it was asked for them.
+    Moved {
+        lane: LaneId,
+        channels: Vec<Channel>,
+        is_refused: bool,
+    },
     /// The answer of whoever knows the servers.
     Discovered(Result<Topology, String>),
 }
@@ -68,31 +78,34 @@ pub(crate) enum Request {
 pub(crate) struct LaneId {
     pub(crate) server: Server,
     /// Tells lanes to one server apart.
-    index: usize,
+    pub(super) index: usize,
 }
 
-struct Running {
-    orders: UnboundedSender<Order>,
-    task: AbortHandle,
-    is_up: bool,
+pub(super) struct Running {
+    pub(super) orders: UnboundedSender<Order>,
+    pub(super) task: AbortHandle,
+    pub(super) is_up: bool,
 }
 
-struct State {
-    hub: Hub,
-    topology: Option<Arc<Topology>>,
+pub(super) struct State {
+    pub(super) hub: Hub,
+    pub(super) topology: Option<Arc<Topology>>,
     /// All wanted channels, and who has them.
-    wanted: HashMap<Channel, Option<Arc<LaneId>>>,
+    pub(super) wanted: HashMap<Channel, Option<Arc<LaneId>>>,
     /// Channels that nobody has yet, while nobody has answered, and who waits for them.
-    waiting: Vec<(Vec<Channel>, Part)>,
-    lanes: HashMap<Arc<LaneId>, Running>,
-    tasks: JoinSet<()>,
-    is_discovering: bool,
+    pub(super) waiting: Vec<(Vec<Channel>, Part)>,
+    pub(super) lanes: HashMap<Arc<LaneId>, Running>,
+    pub(super) tasks: JoinSet<()>,
+    /// The discovery that is under way.
+    discovery: Option<task::Id>,
     /// What has happened since the discovery that is under way began.
     is_outdated: bool,
     pause: Pause,
+    /// When an answer that had looked complete was last found to be none.
+    restless: Option<Instant>,
     /// What the operator was told already.
     last_failure: Option<String>,
-    is_connected: bool,
+    pub(super) is_connected: bool,
 }
 
 impl Hub {
@@ -105,14 +118,17 @@ impl Hub {
             waiting: Vec::new(),
             lanes: HashMap::new(),
             tasks: JoinSet::new(),
-            is_discovering: false,
+            discovery: None,
             is_outdated: false,
             pause: Pause::new(),
+            restless: None,
             last_failure: None,
             is_connected: false,
         };
         state.discover(Duration::ZERO);
-        let mut refresh = tokio::time::interval(REFRESH);
+        let has_sentinels = matches!(state.hub.link.address.kind, Kind::Sentinel { .. });
+        let mut refresh = tokio::time::interval(if has_sentinels { REFRESH_OF_SENTINELS } else { REFRESH });
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         refresh.reset();
         loop {
             tokio::select! {
@@ -121,8 +137,11 @@ impl Hub {
                     None => return,
                 },
                 _ = refresh.tick() => state.refresh(),
-                // So that it does not grow.
-                Some(_) = state.tasks.join_next() => {}
+                Some(ended) = state.tasks.join_next_with_id() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        state.panicked(error.id());
+                    }
+                }
             }
         }
     }
@@ -134,6 +153,11 @@ impl State {
             Request::Subscribe(channels, part) => self.subscribe(channels, part),
             Request::Unsubscribe(channels, part) => self.unsubscribe(&channels, part),
             Request::Unanswered(channels) => {
+                // What is not waited for any more is given to lanes with the gap.
+                let gone: HashSet<&Channel> = channels.iter().collect();
+                for (channels, _) in &mut self.waiting {
+                    channels.retain(|channel| !gone.contains(channel));
+                }
                 for (lane, channels) in self.by_lane(&channels) {
                     self.order(&lane, Order::Unanswered(channels));
                 }
@@ -154,7 +178,10 @@ impl State {
                 self.disconnected(&reason);
                 self.rediscover();
             }
-            Request::Moved(id, channels) => {
+            Request::Moved { lane: id, channels, is_refused } => {
+                if is_refused {
+                    self.restless = Some(Instant::now());
+                }
                 for channel in channels {
                     if let Some(lane) = self.wanted.get_mut(&channel)
                         && lane.as_deref() == Some(&id)
@@ -193,69 +220,14 @@ impl State {
         part.done();
     }
 
-    /// Gives channels to their lanes; those whose lane is nobody's have to wait for the next answer.
-    fn assign(&mut self, topology: &Topology, channels: Vec<Channel>, has_gap: bool, part: Option<&Part>) {
-        let mut groups: HashMap<Arc<LaneId>, Vec<Channel>> = HashMap::new();
-        for channel in channels {
-            let id = self.lane_of(topology, &channel);
-            // The same value for all channels of a lane.
-            let id = id.and_then(|id| self.lanes.get_key_value(&id)).map(|(id, _)| Arc::clone(id));
-            match &id {
-                Some(id) => groups.entry(Arc::clone(id)).or_default().push(channel.clone()),
-                // Dropped: it has failed.
-                None => drop(part.map(Part::another)),
-            }
-            self.wanted.insert(channel, id);
-        }
-        for (id, channels) in groups {
-            self.order(&id, Order::Add { channels, has_gap, part: part.map(Part::another) });
-        }
-    }
-
-    fn lane_of(&self, topology: &Topology, channel: &Channel) -> Option<LaneId> {
-        if topology.is_sharded() {
-            return topology.master(channel.as_str()).map(|server| LaneId { server: server.clone(), index: 0 });
-        }
-        let index = usize::from(slot(channel.as_str())) % self.hub.spread;
-        let masters = topology.masters();
-        Some(LaneId { server: masters.get(index % masters.len())?.clone(), index })
-    }
-
-    fn all_lanes(&self, topology: &Topology) -> HashSet<LaneId> {
-        let masters = topology.masters();
-        let count = if topology.is_sharded() { masters.len() } else { self.hub.spread };
-        let lane = |(index, server): (usize, &Server)| LaneId {
-            server: server.clone(),
-            index: if topology.is_sharded() { 0 } else { index },
-        };
-        masters.iter().cycle().take(count).enumerate().map(lane).collect()
-    }
-
-    fn by_lane(&self, channels: &[Channel]) -> HashMap<Arc<LaneId>, Vec<Channel>> {
-        let mut groups: HashMap<Arc<LaneId>, Vec<Channel>> = HashMap::new();
-        for channel in channels {
-            if let Some(Some(lane)) = self.wanted.get(channel) {
-                groups.entry(Arc::clone(lane)).or_default().push(channel.clone());
-            }
-        }
-        groups
-    }
-
-    fn order(&self, lane: &LaneId, order: Order) {
-        if let Some(lane) = self.lanes.get(lane) {
-            // Lanes end only when the hub has them end.
-            let _ = lane.orders.send(order);
-        }
-    }
-
     fn refresh(&mut self) {
-        if !self.is_discovering {
+        if self.discovery.is_none() {
             self.discover(Duration::ZERO);
         }
     }
 
     fn rediscover(&mut self) {
-        if self.is_discovering {
+        if self.discovery.is_some() {
             self.is_outdated = true;
         } else {
             let pause = self.pause.next();
@@ -264,30 +236,47 @@ impl State {
     }
 
     fn discover(&mut self, pause: Duration) {
-        self.is_discovering = true;
         self.is_outdated = false;
         let (link, commands) = (Arc::clone(&self.hub.link), Arc::clone(&self.hub.commands));
         let own = self.hub.own.clone();
         let known = self.topology.as_ref().map(|topology| topology.masters().to_vec()).unwrap_or_default();
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             tokio::time::sleep(pause).await;
             let answer = discover(&link, &commands, &known).await;
             // The hub has this task aborted when it ends.
             let _ = own.send(Request::Discovered(answer));
         });
+        self.discovery = Some(task.id());
+    }
+
+    /// What has ended by a fault is done again: a node that waits for it for ever would be worse.
+    fn panicked(&mut self, task: task::Id) {
+        tracing::error!("a task of the backplane has panicked");
+        if self.discovery == Some(task) {
+            self.discovered(Err("the search for the servers has panicked".to_owned()));
+            return;
+        }
+        let lane = self.lanes.iter().find(|(_, lane)| lane.task.id() == task).map(|(id, _)| Arc::clone(id));
+        if let Some(lane) = lane {
+            self.lanes.remove(&lane);
+            self.forget_lanes();
+            self.restless = Some(Instant::now());
+            self.disconnected("a subscriber has panicked");
+            self.rediscover();
+        }
     }
 
     fn discovered(&mut self, answer: Result<Topology, String>) {
-        self.is_discovering = false;
+        self.discovery = None;
         match answer {
             Ok(topology) => {
                 self.last_failure = None;
                 self.settle(topology);
                 let is_complete = self.wanted.values().all(Option::is_some);
-                if is_complete && !self.is_outdated {
-                    self.pause.reset();
-                } else {
+                if !is_complete || self.is_outdated {
                     self.rediscover();
+                } else if self.restless.is_none_or(|since| since.elapsed() >= RESTLESS) {
+                    self.pause.reset();
                 }
             }
             Err(reason) => {
@@ -308,59 +297,7 @@ impl State {
         }
     }
 
-    /// Changes lanes and who has which channel as is necessary now.
-    fn settle(&mut self, topology: Topology) {
-        let topology = Arc::new(topology);
-        let needed = self.all_lanes(&topology);
-        let is_other_kind = self.topology.as_ref().is_some_and(|old| old.is_sharded() != topology.is_sharded());
-        self.lanes.retain(|id, lane| {
-            let stays = needed.contains(id) && !is_other_kind;
-            if !stays {
-                lane.task.abort();
-            }
-            stays
-        });
-        for id in needed {
-            if !self.lanes.contains_key(&id) {
-                let lane = self.spawn(&id, topology.is_sharded());
-                self.lanes.insert(Arc::new(id), lane);
-            }
-        }
-        let first_waiting = std::mem::take(&mut self.waiting);
-        for (channels, part) in first_waiting {
-            let wanted = channels.into_iter().filter(|channel| self.wanted.contains_key(channel)).collect();
-            self.assign(&topology, wanted, false, Some(&part));
-            part.done();
-        }
-        let mut moving = Vec::new();
-        for (channel, lane) in &self.wanted {
-            let right = self.lane_of(&topology, channel);
-            match lane {
-                Some(lane) if self.lanes.contains_key(lane) => {
-                    if right.as_ref() != Some(&**lane) {
-                        self.order(lane, Order::Remove { channels: vec![channel.clone()], part: None });
-                        moving.push(channel.clone());
-                    }
-                }
-                _ => moving.push(channel.clone()),
-            }
-        }
-        self.assign(&topology, moving, true, None);
-        self.topology = Some(Arc::clone(&topology));
-        self.hub.known.send_replace(Known::Servers(topology));
-        self.check_connected();
-    }
-
-    fn spawn(&mut self, id: &LaneId, is_sharded: bool) -> Running {
-        let (orders, receiver) = unbounded_channel();
-        let link = Arc::clone(&self.hub.link);
-        let inbox = Arc::new(Inbox::new(Arc::clone(&link), self.hub.events.clone()));
-        let hub = self.hub.own.clone();
-        let lane = Lane { id: id.clone(), link, inbox, orders: receiver, hub, is_sharded };
-        Running { orders, task: self.tasks.spawn(lane.run()), is_up: false }
-    }
-
-    fn check_connected(&mut self) {
+    pub(super) fn check_connected(&mut self) {
         if self.are_all_up() && !self.is_connected {
             self.is_connected = true;
             tracing::info!("connected to Redis");
@@ -368,12 +305,12 @@ impl State {
         }
     }
 
-    fn are_all_up(&self) -> bool {
+    pub(super) fn are_all_up(&self) -> bool {
         let has_lanes = self.lanes.values().all(|lane| lane.is_up) && !self.lanes.is_empty();
         has_lanes && self.wanted.values().all(Option::is_some)
     }
 
-    fn disconnected(&mut self, reason: &str) {
+    pub(super) fn disconnected(&mut self, reason: &str) {
         self.is_connected = false;
         self.hub.events.disconnected(reason);
     }

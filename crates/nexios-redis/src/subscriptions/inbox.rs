@@ -20,6 +20,8 @@ pub(crate) struct Inbox {
     has_news: AtomicBool,
     /// The number of the connection that may say something.
     connection: AtomicU64,
+    /// How much has come so far.
+    pushes: AtomicU64,
     signal: Notify,
 }
 
@@ -53,6 +55,7 @@ impl Inbox {
             state: Mutex::default(),
             has_news: AtomicBool::new(false),
             connection: AtomicU64::new(0),
+            pushes: AtomicU64::new(0),
             signal: Notify::new(),
         }
     }
@@ -64,10 +67,16 @@ impl Inbox {
         move |push| {
             // One that was given up may still have something in its buffer.
             if inbox.connection.load(Ordering::Acquire) == number {
+                inbox.pushes.fetch_add(1, Ordering::Relaxed);
                 inbox.push(push);
             }
             Ok(())
         }
+    }
+
+    /// A number that grows with whatever comes.
+    pub(crate) fn pushes(&self) -> u64 {
+        self.pushes.load(Ordering::Relaxed)
     }
 
     /// The connection is gone: nothing stands any more.

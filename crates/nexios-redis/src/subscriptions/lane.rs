@@ -55,7 +55,7 @@ impl Lane {
         let mut pause = Pause::new();
         loop {
             let began = Instant::now();
-            let reason = match self.link.open(&self.id.server, self.inbox.listen()).await {
+            let reason = match self.link.open(&self.id.server, self.inbox.listen(), None).await {
                 Ok((_, facts)) if !facts.is_master => format!("{}: the server is a replica", self.id.server),
                 Ok((mut connection, _)) => self.serve(&mut connection).await,
                 Err(reason) => reason,
@@ -164,17 +164,22 @@ impl Lane {
         channels: &mut Vec<Channel>,
         parts: &mut Vec<Part>,
     ) -> Result<(), String> {
-        let refusal = self.subscribe(connection, std::mem::take(channels)).await?;
+        let done = self.subscribe(connection, std::mem::take(channels)).await;
+        let refusal = match &done {
+            Ok(refusal) => refusal.as_ref(),
+            Err(reason) => Some(reason),
+        };
         for part in parts.drain(..) {
-            match &refusal {
+            match refusal {
                 None => part.done(),
                 Some(reason) => part.fail(reason),
             }
         }
-        Ok(())
+        done.map(drop)
     }
 
-    /// Subscribes, and says why not if the server does not want one of the channels.
+    /// Subscribes, and says why not if one of the channels is another server's. With any other error, the user's missing permission
+    /// included, not all that is wanted is subscribed to, and so there is no connection that is worth the name.
     async fn subscribe(
         &self,
         connection: &mut MultiplexedConnection,
@@ -188,11 +193,10 @@ impl Lane {
             for (channel, answer) in batch.iter().zip(answers) {
                 let Value::ServerError(error) = answer else { continue };
                 let reason = failure::text(&error);
-                match error.code() {
-                    "MOVED" => moved.push(channel.clone()),
-                    "NOPERM" => tracing::warn!(%channel, reason, "Redis refuses a subscription"),
-                    _ => return Err(reason),
+                if error.code() != "MOVED" {
+                    return Err(reason);
                 }
+                moved.push(channel.clone());
                 refusal = Some(reason);
             }
             self.give_back(moved);
@@ -203,8 +207,14 @@ impl Lane {
     async fn unsubscribe(&self, connection: &mut MultiplexedConnection, channels: Vec<Channel>) -> Result<(), String> {
         let command = if self.is_sharded { "SUNSUBSCRIBE" } else { "UNSUBSCRIBE" };
         for batch in channels.chunks(BATCH) {
-            // Errors are of slots that have moved: their subscriptions have ended, too.
-            self.request(connection, command, batch).await?;
+            // When a slot moves meanwhile, the end of its subscriptions is told unasked as well, and taken for an answer: nobody knows
+            // what the next answers belong to.
+            let answers = self.request(connection, command, batch).await?;
+            let error = answers.iter().find_map(|answer| match answer {
+                Value::ServerError(error) => Some(failure::text(error)),
+                _ => None,
+            });
+            error.map_or(Ok(()), Err)?;
         }
         Ok(())
     }
@@ -222,20 +232,35 @@ impl Lane {
         }
         self.inbox.set_asking(true);
         let asking = connection.send_packed_commands(&pipeline, 0, pipeline.len());
-        let answers = tokio::time::timeout(CONFIRMATION, asking).await;
+        let answers = self.answer(CONFIRMATION, asking).await;
         self.inbox.set_asking(false);
         match answers {
-            Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(error)) => Err(failure::of_connection(&error)),
-            Err(_) => Err("subscriptions are not confirmed within 3 s".to_owned()),
+            Some(Ok(answers)) => Ok(answers),
+            Some(Err(error)) => Err(failure::of_connection(&error)),
+            None => Err("subscriptions are not confirmed within 3 s".to_owned()),
         }
     }
 
     async fn check(&self, connection: &mut MultiplexedConnection) -> Result<(), String> {
         self.inbox.set_asking(true);
-        let checking = tokio::time::timeout(self.link.keepalive, self.link.check(&self.id.server, connection)).await;
+        let checking = self.answer(self.link.keepalive, self.link.check(&self.id.server, connection)).await;
         self.inbox.set_asking(false);
-        checking.unwrap_or_else(|_| Err("no answer to a keepalive".to_owned()))
+        checking.unwrap_or_else(|| Err("no answer to a keepalive".to_owned()))
+    }
+
+    /// What the server answers, unless it is silent for too long. An answer stands behind all messages that the server has for the
+    /// connection: while they come, it is only behind, and to make the connection again would lose them.
+    async fn answer<T>(&self, patience: Duration, asking: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(asking);
+        loop {
+            let before = self.inbox.pushes();
+            if let Ok(answer) = tokio::time::timeout(patience, &mut asking).await {
+                return Some(answer);
+            }
+            if self.inbox.pushes() == before {
+                return None;
+            }
+        }
     }
 
     fn hand_over(&self) -> Result<(), String> {
@@ -248,13 +273,14 @@ impl Lane {
 
     /// Gives channels whose slots are elsewhere back to the hub.
     fn give_back(&self, channels: Vec<Channel>) {
+        let is_refused = !channels.is_empty();
         let mut moved = self.inbox.moved();
-        if !channels.is_empty() {
+        if is_refused {
             moved.extend(self.inbox.remove(channels));
         }
         if !moved.is_empty() {
             // The hub is gone when everything ends.
-            let _ = self.hub.send(Request::Moved(self.id.clone(), moved));
+            let _ = self.hub.send(Request::Moved { lane: self.id.clone(), channels: moved, is_refused });
         }
     }
 }

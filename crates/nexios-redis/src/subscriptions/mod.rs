@@ -14,6 +14,7 @@ mod hub;
 mod inbox;
 mod lane;
 mod pause;
+mod settle;
 
 pub(crate) use answer::{Answer, Part};
 pub(crate) use hub::{Hub, Known, Request};

@@ -49,6 +49,34 @@ async fn after_a_failover_streams_begin_again() {
 }
 
 #[tokio::test]
+async fn after_a_failover_that_was_asked_for_all_nodes_are_soon_on_the_new_master() {
+    let master = Engine::redis();
+    let replica = Setup::redis().arguments(["--replicaof", "127.0.0.1", &master.port().to_string()]).start();
+    wait_until("the replica", || cli(replica.port(), &["info", "replication"]).contains("master_link_status:up"));
+    let sentinel = Sentinel::watch(&master);
+    let port = replica.port().to_string();
+    wait_until("the sentinel", || cli(sentinel.port, &["sentinel", "replicas", "main"]).contains(&port));
+    let room = Channel::group("room");
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let node = TestNode::start(Redis::connect(sentinel.url())).await.expect("a start");
+        connected(&node, 1).await;
+        node.subscribe(std::slice::from_ref(&room)).await;
+        nodes.push(node);
+    }
+    // It takes a moment until the sentinel has a replica that it likes.
+    wait_until("the failover", || cli(sentinel.port, &["sentinel", "failover", "main"]) == "OK");
+    wait_until("the failover", || sentinel.master().contains(&port));
+    let began = Instant::now();
+    for node in &nodes {
+        connected(node, 2).await;
+    }
+    // The old master, which still serves, is told after eight seconds or more.
+    assert!(began.elapsed() < Duration::from_secs(7), "after {:?}", began.elapsed());
+    assert_eq!(cli(replica.port(), &["pubsub", "numsub", "nexios:{g-room}"]), "nexios:{g-room}\n2");
+}
+
+#[tokio::test]
 async fn a_new_master_that_lacks_the_end_gives_no_place_twice() {
     let master = Engine::redis();
     let replica = Setup::redis().arguments(["--replicaof", "127.0.0.1", &master.port().to_string()]).start();
@@ -98,6 +126,31 @@ async fn a_replica_is_not_taken_for_the_master() {
     wait_until("the replica", || cli(replica.port(), &["info", "replication"]).contains("role:slave"));
     let answer = node.backplane().publish(&[node.message(&room, "x").kept(KEEP)]).await.remove(0);
     assert!(matches!(answer, Err(BackplaneError::Unavailable(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_master_that_was_demoted_gets_no_messages_that_reach_nobody() {
+    let master = Engine::redis();
+    let replica = Setup::redis().arguments(["--replicaof", "127.0.0.1", &master.port().to_string()]).start();
+    wait_until("the replica", || cli(replica.port(), &["info", "replication"]).contains("master_link_status:up"));
+    let proxy = Proxy::to(master.address()).await;
+    let (one, two) = (start(&proxy).await, start(&proxy).await);
+    let room = Channel::group("room");
+    two.subscribe(std::slice::from_ref(&room)).await;
+    // Connections stay open, as they do when an operator does this by hand.
+    proxy.redirect(replica.address());
+    cli(replica.port(), &["replicaof", "no", "one"]);
+    cli(master.port(), &["replicaof", "127.0.0.1", &replica.port().to_string()]);
+    for node in [&one, &two] {
+        connected(node, 2).await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while two.received(&room).is_empty() {
+        assert!(Instant::now() < deadline, "what is published reaches nobody");
+        // An error is no fault here: whoever has it tries again.
+        let _ = one.backplane().publish(&[one.message(&room, "hello")]).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn start(proxy: &Proxy) -> TestNode {

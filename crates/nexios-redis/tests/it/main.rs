@@ -10,3 +10,4 @@ mod settings;
 mod streams;
 #[cfg(feature = "tls")]
 mod tls;
+mod users;

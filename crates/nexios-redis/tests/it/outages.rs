@@ -180,18 +180,6 @@ async fn a_server_without_memory_keeps_nothing_by_halves() {
 }
 
 #[tokio::test]
-async fn what_an_app_may_not_publish_is_refused() {
-    let engine = Engine::redis();
-    let user = ["acl", "setuser", "app", "on", ">x", "+@all", "~nexios:*", "&nexios:*", "-publish"];
-    assert_eq!(cli(engine.port(), &user), "OK");
-    let node = TestNode::start(Redis::connect(format!("redis://app:x@{}", engine.address()))).await.expect("a start");
-    connected(&node, 1).await;
-    let message = node.message(&Channel::group("a"), "x");
-    let answer = node.backplane().publish(&[message]).await.remove(0);
-    assert!(matches!(answer, Err(BackplaneError::Refused(_))), "{answer:?}");
-}
-
-#[tokio::test]
 async fn connections_that_die_in_silence_are_noticed() {
     let engine = Engine::redis();
     let proxy = Proxy::to(engine.address()).await;
@@ -208,6 +196,24 @@ async fn connections_that_die_in_silence_are_noticed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_only_behind_is_not_given_up() {
+    let engine = Engine::redis();
+    let proxy = Proxy::to(engine.address()).await;
+    let redis = Redis::connect(format!("redis://{}", proxy.address)).keepalive(Duration::from_millis(500));
+    let node = TestNode::start(redis).await.expect("a start");
+    connected(&node, 1).await;
+    let channels = rooms("a");
+    node.subscribe(&channels).await;
+    proxy.make_slow();
+    let publisher = start(&engine).await;
+    // Four seconds of it: for so long no answer comes through.
+    let batch: Vec<_> = (0..256).map(|_| publisher.message(&channels[0], vec![b'x'; 16 * 1024])).collect();
+    publisher.publish(&batch).await;
+    node.wait_for(&channels[0], 256).await;
+    assert_eq!(count(&node.happened(), |h| matches!(h, Happening::Disconnected(_))), 0);
+}
+
+#[tokio::test]
 async fn a_call_that_nobody_waits_for_leaves_its_gap_told() {
     let engine = Engine::redis();
     let node = start(&engine).await;
@@ -218,6 +224,18 @@ async fn a_call_that_nobody_waits_for_leaves_its_gap_told() {
     engine.thaw();
     node.wait_until("interrupted", |happened| is_interrupted(happened, &channels)).await;
     assert_eq!(count(&node.happened(), |h| matches!(h, Happening::Disconnected(_))), 0, "it was not away for long");
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_before_the_server_is_there_leaves_its_gap_told() {
+    let engine = Engine::redis();
+    engine.freeze();
+    let node = TestNode::start(Redis::connect(engine.url())).await.expect("a start");
+    let channels = rooms("ab");
+    let subscribing = tokio::time::timeout(Duration::from_millis(100), node.backplane().subscribe(&channels)).await;
+    assert!(subscribing.is_err(), "{subscribing:?}");
+    engine.thaw();
+    node.wait_until("interrupted", |happened| is_interrupted(happened, &channels)).await;
 }
 
 #[tokio::test]

@@ -20,12 +20,21 @@ pub(crate) fn cli(port: u16, words: &[&str]) -> String {
     if output.status.success() { text } else { format!("{text}{}", String::from_utf8_lossy(&output.stderr)) }
 }
 
-/// Waits at most 30 s.
+/// Waits at most 30 s, for something that no task of the test has to do.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what} does not come");
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// As [`wait_until`], while the node that it depends on goes on.
+pub(crate) async fn comes(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} does not come");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -81,6 +90,20 @@ impl Cluster {
 
     /// Moves a slot with all that is in it.
     pub(crate) fn move_slot(&self, slot: u16, from: usize, to: usize) {
+        self.begin_to_move(slot, from, to);
+        self.end_move(slot, from, to);
+    }
+
+    /// Moves the slot itself.
+    pub(crate) fn end_move(&self, slot: u16, from: usize, to: usize) {
+        let (slot, target) = (slot.to_string(), cli(self.0[to].port(), &["cluster", "myid"]));
+        for port in [&self.0[to], &self.0[from]].into_iter().chain(&self.0).map(Engine::port) {
+            cli(port, &["cluster", "setslot", &slot, "node", &target]);
+        }
+    }
+
+    /// Moves all that is in a slot, which stays where it is.
+    pub(crate) fn begin_to_move(&self, slot: u16, from: usize, to: usize) {
         let id = |index: usize| cli(self.0[index].port(), &["cluster", "myid"]);
         let (slot, source, target) = (slot.to_string(), id(from), id(to));
         let (here, there) = (self.0[from].port(), self.0[to].port());
@@ -88,9 +111,6 @@ impl Cluster {
         cli(here, &["cluster", "setslot", &slot, "migrating", &target]);
         for key in cli(here, &["cluster", "getkeysinslot", &slot, "1000"]).lines() {
             assert_eq!(cli(here, &["migrate", "127.0.0.1", &there.to_string(), key, "0", "5000"]), "OK");
-        }
-        for port in [there, here].into_iter().chain(self.0.iter().map(Engine::port)) {
-            cli(port, &["cluster", "setslot", &slot, "node", &target]);
         }
     }
 }

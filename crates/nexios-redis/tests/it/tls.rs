@@ -56,6 +56,8 @@ async fn trusted() {
 async fn not_trusted() {
     let Ok(url) = std::env::var(URL) else { return };
     let node = TestNode::start(Redis::connect(url)).await.expect("a start");
+    // A program that has two, and leaves it open, would meet a panic.
+    assert!(rustls::crypto::CryptoProvider::get_default().is_some(), "the provider of cryptography is chosen");
     let is_told = |h: &Happening| matches!(h, Happening::Disconnected(reason) if reason.contains("certificate"));
     node.wait_until("disconnected", |happened| happened.iter().any(is_told)).await;
     assert!(!node.happened().iter().any(|h| matches!(h, Happening::Connected)));
