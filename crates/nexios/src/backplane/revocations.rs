@@ -67,7 +67,8 @@ impl Node {
     }
 
     pub(super) fn revoke(&self, user: &str, code: u16, reason: &str, ago: Option<u64>) {
-        // Who has come back since then has been let in again.
+        // Who has come back since then has been let in again. Nodes' clocks differ, so it is told how long ago that was; what comes in
+        // while this is on its way is closed, too.
         let until = ago.and_then(|ago| Instant::now().checked_sub(Duration::from_millis(ago)));
         self.users.close(user, &CloseFrame::new(CloseCode::from(code), reason), until);
     }

@@ -87,12 +87,18 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Groups whose names begin with `h` have a history with positions; outages are noticed soon.
+    /// Groups whose names begin with `h` have a history with positions; a node that is silent is soon gone.
     pub(crate) fn new() -> Self {
         let history = || GroupConfig::new().history(History::new().messages(50).with_positions());
         let groups = GroupsConfig::new().by_name(move |name| name.starts_with('h').then(history));
-        let backplane = BackplaneConfig::new().timeout(Duration::from_millis(200)).node_ttl(Duration::from_millis(600));
+        let backplane = BackplaneConfig::new().timeout(Duration::from_secs(1)).node_ttl(Duration::from_millis(600));
         Self { groups, backplane }
+    }
+
+    /// An engine that does not answer is soon away. On a busy machine one that is well may be, too.
+    pub(crate) fn hasty() -> Self {
+        let setup = Self::new();
+        Self { backplane: setup.backplane.timeout(Duration::from_millis(200)), ..setup }
     }
 
     pub(crate) fn app(&self, backplane: &MemoryNode) -> App {
