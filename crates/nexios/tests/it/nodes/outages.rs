@@ -6,7 +6,18 @@ use std::time::{Duration, Instant};
 
 use nexios::BackplaneConfig;
 
-use super::{Command, Setup, eventually, have_met, is_gap, text_of};
+use super::{Client, Command, Setup, TestNode, eventually, have_met, is_gap, text_of};
+
+/// Ann on one node and Bob on another, in a room in which he has been told of her.
+async fn who_know_each_other(a: &TestNode, b: &TestNode) -> (Client, Client) {
+    let (mut ann, mut bob) = (a.connect().await, b.connect().await);
+    for (client, name) in [(&mut bob, "bob"), (&mut ann, "ann")] {
+        let user = Some(name.to_owned());
+        client.join_with(Command { join: Some("room".into()), user, notices: true, ..Command::default() }).await;
+    }
+    bob.until(|message| message["event"] == "join" && message["user"] == "ann").await;
+    (ann, bob)
+}
 
 #[tokio::test]
 async fn members_of_one_node_reach_each_other_without_an_engine() {
@@ -407,12 +418,7 @@ async fn what_is_not_for_a_group_comes_once_too() {
 #[tokio::test]
 async fn who_left_while_a_node_was_deaf_is_gone_there_too() {
     let (_memory, [a, b]) = Setup::hasty().nodes();
-    let (mut ann, mut bob) = (a.connect().await, b.connect().await);
-    for (client, name) in [(&mut bob, "bob"), (&mut ann, "ann")] {
-        let user = Some(name.to_owned());
-        client.join_with(Command { join: Some("room".into()), user, notices: true, ..Command::default() }).await;
-    }
-    bob.until(|message| message["event"] == "join" && message["user"] == "ann").await;
+    let (mut ann, mut bob) = who_know_each_other(&a, &b).await;
     b.backplane.deafen();
     ann.command(Command { leave: Some("room".into()), ..Command::default() }).await;
     eventually("nobody is there", async || a.groups.group("room").members().await.unwrap().is_empty()).await;
@@ -424,12 +430,7 @@ async fn who_left_while_a_node_was_deaf_is_gone_there_too() {
 #[tokio::test]
 async fn who_was_there_all_the_time_does_not_leave_when_a_node_was_deaf() {
     let (_memory, [a, b]) = Setup::hasty().nodes();
-    let (mut ann, mut bob) = (a.connect().await, b.connect().await);
-    for (client, name) in [(&mut bob, "bob"), (&mut ann, "ann")] {
-        let user = Some(name.to_owned());
-        client.join_with(Command { join: Some("room".into()), user, notices: true, ..Command::default() }).await;
-    }
-    bob.until(|message| message["event"] == "join" && message["user"] == "ann").await;
+    let (mut ann, mut bob) = who_know_each_other(&a, &b).await;
     b.backplane.deafen();
     tokio::time::sleep(Duration::from_millis(100)).await;
     b.backplane.heal();
