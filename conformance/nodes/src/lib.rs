@@ -36,7 +36,7 @@ pub enum Command {
         /// This.
         text: String,
     },
-    /// To say how many connections are in a group, on all nodes: answered with `{"count":…}`.
+    /// To say how many connections and users are in a group, on all nodes: answered with `{"connections":…,"users":…}`.
     Count(String),
 }
 
@@ -72,8 +72,9 @@ async fn obey(mut websocket: WebSocket, groups: Groups, handle: AppHandle) -> ne
                 websocket.send_json(&json!({"said": said, "waiting": waiting})).await?;
             }
             Command::Count(group) => {
-                let count = groups.group(group).len().await?;
-                websocket.send_json(&json!({"count": count})).await?;
+                let group = groups.group(group);
+                let (connections, users) = (group.len().await?, group.presence().await?.len());
+                websocket.send_json(&json!({"connections": connections, "users": users})).await?;
             }
         }
     }

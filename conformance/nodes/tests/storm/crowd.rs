@@ -170,11 +170,11 @@ fn tell(name: &str, world: &World, streams: &[Stream]) {
     }
 }
 
-/// All nodes count all members once; those of a node that was killed come again elsewhere, and count once then.
+/// All nodes count all members and users once; those of a node that was killed come again elsewhere, and count once then.
 async fn presence(world: &World, nodes: &mut impl Nodes) {
-    count_on(world, &[0, 1, 2], Duration::from_secs(5)).await;
+    count_on(world, &[0, 1, 2], SETTLED).await;
     if nodes.kill(0) {
-        count_on(world, &[1, 2], nexios_nodes::NODE_TTL + Duration::from_secs(5)).await;
+        count_on(world, &[1, 2], nexios_nodes::NODE_TTL + SETTLED).await;
     }
 }
 
@@ -182,9 +182,9 @@ async fn count_on(world: &World, nodes: &[usize], limit: Duration) {
     let deadline = Instant::now() + limit;
     for node in nodes {
         for group in &world.groups {
-            let mut last = None;
-            while last != Some((CLIENTS / GROUPS.len()) as u64) {
-                assert!(Instant::now() < deadline, "node {node} counts {last:?} members of {group}");
+            let (mut last, each) = (None, (CLIENTS / GROUPS.len()) as u64);
+            while last != Some((each, each)) {
+                assert!(Instant::now() < deadline, "node {node} counts {last:?} connections and users in {group}");
                 last = tokio::time::timeout(PATIENCE, count(world, *node, group)).await.ok().and_then(Result::ok);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -192,11 +192,12 @@ async fn count_on(world: &World, nodes: &[usize], limit: Duration) {
     }
 }
 
-async fn count(world: &World, node: usize, group: &str) -> nexios::Result<u64> {
+async fn count(world: &World, node: usize, group: &str) -> nexios::Result<(u64, u64)> {
     let mut websocket = world.connect_to(node).await?;
     websocket.send_json(&Command::Count(group.to_owned())).await?;
     let answer: Value = websocket.receive_json().await?;
-    answer["count"].as_u64().ok_or_else(|| nexios::Error::other("no count"))
+    let numbers = answer["connections"].as_u64().zip(answer["users"].as_u64());
+    numbers.ok_or_else(|| nexios::Error::other("no count"))
 }
 
 fn first_lines(lines: &[String]) -> String {
