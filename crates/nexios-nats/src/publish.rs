@@ -115,19 +115,36 @@ async fn kept(link: &Link, sent: Kept) -> Result<Place, BackplaneError> {
         link.streams.forget(&stream).await;
         return Err(BackplaneError::unavailable(format!("no NATS server has the stream {}", stream.text())));
     }
-    match api::parse::<Ack>(&answer.payload)? {
-        // Given before, to another message: whatever was behind is lost.
-        Ok(ack) if ack.seq <= behind && !ack.duplicate => {
+    match verdict(&answer.payload, behind)? {
+        Verdict::Kept(offset) => {
+            let place = place(epoch, offset);
+            link.seen.note(place.position);
+            Ok(place)
+        }
+        Verdict::EndLost => {
             streams::end(link, &stream, epoch).await?;
             link.streams.forget(&stream).await;
             Err(BackplaneError::unavailable(format!("the stream {} has lost its end", stream.text())))
         }
-        Ok(ack) => {
-            let place = place(epoch, ack.seq);
-            link.seen.note(place.position);
-            Ok(place)
-        }
-        Err(error) => Err(error.into_error()),
+    }
+}
+
+/// What an acknowledgement says of a message.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Kept(u64),
+    /// Its offset was given before, to another message: whatever was behind that is lost.
+    EndLost,
+}
+
+/// Reads an acknowledgement; `behind` is how far the stream had come before.
+fn verdict(payload: &[u8], behind: u64) -> Result<Verdict, BackplaneError> {
+    let ack = api::parse::<Ack>(payload)?.map_err(api::ApiError::into_error)?;
+    match ack {
+        // A double of a message that the replicas have not agreed on yet (server 2.10), and may never.
+        Ack { seq: 0, .. } => Err(BackplaneError::unavailable("a message with this id is not kept yet")),
+        Ack { seq, duplicate: false } if seq <= behind => Ok(Verdict::EndLost),
+        Ack { seq, .. } => Ok(Verdict::Kept(seq)),
     }
 }
 
@@ -151,6 +168,23 @@ mod tests {
     use crate::history::find;
     use crate::seen::Seen;
     use crate::settings::servers;
+
+    fn check(ack: &str, behind: u64, expected: Option<Verdict>) {
+        assert_eq!(verdict(ack.as_bytes(), behind).ok(), expected, "{ack} behind {behind}");
+    }
+
+    #[test]
+    fn an_acknowledgement_is_a_place_only_when_the_message_is_kept() {
+        check(r#"{"stream":"s","seq":7}"#, 6, Some(Verdict::Kept(7)));
+        check(r#"{"stream":"s","seq":7,"duplicate":true}"#, 9, Some(Verdict::Kept(7)));
+        check(r#"{"stream":"s","seq":7}"#, 7, Some(Verdict::EndLost));
+        check(r#"{"stream":"s","seq":0,"duplicate":true}"#, 0, None);
+        check(r#"{"stream":"s","seq":0,"duplicate":true}"#, 9, None);
+        check(r#"{"error":{"code":503,"description":"insufficient resources"}}"#, 0, None);
+        check("nonsense", 0, None);
+        let not_yet = verdict(br#"{"stream":"s","seq":0,"duplicate":true}"#, 0).expect_err("no place");
+        assert!(matches!(not_yet, BackplaneError::Unavailable(_)), "it is tried again: {not_yet}");
+    }
 
     #[tokio::test]
     async fn a_message_that_the_server_has_forgotten_is_found_by_its_id() {
