@@ -7,9 +7,9 @@ use futures_util::StreamExt;
 use nexios::Position;
 use nexios::backplane::{Channel, Events, Place};
 
-use crate::link::State;
 use crate::names;
 use crate::seen::Seen;
+use crate::state::State;
 
 /// Gives the messages of a channel to the node, for as long as the connection stands.
 pub(crate) async fn deliver(

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
+mod complaint;
 mod delivery;
 mod doubles;
 mod driver;
@@ -9,8 +10,10 @@ mod link;
 mod names;
 mod nats;
 mod publish;
+mod questions;
 mod seen;
 mod settings;
+mod state;
 mod streams;
 mod tls;
 

@@ -6,8 +6,9 @@ use nexios::backplane::{BackplaneError, Keep, MessageId, Outgoing, Place, Prefix
 
 use crate::api::{self, Ack};
 use crate::doubles::Attempts;
-use crate::link::{Answer, Link};
+use crate::link::Link;
 use crate::names::{self, StreamName};
+use crate::questions::Answer;
 use crate::settings::Settings;
 use crate::streams;
 
@@ -167,7 +168,6 @@ mod tests {
     use super::*;
     use crate::history::find;
     use crate::seen::Seen;
-    use crate::settings::servers;
 
     fn check(ack: &str, behind: u64, expected: Option<Verdict>) {
         assert_eq!(verdict(ack.as_bytes(), behind).ok(), expected, "{ack} behind {behind}");
@@ -189,16 +189,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_that_the_server_has_forgotten_is_found_by_its_id() {
         let engine = Engine::nats();
-        let (servers, login) = servers(&engine.url()).expect("servers");
-        let settings = Settings {
-            servers,
-            login,
-            tls: crate::tls::config().expect("TLS"),
-            prefix: Prefix::default(),
-            replicas: 1,
-            storage: crate::Storage::Memory,
-            keepalive: Duration::from_secs(5),
-        };
+        let settings = Settings::of(&engine.url());
         let link = Link::open(&settings.servers[0], &settings, Seen::default()).await.expect("a connection");
         let keep = Keep { messages: 100, bytes: 1000, age: Duration::from_mins(1) };
         let batch: Vec<_> = (1..=40)

@@ -22,6 +22,23 @@ pub(crate) struct Settings {
     pub(crate) keepalive: Duration,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// A node's, with nothing but defaults.
+    pub(crate) fn of(urls: &str) -> Self {
+        let (servers, login) = servers(urls).expect("servers");
+        Self {
+            servers,
+            login,
+            tls: crate::tls::config().expect("TLS"),
+            prefix: Prefix::default(),
+            replicas: 1,
+            storage: Storage::Memory,
+            keepalive: Duration::from_secs(5),
+        }
+    }
+}
+
 /// A server of the list. What it is asked for with is not part of it, so that it can be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {

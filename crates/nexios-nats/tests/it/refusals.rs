@@ -1,7 +1,7 @@
 //! What cannot work, and what the operator is told of it.
 
 use std::slice::from_ref;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexios::backplane::{Backplane, BackplaneError, Channel, Outgoing};
 use nexios::testing::backplane::{Happening, TestNode};
@@ -135,4 +135,42 @@ async fn a_backplane_that_has_stopped_answers_everything() {
     ] {
         assert!(matches!(answer, Ok(Err(BackplaneError::Unavailable(_)))), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_subscription_that_the_server_refuses_is_told() {
+    // One of them is for answers.
+    let engine = Setup::nats().configuration("max_subscriptions: 3").start();
+    let node = node(&engine.url()).await;
+    let channels: Vec<_> = (0..5).map(|n| Channel::group(&n.to_string())).collect();
+    // Whether it is seen before the answer or behind it is a matter of luck.
+    let _ = node.backplane().subscribe(&channels).await;
+    let is_told = |happening: &Happening| matches!(happening, Happening::Disconnected(why) if why.contains("maximum"));
+    node.wait_until("told", |happened| happened.iter().any(is_told)).await;
+    // Without those for which there is no room, the next connection stands.
+    let _ = node.backplane().unsubscribe(&channels[2..]).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while node.received(&channels[0]).is_empty() {
+        assert!(Instant::now() < deadline, "nothing comes: {:?}", node.happened());
+        let _ = publish(&node, node.message(&channels[0], "hello")).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_let_through_is_answered_at_once() {
+    let user = "publish: [\"nexios.>\"], subscribe: [\"nexios.>\"]";
+    let text = format!("authorization {{ users: [{{ user: app, password: secret, permissions: {{ {user} }} }}] }}");
+    let engine = Setup::nats().configuration(text).start();
+    let node = node(&format!("nats://app:secret@{}", engine.address())).await;
+    let channel = Channel::group("room");
+    let soon = Duration::from_millis(1500);
+    let answer = tokio::time::timeout(soon, publish(&node, node.message(&channel, "kept").kept(KEEP))).await;
+    let error = answer.expect("an answer").expect_err("no permission");
+    assert!(matches!(error, BackplaneError::Refused(_)) && error.to_string().contains("$JS.API"), "{error}");
+    let answer = tokio::time::timeout(soon, node.backplane().read(&channel, KEEP, None)).await;
+    let error = answer.expect("an answer").expect_err("no permission");
+    assert!(error.to_string().contains("$JS.API"), "{error}");
+    publish(&node, node.message(&channel, "plain")).await.expect("what is permitted works");
+    assert_eq!(count(&node.happened(), is_disconnected), 0, "{:?}", node.happened());
 }
