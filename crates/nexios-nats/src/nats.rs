@@ -158,10 +158,7 @@ impl Running {
 
     async fn publish(&self, messages: &[Outgoing]) -> Vec<Result<Option<Place>, BackplaneError>> {
         match self.link() {
-            Ok(link) => {
-                self.attempts.retain(messages);
-                publish::publish(&link, &self.settings, &self.attempts, messages).await
-            }
+            Ok(link) => publish::publish(&link, &self.settings, &self.attempts, messages).await,
             Err(error) => unavailable(messages, &error),
         }
     }

@@ -79,6 +79,42 @@ async fn a_cluster_that_loses_any_server_loses_no_message() {
     assert!(count(&one.happened(), is_disconnected) > 0 && count(&two.happened(), is_disconnected) > 0);
 }
 
+#[tokio::test]
+async fn a_stream_whose_server_does_not_answer_keeps_nothing_else_waiting() {
+    let servers = cluster();
+    let client = async_nats::connect(servers[0].url()).await.expect("a client");
+    let channel = Channel::group("room");
+    let first = one_replica(&servers[0].url()).await;
+    publish(&first, first.message(&channel, "before").kept(KEEP)).await;
+    let leader = leader_of(&client, "nexios-h100-60000").await;
+    let mut others = (0..3).filter(|server| *server != leader).map(|server| servers[server].url());
+    let url = others.next().expect("another server");
+    let node = one_replica(&url).await;
+    publish(&node, node.message(&channel, "before").kept(KEEP)).await;
+    servers[leader].freeze();
+    // One knows the stream, and the other one asks for it.
+    for node in [node, one_replica(&url).await] {
+        let batch = [node.message(&channel, "kept").kept(KEEP), node.message(&channel, "plain")];
+        let since = Instant::now();
+        let answers = node.backplane().publish(&batch).await;
+        assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+        assert!(matches!(answers[..], [Err(BackplaneError::Unavailable(_)), Ok(None)]), "{answers:?}");
+    }
+}
+
+async fn one_replica(url: &str) -> TestNode {
+    let node = TestNode::start(Nats::connect(url)).await.expect("start");
+    node.wait_until("connected", |happened| count(happened, is_connected) == 1).await;
+    node
+}
+
+async fn leader_of(client: &async_nats::Client, stream: &str) -> usize {
+    let info = client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.expect("an answer");
+    let info: serde_json::Value = serde_json::from_slice(&info.payload).expect("JSON");
+    let leader = info["cluster"]["leader"].as_str().expect("a leader");
+    leader.trim_start_matches("server-").parse().expect("a number")
+}
+
 async fn read(node: &TestNode, channel: &Channel) -> nexios::backplane::Page {
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
