@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use async_nats::Subscriber;
 use nexios::backplane::{BackplaneError, Channel, Events};
-use rand::RngExt;
 use rand::seq::SliceRandom;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, unconstrained};
@@ -16,16 +15,9 @@ use tokio::time::sleep;
 use crate::delivery::deliver;
 use crate::link::Link;
 use crate::names;
+use crate::pauses::Pauses;
 use crate::seen::Seen;
 use crate::settings::{Server, Settings};
-
-/// The first pause between two rounds of attempts, and the longest. Each is drawn from half of it to all of it; the one
-/// before the first attempt after a loss, which all nodes notice at once, from nothing to all of the first.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// How long a connection must have been of use before the pauses begin anew, when it was given up and did not break: with
-/// the next one, the server or this node may well do the same.
-const USEFUL: Duration = Duration::from_secs(10);
 
 /// What became of a request.
 pub(crate) type Done = oneshot::Sender<Result<(), BackplaneError>>;
@@ -68,8 +60,7 @@ pub(crate) struct Driver {
     wanted: HashMap<Channel, Option<AbortHandle>>,
     /// Servers that others have told of.
     discovered: Vec<Server>,
-    /// The longest that the next pause may be.
-    pause: Duration,
+    pauses: Pauses,
 }
 
 impl Driver {
@@ -81,7 +72,7 @@ impl Driver {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         let (wanted, discovered) = (HashMap::new(), Vec::new());
-        Self { settings, events, current, seen, commands, wanted, discovered, pause: PAUSES.0 }
+        Self { settings, events, current, seen, commands, wanted, discovered, pauses: Pauses::default() }
     }
 
     /// Connects, again and again, until it is told to stop.
@@ -103,7 +94,7 @@ impl Driver {
                 Ending::Lost(reason) => {
                     tracing::warn!(%reason, "NATS is away");
                     self.events.disconnected(&reason);
-                    let drawn = self.pause_after(link.state().is_given_up(), since.elapsed());
+                    let drawn = self.pauses.after(link.state().is_given_up(), since.elapsed());
                     if let Err(stopped) = self.meanwhile(sleep(drawn), &reason).await {
                         break stopped;
                     }
@@ -133,23 +124,9 @@ impl Driver {
             }
             tracing::debug!(reason, "NATS cannot be reached");
             self.events.disconnected(&reason);
-            let drawn = self.next_pause();
+            let drawn = self.pauses.next();
             self.meanwhile(sleep(drawn), &reason).await?;
         }
-    }
-
-    fn pause_after(&mut self, is_given_up: bool, lasted: Duration) -> Duration {
-        if is_given_up && lasted < USEFUL {
-            return self.next_pause();
-        }
-        self.pause = PAUSES.0;
-        rand::rng().random_range(Duration::ZERO..=self.pause)
-    }
-
-    fn next_pause(&mut self) -> Duration {
-        let drawn = rand::rng().random_range(self.pause / 2..=self.pause);
-        self.pause = PAUSES.1.min(self.pause * 2);
-        drawn
     }
 
     async fn meanwhile<T>(

@@ -4,11 +4,12 @@
 //! say that some are missing. So a connection that has broken is over: its client is dropped, and what it still brings is
 //! not looked at.
 
+use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, ServerError, Subject, Subscriber};
+use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, ReconnectToServer, ServerError, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use nexios::backplane::BackplaneError;
@@ -24,6 +25,9 @@ use crate::streams::Streams;
 
 /// How long a connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Where nobody is: a port that none can have.
+const NOWHERE: &str = "nats://127.0.0.1:0";
 
 /// How many messages of a subscription may wait to be delivered. Room is taken by those that do.
 const QUEUE: usize = 1 << 19;
@@ -167,27 +171,32 @@ async fn connect(
         .ping_interval(settings.keepalive)
         .subscription_capacity(QUEUE)
         .ignore_discovered_servers()
-        // There is no "none": the client tries once, finds that it was dropped meanwhile, and ends.
+        // There is no "none".
         .max_reconnects(1)
         // Called before each attempt, by what reads the messages: none of a new connection comes before this.
-        .reconnect_delay_callback(move |_| {
+        .reconnect_to_server_callback(move |servers, _| {
             if !is_first.swap(false, Ordering::Relaxed)
                 && let Some(state) = breaks.upgrade()
             {
                 state.end("it broke");
             }
-            Duration::ZERO
+            let server = servers.into_iter().next();
+            ready(server.map(|async_nats::Server { addr, .. }| ReconnectToServer { addr, delay: Some(Duration::ZERO) }))
         })
         .event_callback(move |event| {
             happened(&happens, &asked, &event);
-            std::future::ready(())
+            ready(())
         });
-    options.connect(server.address.clone()).await.map_err(|error| match error.kind() {
+    let client = options.connect(server.address.clone()).await.map_err(|error| match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             "the server does not accept the user and password, token or credentials".to_owned()
         }
         _ => error.to_string(),
-    })
+    })?;
+    // What it may try after a break must not be the server, which has many nodes coming back then. If this fails, the
+    // connection has broken already.
+    let _ = timeout(CONNECT, client.set_server_pool(NOWHERE)).await;
+    Ok(client)
 }
 
 fn happened(state: &Weak<State>, questions: &Weak<Questions>, event: &Event) {

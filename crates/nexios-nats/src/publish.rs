@@ -192,15 +192,15 @@ mod tests {
 
     const KEEP: Keep = Keep { messages: 300, bytes: 1 << 20, age: Duration::from_mins(1) };
 
-    fn check(ack: &str, behind: u64, expected: Option<Verdict>) {
-        assert_eq!(verdict(ack.as_bytes(), behind).ok(), expected, "{ack} behind {behind}");
+    fn check(ack: &str, behind: u64, expected: Option<&Verdict>) {
+        assert_eq!(verdict(ack.as_bytes(), behind).ok().as_ref(), expected, "{ack} behind {behind}");
     }
 
     #[test]
     fn an_acknowledgement_is_a_place_only_when_the_message_is_kept() {
-        check(r#"{"stream":"s","seq":7}"#, 6, Some(Verdict::Kept(7)));
-        check(r#"{"stream":"s","seq":7,"duplicate":true}"#, 9, Some(Verdict::Kept(7)));
-        check(r#"{"stream":"s","seq":7}"#, 7, Some(Verdict::EndLost));
+        check(r#"{"stream":"s","seq":7}"#, 6, Some(&Verdict::Kept(7)));
+        check(r#"{"stream":"s","seq":7,"duplicate":true}"#, 9, Some(&Verdict::Kept(7)));
+        check(r#"{"stream":"s","seq":7}"#, 7, Some(&Verdict::EndLost));
         check(r#"{"stream":"s","seq":0,"duplicate":true}"#, 0, None);
         check(r#"{"stream":"s","seq":0,"duplicate":true}"#, 9, None);
         check(r#"{"error":{"code":503,"description":"insufficient resources"}}"#, 0, None);

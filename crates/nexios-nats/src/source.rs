@@ -104,10 +104,10 @@ fn part(width: u64, gap: u64) -> u64 {
 /// Messages, in whichever order they come, with the payloads of the newest alone: what a client had the stream keep must not
 /// fill the node's memory.
 #[derive(Default)]
-pub(crate) struct Found(Mutex<Messages>);
+pub(crate) struct Found(Mutex<Inner>);
 
 #[derive(Default)]
-struct Messages {
+struct Inner {
     /// The most bytes of payloads; without it none is wanted.
     room: Option<usize>,
     messages: BTreeMap<u64, Stored>,
@@ -119,7 +119,7 @@ struct Messages {
 impl Found {
     /// Messages with the newest payloads that fit.
     pub(crate) fn within(bytes: usize) -> Self {
-        Self(Mutex::new(Messages { room: Some(bytes), ..Messages::default() }))
+        Self(Mutex::new(Inner { room: Some(bytes), ..Inner::default() }))
     }
 
     /// The oldest first.
@@ -134,19 +134,19 @@ impl Found {
     }
 
     fn add(&self, stored: Stored) {
-        self.messages().add(stored);
+        self.inner().add(stored);
     }
 
     fn let_go(&self) -> u64 {
-        self.messages().let_go
+        self.inner().let_go
     }
 
-    fn messages(&self) -> MutexGuard<'_, Messages> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Messages {
+impl Inner {
     fn add(&mut self, mut stored: Stored) {
         let Some(room) = self.room.filter(|_| stored.offset > self.let_go) else {
             stored.payload = Bytes::new();
@@ -182,7 +182,7 @@ mod tests {
         let found = Found::within(room);
         for offset in order {
             found.add(stored(*offset));
-            let bytes: usize = found.messages().messages.values().map(|stored| stored.payload.len()).sum();
+            let bytes: usize = found.inner().messages.values().map(|stored| stored.payload.len()).sum();
             assert!(bytes <= room, "{bytes} bytes of {order:?} are held at once");
         }
         let messages = found.into_messages();
@@ -209,7 +209,7 @@ mod tests {
         for offset in [2, 9] {
             found.add(stored(offset));
         }
-        assert!(found.messages().messages.values().all(|stored| stored.payload.is_empty()));
+        assert!(found.inner().messages.values().all(|stored| stored.payload.is_empty()));
         assert_eq!(found.into_ids(), HashMap::from([("2".to_owned(), 2), ("9".to_owned(), 9)]));
     }
 
