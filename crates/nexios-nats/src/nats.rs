@@ -78,7 +78,8 @@ impl Nats {
         }
     }
 
-    /// A file of credentials (JWT and seed, usually `.creds`), instead of a login in a URL. Read once, when the app starts.
+    /// A file of credentials (JWT and seed, usually `.creds`), instead of a login in a URL. Read when the app starts, when it
+    /// must be there, and again for each connection: it may be renewed.
     pub fn credentials(mut self, path: impl Into<PathBuf>) -> Self {
         self.credentials = Some(path.into());
         self
