@@ -9,6 +9,7 @@ mod history;
 mod link;
 mod names;
 mod nats;
+mod order;
 mod pauses;
 mod prepare;
 mod publish;
