@@ -13,8 +13,9 @@ use nexios::backplane::{MessageId, Outgoing};
 /// When JetStream's own memory of ids is not relied on any more, with room for clocks and for what is under way.
 const OLD: Duration = Duration::from_mins(1);
 
-/// For how long a message is remembered that is not tried again: the node has given it up.
-const FORGOTTEN: Duration = Duration::from_mins(10);
+/// For how long a message is remembered that is not tried again: the node has given it up, which it does not tell. Longer
+/// than outages are.
+const FORGOTTEN: Duration = Duration::from_hours(24);
 
 /// The messages that may have been kept.
 #[derive(Debug, Default)]

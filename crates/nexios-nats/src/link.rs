@@ -62,18 +62,11 @@ impl Link {
         let link = Arc::downgrade(self);
         let state = self.state.clone();
         let watching = async move {
+            let mut pause = period;
             loop {
-                sleep(period).await;
+                sleep(pause).await;
                 let Some(link) = link.upgrade() else { return };
-                let received = link.received();
-                match timeout(period, link.echo()).await {
-                    Ok(Ok(())) => {}
-                    // The client's task has ended, if it is not known why.
-                    Ok(Err(error)) => link.state.end(&error.to_string()),
-                    // The answer may stand behind much else that comes: then this node is only behind.
-                    Err(_) if link.received() != received => tracing::debug!("NATS has not answered yet"),
-                    Err(_) => link.state.end(&format!("the server does not answer for {period:?}")),
-                }
+                pause = link.ask_whether_it_stands(period).await;
             }
         };
         tokio::spawn(async move {
@@ -82,6 +75,20 @@ impl Link {
                 _ = state.ended() => {}
             }
         });
+    }
+
+    /// Ends it if it does not; returns how long to wait before it is asked again.
+    async fn ask_whether_it_stands(&self, period: Duration) -> Duration {
+        let received = self.received();
+        match timeout(period, self.echo()).await {
+            Ok(Ok(())) => return period,
+            // The client's task has ended, if it is not known why.
+            Ok(Err(error)) => self.state.end(&error.to_string()),
+            // The answer may stand behind much else that comes: then this node is only behind.
+            Err(_) if self.received() != received => tracing::debug!("NATS has not answered yet"),
+            Err(_) => self.state.end(&format!("the server does not answer for {period:?}")),
+        }
+        Duration::ZERO
     }
 
     /// How many bytes have come, of whatever kind.

@@ -92,7 +92,7 @@ impl Source<'_> {
 
     /// Whether a replica may answer that knows less than the leader.
     fn may_lag(&self) -> bool {
-        self.stream.replicas > 1
+        self.stream.replicas() > 1
     }
 }
 

@@ -4,7 +4,7 @@
 //! and whoever gets it knows which one that was: a stream that was lost and made again has other subjects.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,14 +39,14 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) epoch: u64,
-    pub(crate) replicas: usize,
+    replicas: AtomicUsize,
     first: AtomicU64,
 }
 
 impl Known {
     fn new(epoch: u64, info: &StreamInfo) -> Self {
         let first = AtomicU64::new(info.state.first_seq);
-        Self { epoch, replicas: info.config.num_replicas, first }
+        Self { epoch, replicas: info.config.num_replicas.into(), first }
     }
 
     /// There is no message before this offset.
@@ -54,7 +54,13 @@ impl Known {
         self.first.load(Ordering::Relaxed)
     }
 
+    /// An operator may change how many there are.
+    pub(crate) fn replicas(&self) -> usize {
+        self.replicas.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn note(&self, info: &StreamInfo) {
+        self.replicas.store(info.config.num_replicas, Ordering::Relaxed);
         self.first.fetch_max(info.state.first_seq, Ordering::Relaxed);
     }
 }
