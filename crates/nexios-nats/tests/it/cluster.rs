@@ -73,7 +73,7 @@ async fn a_cluster_that_loses_any_server_loses_no_message() {
         assert_eq!(texts, expected, "after the loss of {lost:?}");
         if let Some(lost) = lost {
             servers[lost].restart();
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            wait_until_all_have_caught_up(&servers[lost].url()).await;
         }
     }
     assert!(count(&one.happened(), is_disconnected) > 0 && count(&two.happened(), is_disconnected) > 0);
@@ -108,11 +108,32 @@ async fn one_replica(url: &str) -> TestNode {
     node
 }
 
+/// That one of three may be lost holds when all three have what there is.
+async fn wait_until_all_have_caught_up(url: &str) {
+    let options = async_nats::ConnectOptions::new().request_timeout(Some(Duration::from_secs(1)));
+    let client = options.connect(url).await.expect("a client");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let cluster = cluster_of(&client, "nexios-h100-60000").await.unwrap_or_default();
+        let has_all = |replica: &serde_json::Value| replica["current"] == true && replica["offline"] != true;
+        match cluster["replicas"].as_array() {
+            Some(replicas) if replicas.len() == 2 && replicas.iter().all(has_all) => return,
+            _ => assert!(Instant::now() < deadline, "they do not catch up: {cluster}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 async fn leader_of(client: &async_nats::Client, stream: &str) -> usize {
-    let info = client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.expect("an answer");
-    let info: serde_json::Value = serde_json::from_slice(&info.payload).expect("JSON");
-    let leader = info["cluster"]["leader"].as_str().expect("a leader");
+    let cluster = cluster_of(client, stream).await.expect("an answer");
+    let leader = cluster["leader"].as_str().expect("a leader");
     leader.trim_start_matches("server-").parse().expect("a number")
+}
+
+async fn cluster_of(client: &async_nats::Client, stream: &str) -> Option<serde_json::Value> {
+    let info = client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.ok()?;
+    let mut info: serde_json::Value = serde_json::from_slice(&info.payload).ok()?;
+    Some(info["cluster"].take())
 }
 
 async fn read(node: &TestNode, channel: &Channel) -> nexios::backplane::Page {
