@@ -153,6 +153,11 @@ impl Engine {
         let log = File::create(self.log_file())?;
         let mut command = self.setup.program.command(self.address, Path::new(&data));
         command.args(&self.setup.arguments).current_dir(&data);
+        if let Some(text) = &self.setup.configuration {
+            let file = self.folder.path().join("configuration");
+            fs::write(&file, text)?;
+            command.arg("--config").arg(file);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }
 

@@ -14,6 +14,7 @@ pub struct Setup {
     pub(crate) ip: IpAddr,
     pub(crate) port: Option<u16>,
     pub(crate) arguments: Vec<OsString>,
+    pub(crate) configuration: Option<String>,
 }
 
 impl Setup {
@@ -28,7 +29,7 @@ impl Setup {
     }
 
     fn new(program: Program) -> Self {
-        Self { program, ip: Ipv4Addr::LOCALHOST.into(), port: None, arguments: Vec::new() }
+        Self { program, ip: Ipv4Addr::LOCALHOST.into(), port: None, arguments: Vec::new(), configuration: None }
     }
 
     /// Another address of this machine.
@@ -52,6 +53,12 @@ impl Setup {
     /// Several words at once.
     pub fn arguments<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
         self.arguments.extend(words.into_iter().map(Into::into));
+        self
+    }
+
+    /// The text of a file of configuration, for a NATS server. The command line counts more.
+    pub fn configuration(mut self, text: impl Into<String>) -> Self {
+        self.configuration = Some(text.into());
         self
     }
 

@@ -113,6 +113,8 @@ pub(crate) struct Stored {
     pub(crate) offset: u64,
     pub(crate) time: OffsetDateTime,
     pub(crate) id: Option<String>,
+    /// How many bytes the payload has, or had before it was let go.
+    pub(crate) size: usize,
     pub(crate) payload: Bytes,
 }
 
@@ -186,15 +188,23 @@ async fn from_leader(link: &Link, stream: &str, request: &serde_json::Value) -> 
     }
 }
 
-/// The same from whichever replica answers: that may know less than the leader. Costs the servers less.
+/// As [`newest`], from whichever replica answers: that may know less than the leader. Costs the servers less.
+pub(crate) async fn newest_direct(link: &Link, stream: &str, subject: &str) -> Result<Option<Stored>, BackplaneError> {
+    from_anyone(link, stream, &json!({ "last_by_subj": subject })).await
+}
+
+/// As [`next`], from whichever replica answers.
 pub(crate) async fn next_direct(
     link: &Link,
     stream: &str,
     subject: &str,
     offset: u64,
 ) -> Result<Option<Stored>, BackplaneError> {
-    let request = json!({ "seq": offset.max(1), "next_by_subj": subject });
-    let answer = link.ask(format!("$JS.API.DIRECT.GET.{stream}"), HeaderMap::new(), to_json(&request)?).await?;
+    from_anyone(link, stream, &json!({ "seq": offset.max(1), "next_by_subj": subject })).await
+}
+
+async fn from_anyone(link: &Link, stream: &str, request: &serde_json::Value) -> Result<Option<Stored>, BackplaneError> {
+    let answer = link.ask(format!("$JS.API.DIRECT.GET.{stream}"), HeaderMap::new(), to_json(request)?).await?;
     let answer = answer.wait().await?;
     match answer.status {
         Some(StatusCode::NOT_FOUND) => return Ok(None),
@@ -210,7 +220,7 @@ fn direct(answer: Message) -> Option<Stored> {
     let offset = text("Nats-Sequence")?.parse().ok()?;
     let time = OffsetDateTime::parse(text("Nats-Time-Stamp")?, &Rfc3339).ok()?;
     let id = text("Nats-Msg-Id").map(str::to_owned);
-    Some(Stored { offset, time, id, payload: answer.payload })
+    Some(Stored { offset, time, id, size: answer.payload.len(), payload: answer.payload })
 }
 
 #[derive(Deserialize)]
@@ -226,10 +236,10 @@ struct Raw {
 impl Raw {
     fn decode(self) -> Option<Stored> {
         let time = OffsetDateTime::parse(&self.time, &Rfc3339).ok()?;
-        let payload = STANDARD.decode(self.data).ok()?.into();
+        let payload = Bytes::from(STANDARD.decode(self.data).ok()?);
         let headers = String::from_utf8(STANDARD.decode(self.hdrs).ok()?).ok()?;
         let id = headers.lines().find_map(|line| line.strip_prefix("Nats-Msg-Id: ")).map(str::to_owned);
-        Some(Stored { offset: self.seq, time, id, payload })
+        Some(Stored { offset: self.seq, time, id, size: payload.len(), payload })
     }
 }
 

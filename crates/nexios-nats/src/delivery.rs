@@ -6,10 +6,12 @@ use async_nats::{HeaderMap, Message, Subscriber};
 use futures_util::StreamExt;
 use nexios::Position;
 use nexios::backplane::{Channel, Events, Place};
+use tokio::time::{Instant, sleep_until};
 
-use crate::link::State;
 use crate::names;
+use crate::order::{Order, PATIENCE};
 use crate::seen::Seen;
+use crate::state::State;
 
 /// Gives the messages of a channel to the node, for as long as the connection stands.
 pub(crate) async fn deliver(
@@ -20,15 +22,51 @@ pub(crate) async fn deliver(
     seen: Seen,
 ) {
     let mut watermark = seen.subscription();
-    while let Some(Message { payload, headers, .. }) = messages.next().await {
+    let mut order = Order::new(PATIENCE);
+    let pass = |payload, place| events.message(channel.as_str(), payload, place);
+    loop {
+        let coming = coming(&mut messages, order.until()).await;
         if connection.is_over() {
             return;
         }
-        let place = headers.as_ref().and_then(place);
-        if let Some(place) = place {
-            watermark.note(place.position);
+        match coming {
+            Coming::Message(Message { payload, headers, .. }) => match headers.as_ref().and_then(place) {
+                None => pass(payload, None),
+                Some(place) => {
+                    watermark.note(place.position);
+                    if let Some((payload, place)) = order.add(payload, place) {
+                        pass(payload, Some(place));
+                    }
+                }
+            },
+            Coming::Moment => {}
+            Coming::End => return,
         }
-        events.message(channel.as_str(), payload, place);
+        while let Some((payload, place)) = order.next() {
+            pass(payload, Some(place));
+        }
+    }
+}
+
+enum Coming {
+    Message(Message),
+    /// What waits does so no longer.
+    Moment,
+    End,
+}
+
+async fn coming(messages: &mut Subscriber, until: Option<Instant>) -> Coming {
+    let moment = async {
+        match until {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // First, or it would never come while there are messages.
+        biased;
+        () = moment => Coming::Moment,
+        message = messages.next() => message.map_or(Coming::End, Coming::Message),
     }
 }
 

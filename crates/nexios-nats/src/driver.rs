@@ -3,25 +3,21 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Subscriber;
 use nexios::backplane::{BackplaneError, Channel, Events};
-use rand::RngExt;
 use rand::seq::SliceRandom;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, unconstrained};
 use tokio::time::sleep;
 
 use crate::delivery::deliver;
 use crate::link::Link;
 use crate::names;
+use crate::pauses::Pauses;
 use crate::seen::Seen;
 use crate::settings::{Server, Settings};
-
-/// The first pause between two rounds of attempts, and the longest. Each is drawn from half of it to all of it; the one
-/// before the first attempt after a loss, which all nodes notice at once, from nothing to all of the first.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// What became of a request.
 pub(crate) type Done = oneshot::Sender<Result<(), BackplaneError>>;
@@ -64,6 +60,7 @@ pub(crate) struct Driver {
     wanted: HashMap<Channel, Option<AbortHandle>>,
     /// Servers that others have told of.
     discovered: Vec<Server>,
+    pauses: Pauses,
 }
 
 impl Driver {
@@ -74,7 +71,8 @@ impl Driver {
         seen: Seen,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
-        Self { settings, events, current, seen, commands, wanted: HashMap::new(), discovered: Vec::new() }
+        let (wanted, discovered) = (HashMap::new(), Vec::new());
+        Self { settings, events, current, seen, commands, wanted, discovered, pauses: Pauses::default() }
     }
 
     /// Connects, again and again, until it is told to stop.
@@ -85,6 +83,7 @@ impl Driver {
                 Err(stopped) => break stopped,
             };
             link.watch(self.settings.keepalive);
+            let since = Instant::now();
             let ending = match self.take_up(&link).await {
                 Ok(()) => self.serve(&link).await,
                 Err(error) => Ending::Lost(error.to_string()),
@@ -95,7 +94,7 @@ impl Driver {
                 Ending::Lost(reason) => {
                     tracing::warn!(%reason, "NATS is away");
                     self.events.disconnected(&reason);
-                    let drawn = rand::rng().random_range(Duration::ZERO..=PAUSES.0);
+                    let drawn = self.pauses.after(link.state().is_given_up(), since.elapsed());
                     if let Err(stopped) = self.meanwhile(sleep(drawn), &reason).await {
                         break stopped;
                     }
@@ -114,7 +113,6 @@ impl Driver {
 
     /// Waits for a connection. What is asked for meanwhile is noted, and answered with what stands in the way.
     async fn reach(&mut self) -> Result<Link, Option<oneshot::Sender<()>>> {
-        let (mut pause, longest) = PAUSES;
         let mut reason = "not connected yet".to_owned();
         loop {
             let servers = self.servers();
@@ -126,9 +124,8 @@ impl Driver {
             }
             tracing::debug!(reason, "NATS cannot be reached");
             self.events.disconnected(&reason);
-            let drawn = rand::rng().random_range(pause / 2..=pause);
+            let drawn = self.pauses.next();
             self.meanwhile(sleep(drawn), &reason).await?;
-            pause = longest.min(pause * 2);
         }
     }
 
@@ -180,6 +177,8 @@ impl Driver {
             subscriptions.push((channel.clone(), messages));
         }
         link.echo().await?;
+        // What the server has refused is told by another task than the one that answers: by a second answer it has been.
+        link.echo().await?;
         self.discover(link);
         let channels: Vec<_> = self.wanted.keys().cloned().collect();
         if !channels.is_empty() {
@@ -208,12 +207,6 @@ impl Driver {
         loop {
             let command = tokio::select! {
                 reason = link.state().ended() => return Ending::Lost(reason.to_owned()),
-                () = link.state().overflowed() => {
-                    let channels: Vec<_> = self.wanted.keys().cloned().collect();
-                    tracing::warn!("messages from NATS were lost: this node is too slow");
-                    self.events.interrupted(&channels);
-                    continue;
-                }
                 command = self.commands.recv() => command,
             };
             match command {
@@ -258,7 +251,8 @@ impl Driver {
     fn deliver(&mut self, link: &Link, channel: Channel, messages: Subscriber) {
         let delivering =
             deliver(messages, channel.clone(), link.state().clone(), self.events.clone(), self.seen.clone());
-        let task = tokio::spawn(delivering).abort_handle();
+        // It waits for nothing but messages: a budget would let them pile up behind those that are there.
+        let task = tokio::spawn(unconstrained(delivering)).abort_handle();
         self.wanted.insert(channel, Some(task));
     }
 

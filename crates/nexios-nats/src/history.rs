@@ -3,20 +3,20 @@
 //! Messages are asked for one by one, several at a time, and not through a consumer: that would be made, replicated and
 //! deleted for each read. While they are read the oldest ones may go, so what is certain to be complete is asked for last.
 
-use futures_util::future::try_join_all;
+use std::collections::HashMap;
+
 use nexios::backplane::{BackplaneError, Channel, Keep, Kept, Page};
 use nexios::{NotRecovered, Position};
 use time::OffsetDateTime;
 
-use crate::api::{self, Stored};
+use crate::api::{Stored, StreamInfo};
 use crate::link::Link;
 use crate::names::StreamName;
 use crate::settings::Settings;
-use crate::streams;
+use crate::source::{Found, Source};
+use crate::streams::{self, Known};
 
-/// How many parts of a stream are read at the same time.
-const PARTS: u64 = 16;
-/// How often a stream may begin again while it is read.
+/// How often a stream may begin again, or an empty channel get its first message, while it is read.
 const TRIES: usize = 4;
 
 /// Reads what is kept of a channel.
@@ -27,11 +27,11 @@ pub(crate) async fn read(
     keep: Keep,
     since: Option<Position>,
 ) -> Result<Page, BackplaneError> {
-    let stream = StreamName::new(&settings.prefix, keep);
+    let name = StreamName::new(&settings.prefix, keep);
     for _ in 0..TRIES {
-        let epoch = link.streams.epoch(link, settings, &stream, keep).await?;
-        let subject = stream.subject(epoch, channel.as_str());
-        let reading = Reading { link, stream: &stream, subject: &subject, epoch };
+        let stream = link.streams.known(link, settings, &name, keep).await?;
+        let subject = name.subject(stream.epoch, channel.as_str());
+        let reading = Reading { link, name: &name, text: &name.text(), stream: &stream, subject: &subject };
         if let Some(page) = reading.page(keep, since).await? {
             return Ok(page);
         }
@@ -39,90 +39,109 @@ pub(crate) async fn read(
     Err(BackplaneError::unavailable("the stream began again while it was read"))
 }
 
-/// The offset of a message with this id, if the stream has it.
-pub(crate) async fn find(
+/// The offsets of all messages of a subject behind one, by their ids.
+pub(crate) async fn ids(
     link: &Link,
-    stream: &StreamName,
+    name: &StreamName,
+    stream: &Known,
     subject: &str,
-    id: &str,
-) -> Result<Option<u64>, BackplaneError> {
-    let Some(newest) = api::newest(link, &stream.text(), subject).await? else { return Ok(None) };
-    let source = Source { link, stream: &stream.text(), subject, may_lag: true };
-    let stored = source.between(1, newest.offset).await?;
-    Ok(stored.iter().find(|stored| stored.id.as_deref() == Some(id)).map(|stored| stored.offset))
+    behind: u64,
+) -> Result<HashMap<String, u64>, BackplaneError> {
+    let source = Source { link, name: &name.text(), stream, subject };
+    let found = Found::default();
+    if let Some(newest) = source.newest().await? {
+        source.between(behind.saturating_add(1), newest, &found).await?;
+    }
+    Ok(found.into_ids())
 }
 
 struct Reading<'a> {
     link: &'a Link,
-    stream: &'a StreamName,
+    name: &'a StreamName,
+    /// As JetStream knows it.
+    text: &'a str,
+    stream: &'a Known,
     subject: &'a str,
-    epoch: u64,
 }
 
 impl Reading<'_> {
-    /// `None` when the stream is another one by now.
+    /// `None` when the stream is another one by now, or must be asked again.
     async fn page(&self, keep: Keep, since: Option<Position>) -> Result<Option<Page>, BackplaneError> {
-        let highest = self.link.seen.highest(self.epoch);
-        let Some(before) = self.look("").await? else { return Ok(None) };
-        let known = since.filter(|since| since.epoch() == self.epoch).map(Position::offset);
-        if before.state.last_seq < highest {
-            streams::begin_again(self.link, self.stream, self.epoch).await?;
+        let epoch = self.stream.epoch;
+        // Before the server is asked for anything: it must have come as far.
+        let highest = self.link.seen.highest(epoch);
+        let newest = self.source().newest().await?;
+        // A position that the channel never had is another one's, whatever its epoch says.
+        let known = since.filter(|since| since.epoch() == epoch).map(Position::offset);
+        let known = known.filter(|known| newest.is_none_or(|newest| *known <= newest));
+        let found = Found::within(keep.bytes);
+        if let Some(newest) = newest {
+            self.source().between(known.unwrap_or(0).saturating_add(1), newest, &found).await?;
+        }
+        let stored = found.into_messages();
+        let Some(after) = self.look("").await? else { return Ok(None) };
+        let last = after.state.last_seq;
+        if last < highest {
+            streams::begin_again(self.link, self.name, epoch).await?;
             // Asked again: it is another one, or has come as far.
-            self.link.streams.forget(self.stream).await;
+            self.link.streams.forget(self.name, Some(epoch));
             return Ok(None);
         }
-        // A position that the stream never had is another one's, whatever its epoch says.
-        let known = known.filter(|offset| *offset <= before.state.last_seq);
-        let text = self.stream.text();
-        let newest = api::newest(self.link, &text, self.subject).await?.map(|newest| newest.offset);
-        let may_lag = before.config.num_replicas > 1;
-        let source = Source { link: self.link, stream: &text, subject: self.subject, may_lag };
-        let stored = match newest {
-            Some(newest) => source.between(known.unwrap_or(0) + 1, newest).await?,
-            None => Vec::new(),
-        };
-        let Some(complete) = self.complete(keep, known, newest, stored.len()).await? else { return Ok(None) };
-        let end = newest.unwrap_or(before.state.last_seq);
-        self.link.seen.note(Position::new(self.epoch, end));
+        // The end of an empty channel is the stream's, unless this channel got a message just before the stream was asked.
+        if newest.is_none() && last != highest && self.source().newest().await?.is_some() {
+            return Ok(None);
+        }
+        let Some(complete) = self.complete(keep, known, newest, &stored, &after).await? else { return Ok(None) };
+        self.link.seen.note(Position::new(epoch, last));
+        let known = known.filter(|known| *known <= last);
         let epoch_changed = since.is_some() && known.is_none();
-        Ok(Some(page(self.epoch, end, stored, complete, keep, known, epoch_changed)))
+        Ok(Some(page(epoch, newest.unwrap_or(last), stored, complete, keep, known, epoch_changed)))
     }
 
-    async fn look(&self, subject: &str) -> Result<Option<api::StreamInfo>, BackplaneError> {
-        match streams::look(self.link, self.stream, subject).await? {
-            Some((epoch, info)) if epoch == self.epoch => Ok(Some(info)),
+    fn source(&self) -> Source<'_> {
+        Source { link: self.link, name: self.text, stream: self.stream, subject: self.subject }
+    }
+
+    async fn look(&self, subject: &str) -> Result<Option<StreamInfo>, BackplaneError> {
+        match streams::look(self.link, self.name, subject).await? {
+            Some((epoch, info)) if epoch == self.stream.epoch => {
+                self.stream.note(&info);
+                Ok(Some(info))
+            }
             _ => {
-                self.link.streams.forget(self.stream).await;
+                self.link.streams.forget(self.name, Some(self.stream.epoch));
                 Ok(None)
             }
         }
     }
 
-    /// Behind this offset, everything that was published to the channel is still there. Known after `stored` was read, up
-    /// to `newest`, from behind `known` on.
+    /// Behind this offset, everything that was published to the channel is still there. Known from what the stream was
+    /// like after `stored` was read, up to `newest`, from behind `known` on.
     async fn complete(
         &self,
         keep: Keep,
         known: Option<u64>,
         newest: Option<u64>,
-        stored: usize,
+        stored: &[Stored],
+        after: &StreamInfo,
     ) -> Result<Option<u64>, BackplaneError> {
-        let Some(after) = self.look("").await? else { return Ok(None) };
         // Of all channels, the oldest messages go by age.
         let by_age = after.state.first_seq.saturating_sub(1);
-        let stream = self.stream.text();
-        let (Some(newest), Some(oldest)) = (newest, api::next(self.link, &stream, self.subject, 1).await?) else {
-            return Ok(Some(by_age));
-        };
-        let by_number = oldest.offset - 1;
-        if known.is_some_and(|known| known >= oldest.offset) {
+        let Some(newest) = newest else { return Ok(Some(by_age)) };
+        if after.state.last_seq == newest {
+            // Nothing was published meanwhile, to any channel, so nothing has gone by number.
+            let by_number = stored.first().map_or(0, |oldest| oldest.offset.saturating_sub(1));
+            return Ok(Some(if stored.len() <= keep.messages { by_age } else { by_number }));
+        }
+        let Some(oldest) = self.source().oldest().await? else { return Ok(Some(by_age)) };
+        let by_number = oldest.saturating_sub(1);
+        if known.is_some_and(|known| known >= oldest) {
             return Ok(Some(by_number));
         }
         // All that the channel has was read, unless something was published meanwhile. The server could count it as well, but
         // looks at all channels for that.
-        let now = api::newest(self.link, &stream, self.subject).await?;
-        let count = if now.is_some_and(|now| now.offset == newest) {
-            stored
+        let count = if self.source().newest().await? == Some(newest) {
+            stored.len()
         } else {
             let Some(info) = self.look(self.subject).await? else { return Ok(None) };
             usize::try_from(info.state.count()).unwrap_or(usize::MAX)
@@ -147,9 +166,10 @@ fn page(
     let mut floor = complete;
     let mut bytes = 0_usize;
     let mut messages = Vec::new();
-    for Stored { offset, time, payload, .. } in stored.into_iter().rev().filter(|stored| stored.offset > complete) {
+    for Stored { offset, time, size, payload, .. } in stored.into_iter().rev().filter(|stored| stored.offset > complete)
+    {
         let age = (now - time).try_into().unwrap_or_default();
-        bytes = bytes.saturating_add(payload.len());
+        bytes = bytes.saturating_add(size);
         if messages.len() == keep.messages || bytes > keep.bytes || age > keep.age {
             floor = offset;
             break;
@@ -168,58 +188,6 @@ fn page(
     Page { end: Position::new(epoch, end), messages, floor, missing }
 }
 
-/// A channel's part of a stream.
-struct Source<'a> {
-    link: &'a Link,
-    stream: &'a str,
-    subject: &'a str,
-    /// Whether a replica may answer that knows less than the leader.
-    may_lag: bool,
-}
-
-impl Source<'_> {
-    /// The messages from one offset to another, both included; there is one at the second.
-    async fn between(&self, from: u64, to: u64) -> Result<Vec<Stored>, BackplaneError> {
-        if from > to {
-            return Ok(Vec::new());
-        }
-        // The server looks through the messages of all channels: in a part without one of this channel, it would look
-        // through those behind as well. How many there are is told by where the first one is.
-        let Some(first) = self.next(from).await?.filter(|first| first.offset <= to) else { return Ok(Vec::new()) };
-        let (begin, gap) = (first.offset + 1, first.offset - from + 1);
-        let mut found = vec![first];
-        let width = to.saturating_sub(begin - 1);
-        let part = width.div_ceil((width / gap / 4).clamp(1, PARTS)).max(1);
-        let starts =
-            std::iter::successors(Some(begin), |start| start.checked_add(part)).take_while(|start| *start <= to);
-        let parts = starts.map(|start| self.walk(start, to.min(start.saturating_add(part - 1))));
-        found.extend(try_join_all(parts).await?.into_iter().flatten());
-        Ok(found)
-    }
-
-    async fn walk(&self, from: u64, to: u64) -> Result<Vec<Stored>, BackplaneError> {
-        let mut found = Vec::new();
-        let mut offset = from;
-        while offset <= to {
-            match self.next(offset).await? {
-                Some(stored) if stored.offset <= to => {
-                    offset = stored.offset + 1;
-                    found.push(stored);
-                }
-                _ => break,
-            }
-        }
-        Ok(found)
-    }
-
-    async fn next(&self, offset: u64) -> Result<Option<Stored>, BackplaneError> {
-        match api::next_direct(self.link, self.stream, self.subject, offset).await? {
-            None if self.may_lag => api::next(self.link, self.stream, self.subject, offset).await,
-            found => Ok(found),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -230,7 +198,7 @@ mod tests {
 
     fn stored(offsets: &[u64]) -> Vec<Stored> {
         let time = OffsetDateTime::now_utc();
-        let one = |offset: &u64| Stored { offset: *offset, time, id: None, payload: vec![0; 30].into() };
+        let one = |offset: &u64| Stored { offset: *offset, time, id: None, size: 30, payload: vec![0; 30].into() };
         offsets.iter().map(one).collect()
     }
 

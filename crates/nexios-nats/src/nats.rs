@@ -78,7 +78,8 @@ impl Nats {
         }
     }
 
-    /// A file of credentials (JWT and seed, usually `.creds`), instead of a login in a URL. Read once, when the app starts.
+    /// A file of credentials (JWT and seed, usually `.creds`), instead of a login in a URL. Read when the app starts, when it
+    /// must be there, and again for each connection: it may be renewed.
     pub fn credentials(mut self, path: impl Into<PathBuf>) -> Self {
         self.credentials = Some(path.into());
         self
@@ -158,10 +159,7 @@ impl Running {
 
     async fn publish(&self, messages: &[Outgoing]) -> Vec<Result<Option<Place>, BackplaneError>> {
         match self.link() {
-            Ok(link) => {
-                self.attempts.retain(messages);
-                publish::publish(&link, &self.settings, &self.attempts, messages).await
-            }
+            Ok(link) => publish::publish(&link, &self.settings, &self.attempts, messages).await,
             Err(error) => unavailable(messages, &error),
         }
     }

@@ -1,7 +1,7 @@
 //! What the builder was given, once it is known to make sense.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
@@ -22,6 +22,23 @@ pub(crate) struct Settings {
     pub(crate) keepalive: Duration,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// A node's, with nothing but defaults.
+    pub(crate) fn of(urls: &str) -> Self {
+        let (servers, login) = servers(urls).expect("servers");
+        Self {
+            servers,
+            login,
+            tls: crate::tls::config().expect("TLS"),
+            prefix: Prefix::default(),
+            replicas: 1,
+            storage: Storage::Memory,
+            keepalive: Duration::from_secs(5),
+        }
+    }
+}
+
 /// A server of the list. What it is asked for with is not part of it, so that it can be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
@@ -39,8 +56,8 @@ pub(crate) enum Login {
         password: String,
     },
     Token(String),
-    /// The text of a file of credentials.
-    Credentials(String),
+    /// A file of credentials.
+    Credentials(PathBuf),
 }
 
 impl Login {
@@ -51,9 +68,12 @@ impl Login {
             Self::Nobody => Ok(options),
             Self::User { name, password } => Ok(options.user_and_password(name.clone(), password.clone())),
             Self::Token(token) => Ok(options.token(token.clone())),
-            // Whatever the error says of them, they are secret.
-            Self::Credentials(text) => {
-                options.credentials(text).map_err(|_| "the file of credentials has none".to_owned())
+            // Each time: they may be renewed while the app runs.
+            Self::Credentials(path) => {
+                let file = path.display();
+                let text = fs::read_to_string(path).map_err(|error| format!("credentials {file}: {error}"))?;
+                // Whatever the error says of them, they are secret.
+                options.credentials(&text).map_err(|_| format!("credentials {file}: there are none in this file"))
             }
         }
     }
@@ -106,10 +126,8 @@ fn login(user: &str, password: Option<&str>) -> Login {
 
 /// The credentials of a file, which must be there when the app starts.
 pub(crate) fn credentials(path: &Path) -> Result<Login, BackplaneError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| BackplaneError::settings(format!("NATS credentials {}: {error}", path.display())))?;
-    let login = Login::Credentials(text);
-    login.options().map_err(|error| BackplaneError::settings(format!("{}: {error}", path.display())))?;
+    let login = Login::Credentials(path.to_owned());
+    login.options().map_err(|error| BackplaneError::settings(format!("NATS {error}")))?;
     Ok(login)
 }
 
@@ -144,8 +162,22 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_read_when_the_app_starts() {
+    fn credentials_are_read_when_the_app_starts_and_for_each_connection() {
         let error = credentials(Path::new("/does/not/exist.creds")).map(|_| ()).expect_err("no file").to_string();
         assert!(error.contains("exist.creds"), "{error}");
+        let seed = "SUAAWMCVPKP4J2IOGNMH3IWH5QITMW4AUXFO6FBZL2B2RTPSC46GDBQN2I";
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\njwt\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        );
+        let path = std::env::temp_dir().join(format!("nexios-nats-{:016x}.creds", rand::random::<u64>()));
+        fs::write(&path, "nothing").expect("write");
+        let error = credentials(&path).map(|_| ()).expect_err("no credentials").to_string();
+        assert!(error.contains("none in this file") && !error.contains("nothing"), "{error}");
+        fs::write(&path, text).expect("write");
+        let login = credentials(&path).expect("credentials");
+        fs::remove_file(&path).expect("remove");
+        let error = login.options().map(|_| ()).expect_err("the file is gone");
+        assert!(error.contains(".creds"), "{error}");
     }
 }

@@ -4,10 +4,11 @@
 //! and whoever gets it knows which one that was: a stream that was lost and made again has other subjects.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nexios::backplane::{BackplaneError, Keep};
-use tokio::sync::Mutex;
 
 use crate::Storage;
 use crate::api::{self, ApiError, Republish, StreamConfig, StreamInfo};
@@ -25,30 +26,78 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The streams that a connection knows to be there.
 #[derive(Default)]
-pub(crate) struct Streams(Mutex<HashMap<StreamName, u64>>);
+pub(crate) struct Streams(Mutex<HashMap<StreamName, Slot>>);
+
+#[derive(Default)]
+struct Slot {
+    known: Option<Arc<Known>>,
+    /// Held while the server is asked: it is asked once, and whoever needs another stream does not wait.
+    asking: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A stream that is there.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) epoch: u64,
+    replicas: AtomicUsize,
+    first: AtomicU64,
+}
+
+impl Known {
+    fn new(epoch: u64, info: &StreamInfo) -> Self {
+        let first = AtomicU64::new(info.state.first_seq);
+        Self { epoch, replicas: info.config.num_replicas.into(), first }
+    }
+
+    /// There is no message before this offset.
+    pub(crate) fn first(&self) -> u64 {
+        self.first.load(Ordering::Relaxed)
+    }
+
+    /// An operator may change how many there are.
+    pub(crate) fn replicas(&self) -> usize {
+        self.replicas.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note(&self, info: &StreamInfo) {
+        self.replicas.store(info.config.num_replicas, Ordering::Relaxed);
+        self.first.fetch_max(info.state.first_seq, Ordering::Relaxed);
+    }
+}
 
 impl Streams {
-    /// The epoch of a stream, which is made if it is not there.
-    pub(crate) async fn epoch(
+    /// A stream, which is made if it is not there.
+    pub(crate) async fn known(
         &self,
         link: &Link,
         settings: &Settings,
         name: &StreamName,
         keep: Keep,
-    ) -> Result<u64, BackplaneError> {
-        // Held while the server is asked: it is asked once.
-        let mut known = self.0.lock().await;
-        if let Some(epoch) = known.get(name) {
-            return Ok(*epoch);
+    ) -> Result<Arc<Known>, BackplaneError> {
+        let asking = match self.slots().entry(name.clone()).or_default() {
+            Slot { known: Some(known), .. } => return Ok(known.clone()),
+            Slot { asking, .. } => asking.clone(),
+        };
+        let _asking = asking.lock().await;
+        // Whoever asked before has its answer for all.
+        let known = self.slots().get(name).and_then(|slot| slot.known.clone());
+        if let Some(known) = known {
+            return Ok(known);
         }
-        let epoch = find_or_make(link, settings, name, keep).await?;
-        known.insert(name.clone(), epoch);
-        Ok(epoch)
+        let known = Arc::new(find_or_make(link, settings, name, keep).await?);
+        self.slots().entry(name.clone()).or_default().known = Some(known.clone());
+        Ok(known)
     }
 
-    /// Has the server asked again.
-    pub(crate) async fn forget(&self, name: &StreamName) {
-        self.0.lock().await.remove(name);
+    /// Has the server asked again: about the stream of an epoch, or whichever is known.
+    pub(crate) fn forget(&self, name: &StreamName, epoch: Option<u64>) {
+        if let Some(slot) = self.slots().get_mut(name) {
+            slot.known.take_if(|known| epoch.is_none_or(|epoch| epoch == known.epoch));
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<StreamName, Slot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,26 +143,31 @@ pub(crate) async fn end(link: &Link, name: &StreamName, epoch: u64) -> Result<()
     Ok(())
 }
 
-async fn find_or_make(link: &Link, settings: &Settings, name: &StreamName, keep: Keep) -> Result<u64, BackplaneError> {
+async fn find_or_make(
+    link: &Link,
+    settings: &Settings,
+    name: &StreamName,
+    keep: Keep,
+) -> Result<Known, BackplaneError> {
     let text = name.text();
     if let Some(info) = api::info(link, &text, "").await? {
         let epoch = epoch_of(name, &info)?;
         if link.seen.highest(epoch) <= info.state.last_seq {
-            return Ok(epoch);
+            return Ok(Known::new(epoch, &info));
         }
         begin_again(link, name, epoch).await?;
     }
     let epoch = rand::random();
-    match api::create(link, &config(settings, name, &text, epoch, keep)).await? {
-        Ok(info) => epoch_of(name, &info),
+    let info = match api::create(link, &config(settings, name, &text, epoch, keep)).await? {
+        Ok(info) => info,
         // Another node was faster, and has drawn another epoch.
         Err(error) if error.err_code == ApiError::NAME_IN_USE => {
             let info = api::info(link, &text, "").await?;
-            let info = info.ok_or_else(|| BackplaneError::unavailable("the stream is gone already"))?;
-            epoch_of(name, &info)
+            info.ok_or_else(|| BackplaneError::unavailable("the stream is gone already"))?
         }
-        Err(error) => Err(error.into_error()),
-    }
+        Err(error) => return Err(error.into_error()),
+    };
+    Ok(Known::new(epoch_of(name, &info)?, &info))
 }
 
 fn epoch_of(name: &StreamName, info: &StreamInfo) -> Result<u64, BackplaneError> {
@@ -141,5 +195,35 @@ fn config<'a>(settings: &Settings, name: &StreamName, text: &'a str, epoch: u64,
         duplicate_window: DOUBLES,
         allow_direct: true,
         republish: Republish { src: subject, dest: name.republish() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nexios_engines::Engine;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::seen::Seen;
+
+    #[tokio::test]
+    async fn a_stream_that_is_asked_for_keeps_no_other_waiting() {
+        let engine = Engine::nats();
+        let settings = Settings::of(&engine.url());
+        let link = Link::open(&settings.servers[0], &settings, Seen::default()).await.expect("a connection");
+        let [slow, other] = [1, 2].map(|messages| Keep { messages, bytes: 100, age: Duration::from_mins(1) });
+        let [slow_name, other_name] = [slow, other].map(|keep| StreamName::new(&settings.prefix, keep));
+        let asking = link.streams.slots().entry(slow_name.clone()).or_default().asking.clone();
+        let asked = asking.lock().await;
+        let soon = Duration::from_secs(10);
+        for _ in 0..2 {
+            let known = link.streams.known(&link, &settings, &other_name, other);
+            timeout(soon, known).await.expect("no wait").expect("a stream");
+            link.streams.forget(&other_name, None);
+        }
+        let mut waiting = Box::pin(link.streams.known(&link, &settings, &slow_name, slow));
+        assert!(timeout(Duration::from_millis(20), &mut waiting).await.is_err(), "it is asked for once");
+        drop(asked);
+        timeout(soon, waiting).await.expect("an answer").expect("a stream");
     }
 }

@@ -73,10 +73,67 @@ async fn a_cluster_that_loses_any_server_loses_no_message() {
         assert_eq!(texts, expected, "after the loss of {lost:?}");
         if let Some(lost) = lost {
             servers[lost].restart();
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            wait_until_all_have_caught_up(&servers[lost].url()).await;
         }
     }
     assert!(count(&one.happened(), is_disconnected) > 0 && count(&two.happened(), is_disconnected) > 0);
+}
+
+#[tokio::test]
+async fn a_stream_whose_server_does_not_answer_keeps_nothing_else_waiting() {
+    let servers = cluster();
+    let client = async_nats::connect(servers[0].url()).await.expect("a client");
+    let channel = Channel::group("room");
+    let first = one_replica(&servers[0].url()).await;
+    publish(&first, first.message(&channel, "before").kept(KEEP)).await;
+    let leader = leader_of(&client, "nexios-h100-60000").await;
+    let mut others = (0..3).filter(|server| *server != leader).map(|server| servers[server].url());
+    let url = others.next().expect("another server");
+    let node = one_replica(&url).await;
+    publish(&node, node.message(&channel, "before").kept(KEEP)).await;
+    servers[leader].freeze();
+    // One knows the stream, and the other one asks for it.
+    for node in [node, one_replica(&url).await] {
+        let batch = [node.message(&channel, "kept").kept(KEEP), node.message(&channel, "plain")];
+        let since = Instant::now();
+        let answers = node.backplane().publish(&batch).await;
+        assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+        assert!(matches!(answers[..], [Err(BackplaneError::Unavailable(_)), Ok(None)]), "{answers:?}");
+    }
+}
+
+async fn one_replica(url: &str) -> TestNode {
+    let node = TestNode::start(Nats::connect(url)).await.expect("start");
+    node.wait_until("connected", |happened| count(happened, is_connected) == 1).await;
+    node
+}
+
+/// That one of three may be lost holds when all three have what there is.
+async fn wait_until_all_have_caught_up(url: &str) {
+    let options = async_nats::ConnectOptions::new().request_timeout(Some(Duration::from_secs(1)));
+    let client = options.connect(url).await.expect("a client");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let cluster = cluster_of(&client, "nexios-h100-60000").await.unwrap_or_default();
+        let has_all = |replica: &serde_json::Value| replica["current"] == true && replica["offline"] != true;
+        match cluster["replicas"].as_array() {
+            Some(replicas) if replicas.len() == 2 && replicas.iter().all(has_all) => return,
+            _ => assert!(Instant::now() < deadline, "they do not catch up: {cluster}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn leader_of(client: &async_nats::Client, stream: &str) -> usize {
+    let cluster = cluster_of(client, stream).await.expect("an answer");
+    let leader = cluster["leader"].as_str().expect("a leader");
+    leader.trim_start_matches("server-").parse().expect("a number")
+}
+
+async fn cluster_of(client: &async_nats::Client, stream: &str) -> Option<serde_json::Value> {
+    let info = client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.ok()?;
+    let mut info: serde_json::Value = serde_json::from_slice(&info.payload).ok()?;
+    Some(info["cluster"].take())
 }
 
 async fn read(node: &TestNode, channel: &Channel) -> nexios::backplane::Page {

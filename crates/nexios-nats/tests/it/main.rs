@@ -5,6 +5,7 @@ mod conformance;
 mod outages;
 mod proxy;
 mod refusals;
+mod streams;
 
 use std::time::Duration;
 

@@ -175,6 +175,19 @@ async fn a_connection_that_dies_silently_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_broke_has_one_successor() {
+    let engine = Engine::nats();
+    let proxy = Proxy::before(engine.address()).await;
+    let node = node(&proxy.url()).await;
+    node.subscribe(&[room()]).await;
+    for times in 1..=3 {
+        proxy.cut();
+        has_come_back(&node, times).await;
+    }
+    assert_eq!(proxy.accepted(), 4, "no connection that nobody has use for");
+}
+
+#[tokio::test]
 async fn channels_that_are_wanted_while_the_server_is_away_are_subscribed_to_later() {
     let mut engine = Engine::nats();
     let (one, two) = (node(&engine.url()).await, node(&engine.url()).await);

@@ -1,8 +1,9 @@
 //! What cannot work, and what the operator is told of it.
 
 use std::slice::from_ref;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use nexios::backplane::{Backplane, BackplaneError, Channel, Outgoing};
 use nexios::testing::backplane::{Happening, TestNode};
 use nexios_engines::{Engine, Setup};
@@ -135,4 +136,97 @@ async fn a_backplane_that_has_stopped_answers_everything() {
     ] {
         assert!(matches!(answer, Ok(Err(BackplaneError::Unavailable(_)))), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_subscription_that_the_server_refuses_is_told() {
+    // One of them is for answers.
+    let engine = Setup::nats().configuration("max_subscriptions: 3").start();
+    let node = node(&engine.url()).await;
+    let channels: Vec<_> = (0..5).map(|n| Channel::group(&n.to_string())).collect();
+    // Whether it is seen before the answer or behind it is a matter of luck.
+    let _ = node.backplane().subscribe(&channels).await;
+    let is_told = |happening: &Happening| matches!(happening, Happening::Disconnected(why) if why.contains("maximum"));
+    node.wait_until("told", |happened| happened.iter().any(is_told)).await;
+    // Without those for which there is no room, the next connection stands.
+    let _ = node.backplane().unsubscribe(&channels[2..]).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while node.received(&channels[0]).is_empty() {
+        assert!(Instant::now() < deadline, "nothing comes: {:?}", node.happened());
+        let _ = publish(&node, node.message(&channels[0], "hello")).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A server with a user that may publish to these subjects, and its URL.
+fn with_permissions(publish: &[&str]) -> (Engine, String) {
+    let user = format!("publish: {publish:?}, subscribe: [\"nexios.>\"]");
+    let text = format!("authorization {{ users: [{{ user: app, password: secret, permissions: {{ {user} }} }}] }}");
+    let engine = Setup::nats().configuration(text).start();
+    let url = format!("nats://app:secret@{}", engine.address());
+    (engine, url)
+}
+
+/// Those of docs/nodes.md.
+const PERMISSIONS: &[&str] = &[
+    "nexios.>",
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.STREAM.CREATE.*",
+    "$JS.API.STREAM.DELETE.*",
+    "$JS.API.STREAM.MSG.GET.*",
+    "$JS.API.DIRECT.GET.*",
+];
+
+#[tokio::test]
+async fn the_permissions_that_the_documentation_tells_of_are_enough() {
+    let documentation = include_str!("../../../../docs/nodes.md");
+    for subject in PERMISSIONS {
+        assert!(documentation.contains(&format!("\"{subject}\"")), "{subject} is not in docs/nodes.md");
+    }
+    let (engine, url) = with_permissions(PERMISSIONS);
+    let node = node(&url).await;
+    let channel = Channel::group("room");
+    node.subscribe(from_ref(&channel)).await;
+    assert!(node.read(&channel, KEEP, None).await.messages.is_empty());
+    node.publish(&[node.message(&channel, "plain")]).await;
+    for n in 0..3 {
+        node.publish(&[node.message(&channel, n.to_string()).kept(KEEP)]).await;
+    }
+    node.wait_for(&channel, 4).await;
+    let page = node.read(&channel, KEEP, None).await;
+    assert_eq!(page.messages.len(), 3);
+    node.publish(&[node.message(&Channel::group("other"), "text").kept(KEEP)]).await;
+    let page = node.read(&channel, KEEP, Some(page.messages[0].position)).await;
+    assert_eq!((page.messages.len(), page.missing), (2, None));
+    node.unsubscribe(from_ref(&channel)).await;
+    assert_eq!(count(&node.happened(), is_disconnected), 0, "{:?}", node.happened());
+
+    // What is asked of a cluster, and of a stream that has lost its end.
+    let options = async_nats::ConnectOptions::with_user_and_password("app".into(), "secret".into());
+    let client = options.connect(engine.url()).await.expect("a client");
+    let mut answers = client.subscribe("nexios.answers").await.expect("a subscription");
+    for what in ["MSG.GET", "DELETE"] {
+        let request = if what == "DELETE" { "" } else { "{\"seq\":1}" };
+        let subject = format!("$JS.API.STREAM.{what}.nexios-h100-60000");
+        client.publish_with_reply(subject, "nexios.answers", request.into()).await.expect("a request");
+        let answer = tokio::time::timeout(Duration::from_secs(10), answers.next()).await.expect("an answer");
+        let payload = answer.expect("a message").payload;
+        assert!(!String::from_utf8_lossy(&payload).contains("error"), "{what}: {payload:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_let_through_is_answered_at_once() {
+    let (_engine, url) = with_permissions(&["nexios.>"]);
+    let node = node(&url).await;
+    let channel = Channel::group("room");
+    let soon = Duration::from_millis(1500);
+    let answer = tokio::time::timeout(soon, publish(&node, node.message(&channel, "kept").kept(KEEP))).await;
+    let error = answer.expect("an answer").expect_err("no permission");
+    assert!(matches!(error, BackplaneError::Refused(_)) && error.to_string().contains("$JS.API"), "{error}");
+    let answer = tokio::time::timeout(soon, node.backplane().read(&channel, KEEP, None)).await;
+    let error = answer.expect("an answer").expect_err("no permission");
+    assert!(error.to_string().contains("$JS.API"), "{error}");
+    publish(&node, node.message(&channel, "plain")).await.expect("what is permitted works");
+    assert_eq!(count(&node.happened(), is_disconnected), 0, "{:?}", node.happened());
 }
