@@ -50,6 +50,8 @@ const checks = {
   'what came while the page was closed is there when it opens: all of it, once, in order': async () => {
     const before = await texts(open.ann)
     await open.ann.close()
+    // A page that closes may still take what comes meanwhile.
+    await sees(open.bob, 'bob')
     const missed = ['one', 'two', 'three', 'four', 'five'].map((word) => `Number ${word}`)
     for (const text of missed) await notify('ann', text)
     open.ann = await pages.openIn(browsers.ann, 'ann', `${url}#ann`)

@@ -41,11 +41,12 @@ fn chat(workspace: &Workspace, node: &Path) -> Result<(), Problem> {
 /// The scripts start all programs themselves, because they kill them and start them again.
 fn nodes(workspace: &Workspace, node: &Path) -> Result<(), Problem> {
     let chat = workspace.example_binary("chat");
-    for engine in ["redis", "nats"] {
+    let mut tests = ["redis", "nats"].map(|engine| {
         let mut test = Command::new(node);
         test.arg(workspace.conformance("browser/nodes.mjs")).arg(&chat).arg(engine).arg(workspace.work("screenshots"));
-        process::run(&mut test, LIMIT)?;
-    }
+        test
+    });
+    process::run_together(&mut tests, LIMIT)?;
     let mut test = Command::new(node);
     test.arg(workspace.conformance("browser/nginx.mjs")).arg(&chat).arg(workspace.root.join("deploy/nginx.conf"));
     process::run(test.arg(workspace.work("screenshots")), LIMIT)

@@ -42,6 +42,27 @@ pub(crate) fn capture(command: &mut Command, limit: Duration) -> Result<Captured
     })
 }
 
+/// Runs programs that mostly wait side by side, each to its end, and then shows what they have printed.
+pub(crate) fn run_together(commands: &mut [Command], limit: Duration) -> Result<(), Problem> {
+    let shown: Vec<_> = commands.iter().map(shown).collect();
+    let ended: Vec<_> = thread::scope(|threads| {
+        let running: Vec<_> =
+            commands.iter_mut().map(|command| threads.spawn(move || capture(command, limit))).collect();
+        running.into_iter().map(thread::ScopedJoinHandle::join).collect()
+    });
+    let mut outcome = Ok(());
+    for (shown, ended) in shown.into_iter().zip(ended) {
+        println!("$ {shown}");
+        let ended = ended.unwrap_or_else(|_| Err(Problem::failed(format!("{shown} was lost"))));
+        let passed = ended.and_then(|captured| {
+            println!("{}{}", captured.stdout, captured.stderr);
+            if captured.success { Ok(()) } else { Err(Problem::failed(format!("{shown} failed"))) }
+        });
+        outcome = outcome.and(passed);
+    }
+    outcome
+}
+
 /// Starts a program; one that is not there is a thing that is missing.
 pub(crate) fn spawn(command: &mut Command) -> Result<Child, Problem> {
     command.stdin(Stdio::null());
@@ -120,6 +141,14 @@ mod tests {
         let captured = capture(&mut sh("sleep 30 & sleep 30"), Duration::from_millis(100));
         assert!(captured.is_err());
         assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn of_programs_side_by_side_one_that_fails_is_a_failure() {
+        let limit = Duration::from_secs(10);
+        assert!(run_together(&mut [sh("true"), sh("true")], limit).is_ok());
+        assert!(run_together(&mut [sh("exit 1"), sh("true")], limit).is_err());
+        assert!(run_together(&mut [sh("true"), Command::new("no-such-program-anywhere")], limit).is_err());
     }
 
     #[test]
