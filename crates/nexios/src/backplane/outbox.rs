@@ -302,6 +302,19 @@ impl Outbox {
         self.queue().lost.note(&item.message.channel, untold);
     }
 
+    /// A mark that something before it is missing, to be published before what waits.
+    pub(super) fn mark(&self, channel: &Channel, keep: Keep) -> Item {
+        let frame = Unsent::new(&Body::Control(Control::Lost(Loss::Kept.into())));
+        let mut queue = self.queue();
+        // It is settled as all others are; where it finds no room, nothing else does before it is.
+        queue.bytes += frame.len() + PLACE;
+        queue.last += 1;
+        let id = MessageId { node: self.node, number: queue.last };
+        drop(queue);
+        let message = Outgoing { channel: channel.clone(), payload: frame.numbered(id), id, keep: Some(keep) };
+        Item { message, is_delivered: true, done: None }
+    }
+
     /// Another number for a message that a later one has overtaken, and that others would take for a double.
     pub(super) fn renumber(&self, item: &mut Item) {
         let mut queue = self.queue();

@@ -104,9 +104,13 @@ impl Node {
             match results.next() {
                 Some(Ok(place)) => {
                     count(&self.status.published);
-                    match place {
-                        Some(place) => self.deliver_own(&item.message, place),
-                        None => self.overtaken(&mut left, &item),
+                    match (place, item.message.keep) {
+                        (Some(place), _) => {
+                            self.overtaken_in_its_stream(&mut left, &item);
+                            self.deliver_own(&item.message, place);
+                        }
+                        (None, Some(_)) => self.overtaken_in_its_stream(&mut left, &item),
+                        (None, None) => self.overtaken(&mut left, &item),
                     }
                     self.outbox.settle(item, Ok(()));
                 }
@@ -137,6 +141,18 @@ impl Node {
             } else if let Some(group) = self.channels.group(by.message.channel.as_str()) {
                 group.tell_again();
             }
+        }
+    }
+
+    /// A message has its place, and the engine may have none yet for one that was to come before it, or takes it for a double
+    /// from now on: in either case whoever reads on is told.
+    fn overtaken_in_its_stream(&self, left: &mut Vec<Item>, by: &Item) {
+        let Some(keep) = by.message.keep else { return };
+        let of_channel = |item: &Item| item.message.channel == by.message.channel;
+        if let Some(at) = left.iter().position(of_channel)
+            && !Unsent::is_control(&left[at].message.payload)
+        {
+            left.insert(at, self.outbox.mark(&by.message.channel, keep));
         }
     }
 

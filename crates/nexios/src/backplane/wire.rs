@@ -210,6 +210,11 @@ impl Unsent {
         frame.get(1) == Some(&kind::GROUP)
     }
 
+    /// Whether it is neither of these, nor a message.
+    pub(crate) fn is_control(frame: &[u8]) -> bool {
+        frame.get(1) == Some(&kind::CONTROL)
+    }
+
     /// Whether it says who is in a group.
     pub(crate) fn is_presence(frame: &[u8]) -> bool {
         frame.get(1) == Some(&kind::PRESENCE)

@@ -22,6 +22,8 @@ struct Faults {
     forgets: AtomicBool,
     /// Of the next call with several messages, the first fails.
     skips: AtomicBool,
+    /// The same of messages that are to be kept.
+    skips_kept: AtomicBool,
     /// What is to be kept fails.
     keeps_nothing: AtomicBool,
     /// The next of it is refused.
@@ -33,8 +35,19 @@ struct Faults {
 
 impl Faulty {
     fn new(engine: MemoryNode) -> Self {
-        let (refuses, forgets, skips, keeps_nothing, refuses_to_keep, unreadable, calls) = Default::default();
-        Self(Arc::new(Faults { engine, refuses, forgets, skips, keeps_nothing, refuses_to_keep, unreadable, calls }))
+        let (refuses, forgets, skips, skips_kept, keeps_nothing) = Default::default();
+        let (refuses_to_keep, unreadable, calls) = Default::default();
+        Self(Arc::new(Faults {
+            engine,
+            refuses,
+            forgets,
+            skips,
+            skips_kept,
+            keeps_nothing,
+            refuses_to_keep,
+            unreadable,
+            calls,
+        }))
     }
 }
 
@@ -64,7 +77,8 @@ impl Backplane for Faulty {
         if is_kept && self.0.keeps_nothing.load(Ordering::Relaxed) {
             return Box::pin(async { messages.iter().map(|_| Err(BackplaneError::unavailable("full"))).collect() });
         }
-        if messages.len() > 1 && self.0.skips.swap(false, Ordering::Relaxed) {
+        let skips = if is_kept { &self.0.skips_kept } else { &self.0.skips };
+        if messages.len() > 1 && skips.swap(false, Ordering::Relaxed) {
             return Box::pin(async {
                 let mut results = vec![Err(BackplaneError::unavailable("skipped"))];
                 results.extend(self.0.engine.publish(&messages[1..]).await);
@@ -254,4 +268,34 @@ async fn what_a_later_message_has_overtaken_is_no_double_when_it_is_for_no_group
     let mut texts = bob.texts(2).await;
     texts.sort();
     assert_eq!(texts, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_kept_message_that_a_later_one_has_overtaken_is_a_gap_that_is_told() {
+    let memory = Memory::new();
+    let faulty = Faulty::new(memory.node());
+    let other = Setup::new().node(&memory);
+    let app = app(&Setup::new(), &faulty);
+    let (room, handle) = (app.groups().group("h"), app.handle());
+    let _client = TestClient::new(app);
+    let mut bob = other.member("h").await;
+    eventually("the engine is there", async || handle.backplane().is_some_and(|status| status.away.is_none())).await;
+    faulty.0.engine.freeze();
+    let send = |text: &'static str| {
+        let room = room.clone();
+        tokio::spawn(async move { room.send_text(text).await })
+    };
+    // The first is on its way, and the two behind it are published together.
+    let first = send("0");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let sending = [first, send("1"), send("2")];
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    faulty.0.skips_kept.store(true, Ordering::Relaxed);
+    faulty.0.engine.heal();
+    for sent in sending {
+        sent.await.unwrap().unwrap();
+    }
+    bob.until(is_gap).await;
+    room.send_text("after").await.unwrap();
+    bob.until(|message| text_of(message).as_deref() == Some("after")).await;
 }
