@@ -9,9 +9,10 @@ use tower::{Layer, Service};
 
 use crate::backplane::{Backplane, BackplaneConfig};
 use crate::config::Config;
-use crate::connection::{Budget, OnError, Registry};
+use crate::connection::{OnError, Registry};
 use crate::groups::{Groups, GroupsConfig};
 use crate::handler::Handler;
+use crate::memory_budget::Budget;
 use crate::middleware::{IntoMiddleware, MiddlewareShape};
 use crate::observe::{self, Observed};
 use crate::routing::{AppContext, IntoRoute, WsRouter};

@@ -9,11 +9,11 @@ use std::cell::RefCell;
 use nexios_proto::handshake::deflate::DeflateParams;
 use nexios_proto::{Compressor, MaskKey, Message, Role, encode};
 
-use super::holding::CompressorPlace;
 use super::link::{Link, State};
 use super::outbound::Outbound;
 use super::sending::Form;
 use crate::compression::Compression;
+use crate::memory_budget::CompressorPlace;
 
 /// What a connection has agreed on, seen from this end.
 #[derive(Debug)]

@@ -43,7 +43,6 @@ mod worker;
 pub(crate) use backlog::Key;
 pub(crate) use deflate::Coding;
 pub(crate) use fan_out::{Effects, Terms};
-pub(crate) use holding::Budget;
 pub(crate) use link::{Link, OnError, Settings};
 pub(crate) use publication::Publication;
 pub(crate) use registry::Registry;

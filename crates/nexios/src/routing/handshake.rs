@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 
 use crate::auth::Users;
 use crate::config::Config;
-use crate::connection::{Budget, ConnectionTask, Link, OnError, Registry, Settings};
+use crate::connection::{ConnectionTask, Link, OnError, Registry, Settings};
 use crate::groups::Groups;
+use crate::memory_budget::Budget;
 use crate::middleware::Chain;
 use crate::observe::{ConnectionSpan, Meter, connection_refused};
 use crate::origin::{Asked, Found};
