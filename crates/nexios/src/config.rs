@@ -165,6 +165,10 @@ impl Config {
     /// How long the whole head of a request may take to arrive: the first one from the connection on, TLS included, a later
     /// one from its first byte on. Then it is answered with 408 (RFC 9110 §15.5.9), or within a TLS handshake cut. An app's
     /// setting, not a route's.
+    ///
+    /// The same time again, from the request on, is the handler's to decide in: whoever neither accepts nor refuses by then
+    /// is cancelled, and the client is answered 503. A handler that asks a slow back end before `accept` needs a longer one.
+    /// `Duration::MAX` is no deadline.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self

@@ -1,15 +1,19 @@
 //! How a connection ended: an ending is a value.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nexios_proto::{CloseCode, CloseFrame, ProtocolError};
+
+use crate::sender::ConnectionId;
 
 /// The end of a connection: what was received, what was sent, who began it, and why.
 ///
 /// [`receive`](crate::WebSocket::receive) and [`send`](crate::WebSocket::send) return it inside
 /// [`Error::Disconnect`](crate::Error::Disconnect), and a handler may let it out with `?`: the framework finds it
-/// anywhere in the chain of [`source`](std::error::Error::source)s and takes it for the normal end that it is.
+/// anywhere in the chain of [`source`](std::error::Error::source)s and takes it for the normal end that it is. Only the
+/// disconnect of the handler's own connection is one: that of another, from its [`Sender`](crate::Sender) or from a client's
+/// connection, is an error like any other (1011).
 ///
 /// ```
 /// # use nexios::prelude::*;
@@ -30,13 +34,25 @@ use nexios_proto::{CloseCode, CloseFrame, ProtocolError};
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebSocketDisconnect(Arc<Ending>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Ending {
     received: Option<CloseFrame>,
     sent: Option<CloseFrame>,
     ended_by: EndedBy,
     cause: Cause,
+    /// Whose end it is, once a connection has ended with it.
+    connection: OnceLock<ConnectionId>,
 }
+
+/// Two endings are equal when the same happened, to whichever connections.
+impl PartialEq for Ending {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.received, &self.sent, self.ended_by, self.cause)
+            == (&other.received, &other.sent, other.ended_by, other.cause)
+    }
+}
+
+impl Eq for Ending {}
 
 /// Which side ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,8 +102,18 @@ pub enum Cause {
 }
 
 impl WebSocketDisconnect {
+    /// Notes whose end this is; the first connection stays.
+    pub(crate) fn belongs_to(&self, connection: ConnectionId) {
+        let _ = self.0.connection.set(connection);
+    }
+
+    /// Whether it may be the end of this connection. The end of a server's publishing is every connection's.
+    pub(crate) fn concerns(&self, connection: ConnectionId) -> bool {
+        self.0.cause == Cause::Shutdown || self.0.connection.get().is_none_or(|of| *of == connection)
+    }
+
     pub(crate) fn new(ended_by: EndedBy, cause: Cause, received: Option<CloseFrame>, sent: Option<CloseFrame>) -> Self {
-        Self(Arc::new(Ending { received, sent, ended_by, cause }))
+        Self(Arc::new(Ending { received, sent, ended_by, cause, connection: OnceLock::new() }))
     }
 
     pub(crate) fn lost() -> Self {

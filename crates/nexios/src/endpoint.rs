@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use nexios_proto::{Message, Utf8Bytes};
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 
 use crate::disconnect::WebSocketDisconnect;
 use crate::error::HandlerPanic;
@@ -55,6 +56,9 @@ pub trait WebSocketEndpoint: Sized + Send + 'static {
 
     /// When the connection has ended or is about to, however that came, if [`on_connect`](Self::on_connect) was `Ok` and accepted:
     /// after a close of either side, a lost connection, and an error or a panic of `on_receive`.
+    ///
+    /// It is called once. When a middleware drops [`Next::run`](crate::Next::run), as a timeout does, it runs in a task of
+    /// its own, and the connection is closing by then. It does not run when the process ends, with its runtime.
     fn on_disconnect(
         &mut self,
         websocket: &mut WebSocket,
@@ -130,11 +134,32 @@ async fn run<E: WebSocketEndpoint>(mut endpoint: E, mut websocket: WebSocket) ->
         // Refused, on purpose: there is no connection to end.
         return Ok(());
     }
-    let result = AssertUnwindSafe(receive_all(&mut endpoint, &mut websocket)).catch_unwind().await;
+    let mut connected = Connected(Some((endpoint, websocket)));
+    let Some((endpoint, websocket)) = &mut connected.0 else { return Ok(()) };
+    let result = AssertUnwindSafe(receive_all(endpoint, websocket)).catch_unwind().await;
     let result = result.unwrap_or_else(|payload| Err(Error::Panic(HandlerPanic::new(&*payload))));
-    let disconnect = websocket.expected_end(&result);
-    endpoint.on_disconnect(&mut websocket, disconnect).await;
+    if let Some((mut endpoint, mut websocket)) = connected.0.take() {
+        let disconnect = websocket.expected_end(&result);
+        endpoint.on_disconnect(&mut websocket, disconnect).await;
+    }
     result
+}
+
+/// An endpoint that is owed its `on_disconnect`, also when a middleware drops the future that it runs in.
+struct Connected<E: WebSocketEndpoint>(Option<(E, WebSocket)>);
+
+impl<E: WebSocketEndpoint> Drop for Connected<E> {
+    fn drop(&mut self) {
+        let Some((mut endpoint, mut websocket)) = self.0.take() else { return };
+        // The connection closes at once, as it does when a handler is dropped.
+        websocket.link().websocket_dropped();
+        // Without a runtime the process ends, and there is nothing to run it.
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let disconnect = websocket.expected_end(&Ok(()));
+            endpoint.on_disconnect(&mut websocket, disconnect).await;
+        });
+    }
 }
 
 async fn receive_all<E: WebSocketEndpoint>(endpoint: &mut E, websocket: &mut WebSocket) -> Result {

@@ -10,8 +10,8 @@ use crate::backplane::BackplaneError;
 use crate::client::ConnectError;
 use crate::disconnect::{Cause, WebSocketDisconnect};
 use crate::groups::GroupError;
-use crate::sender::TrySendError;
-use crate::websocket::{AcceptError, JsonError, MessageTypeError, StateError};
+use crate::sender::{ConnectionId, TrySendError};
+use crate::websocket::{AcceptError, CloseCodeError, JsonError, MessageTypeError, StateError};
 
 /// Any error, boxed: what a handler's error type must convert into.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -27,7 +27,7 @@ pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The connection ended, normally or not. A handler that lets this out has ended normally.
+    /// A connection ended, normally or not. A handler that lets out that of its own has ended normally.
     #[error("{0}")]
     Disconnect(#[from] WebSocketDisconnect),
     /// A call at the wrong time: before `accept`, a second `accept`, after a refusal.
@@ -42,6 +42,9 @@ pub enum Error {
     /// `accept_with` was asked for something that must not be sent. The handshake is still open.
     #[error("{0}")]
     Accept(#[from] AcceptError),
+    /// A close code that must not be sent. The connection is as it was.
+    #[error("{0}")]
+    CloseCode(#[from] CloseCodeError),
     /// `try_send` found no room, or no connection.
     #[error("{0}")]
     TrySend(#[from] TrySendError),
@@ -106,11 +109,21 @@ impl Error {
         sources(self).find_map(|error| error.downcast_ref())
     }
 
+    /// The ending of this connection inside this error.
+    pub(crate) fn disconnect_of(&self, connection: ConnectionId) -> Option<&WebSocketDisconnect> {
+        sources(self)
+            .filter_map(|error| error.downcast_ref())
+            .find(|end: &&WebSocketDisconnect| end.concerns(connection))
+    }
+
     /// How a handler that lets this error out ends its connection; `None`: the connection has ended already.
-    pub(crate) fn verdict(&self) -> Option<(CloseCode, Cause)> {
+    pub(crate) fn verdict(&self, connection: ConnectionId) -> Option<(CloseCode, Cause)> {
         for error in sources(self) {
-            if error.is::<WebSocketDisconnect>() {
-                return None;
+            if let Some(end) = error.downcast_ref::<WebSocketDisconnect>() {
+                if end.concerns(connection) {
+                    return None;
+                }
+                // The end of another connection: what was to be done there has failed.
             } else if error.is::<MessageTypeError>() {
                 return Some((CloseCode::UNSUPPORTED_DATA, Cause::UnexpectedMessage));
             } else if matches!(error.downcast_ref(), Some(GroupError::Forbidden { .. })) {
@@ -148,13 +161,23 @@ mod tests {
         assert_eq!(error.source().and_then(|source| source.downcast_ref()), Some(&end));
         let wrapped = Error::other(anyhow::Error::from(error).context("while reading"));
         assert_eq!(wrapped.disconnect(), Some(&end));
-        assert_eq!(wrapped.verdict(), None);
+        assert_eq!(wrapped.verdict(ConnectionId::new(1)), None);
+    }
+
+    #[test]
+    fn the_disconnect_of_another_connection_is_an_error_as_any_other() {
+        let (own, other) = (ConnectionId::new(1), ConnectionId::new(2));
+        let end = WebSocketDisconnect::lost();
+        end.belongs_to(other);
+        let error = Error::other(Error::Disconnect(end));
+        assert_eq!(error.verdict(own), Some((CloseCode::INTERNAL_ERROR, Cause::HandlerFailed)));
+        assert_eq!((error.verdict(other), error.disconnect_of(own)), (None, None));
     }
 
     #[test]
     fn an_error_of_the_application_closes_1011() {
         let error = Error::other("no such user");
-        assert_eq!(error.verdict(), Some((CloseCode::INTERNAL_ERROR, Cause::HandlerFailed)));
+        assert_eq!(error.verdict(ConnectionId::new(1)), Some((CloseCode::INTERNAL_ERROR, Cause::HandlerFailed)));
         assert_eq!(error.to_string(), "no such user");
     }
 

@@ -8,6 +8,7 @@ pub mod client;
 mod compression;
 mod config;
 mod connection;
+mod deadline;
 mod disconnect;
 mod endpoint;
 mod error;
@@ -56,7 +57,8 @@ pub use server::{AppHandle, ClientIp, ProxyHeader, ServerConfig};
 pub use server::{Tls, TlsError};
 pub use slow_consumer::SlowConsumer;
 pub use websocket::{
-    Accept, AcceptError, JsonError, MessageType, MessageTypeError, Messages, Params, StateError, WebSocket,
+    Accept, AcceptError, CloseCodeError, JsonError, MessageType, MessageTypeError, Messages, Params, StateError,
+    WebSocket,
 };
 
 /// Everything that a program usually needs.

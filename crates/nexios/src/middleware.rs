@@ -16,7 +16,8 @@ use crate::{Error, Result};
 ///
 /// It wraps the whole life of a connection: it runs before the handshake is answered, may accept, refuse or leave
 /// something in the [`extensions`](WebSocket::extensions_mut), and sees how the handler ended. A function does as well:
-/// see [`App::add_ws_middleware`](crate::App::add_ws_middleware).
+/// see [`App::add_ws_middleware`](crate::App::add_ws_middleware). It is dropped where it waits when the client leaves before
+/// `accept`, or when the handshake takes too long: what it has to clean up then, a value's `Drop` does.
 ///
 /// ```
 /// # use nexios::prelude::*;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::connection::{Enqueued, Form, Key, Link};
 use crate::disconnect::Cause;
-use crate::websocket::JsonError;
+use crate::websocket::{CloseCodeError, JsonError};
 use crate::{Error, Result, WebSocketDisconnect};
 
 /// A connection's number, unique in the process.
@@ -220,10 +220,12 @@ impl Sender {
     ///
     /// # Errors
     ///
+    /// [`Error::CloseCode`] for a code that must not be sent (RFC 6455 §7.4): nothing happens, and the connection goes on.
     /// [`Error::Disconnect`] or [`Error::State`] when it is closing or over already.
     pub async fn close(&self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Result {
+        let code = CloseCodeError::check(code.into())?;
         let error = self.link.why_not_open();
-        if self.link.request_close(CloseFrame::new(code.into(), reason), Cause::Closed) { Ok(()) } else { Err(error) }
+        if self.link.request_close(CloseFrame::new(code, reason), Cause::Closed) { Ok(()) } else { Err(error) }
     }
 
     /// Waits for the connection's end and says how it ended.

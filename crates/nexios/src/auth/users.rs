@@ -86,8 +86,14 @@ impl AppHandle {
     /// With a [backplane](crate::App::backplane) those on other nodes are closed as well, a little later; they are not counted.
     ///
     /// A reason longer than 123 bytes is cut at a character's end (RFC 6455 §5.5.1).
+    ///
+    /// # Panics
+    ///
+    /// With a code that must not stand in a Close frame (RFC 6455 §7.4).
     pub fn close_user(&self, user: &str, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> usize {
-        let frame = CloseFrame::new(code.into(), reason);
+        let code = code.into();
+        assert!(code.is_sendable(), "{code:?} must not be sent");
+        let frame = CloseFrame::new(code, reason);
         if let Some(node) = self.node() {
             node.close_user(user, frame.code().into(), frame.reason());
         }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::node::Node;
 use super::{MessageId, NodeId};
+use crate::deadline::deadline_after;
 use crate::groups::GroupInner;
 
 /// So many nodes that were taken for gone are remembered, in case they are not.
@@ -107,7 +108,7 @@ impl Peers {
     }
 
     fn leaves(&self, node: NodeId, after: Duration) {
-        self.known().leaving.insert(node, Instant::now() + after);
+        self.known().leaving.insert(node, deadline_after(Instant::now(), after));
     }
 
     pub(super) fn pause(&self) {

@@ -70,6 +70,8 @@ impl Node {
         // Who has come back since then has been let in again. Nodes' clocks differ, so it is told how long ago that was; what comes in
         // while this is on its way is closed, too.
         let until = ago.and_then(|ago| Instant::now().checked_sub(Duration::from_millis(ago)));
-        self.users.close(user, &CloseFrame::new(CloseCode::from(code), reason), until);
+        // Reported by a peer, so untrusted: the user is closed all the same.
+        let code = Some(CloseCode::from(code)).filter(|code| code.is_sendable()).unwrap_or(CloseCode::UNAUTHORIZED);
+        self.users.close(user, &CloseFrame::new(code, reason), until);
     }
 }

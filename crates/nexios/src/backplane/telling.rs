@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Channel;
 use super::node::Node;
 use super::wire::{Body, Presence, Unsent};
+use crate::deadline::deadline_after;
 use crate::groups::GroupInner;
 
 /// The longest that nobody looks at a silent stream: a message may have been lost, and no other has come to show it.
@@ -20,7 +21,7 @@ impl Node {
     /// A group will have something to tell.
     pub(crate) fn will_tell(&self, group: &Arc<GroupInner>, after: Duration) {
         // Soon enough that nobody needs to forget it.
-        let _ = self.telling.add(Instant::now() + after, group);
+        let _ = self.telling.add(deadline_after(Instant::now(), after), group);
     }
 
     /// False when there is no room for it.

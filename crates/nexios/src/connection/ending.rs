@@ -10,6 +10,7 @@ use super::link::{Link, Phase, State};
 use super::signals::{CLOSE, INBOX};
 use super::tick;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
+use crate::sender::ConnectionId;
 use crate::{Error, Result};
 
 #[derive(Debug)]
@@ -47,21 +48,21 @@ impl Link {
 
     fn note_close(&self, state: &mut State, request: CloseRequest) -> Option<Waker> {
         if matches!(state.phase, Phase::Open) {
-            state.phase = Phase::Closing(request.expected_end());
+            state.phase = Phase::Closing(request.expected_end(self.id()));
         }
         state.close = Some(Box::new(request));
         self.signals.set(CLOSE);
         state.task.clone()
     }
 
-    /// The handler has returned. A disconnect inside an error is a normal end; any other error is logged, shown to the
+    /// The handler has returned. This connection's disconnect inside an error is a normal end; any other error is logged, shown to the
     /// app's hook, and decides the close code. A connection that was never accepted is over.
     pub(crate) fn conclude(&self, result: Result) {
-        let end = result.as_ref().err().and_then(Error::disconnect);
+        let end = result.as_ref().err().and_then(|error| error.disconnect_of(self.id()));
         let shutdown = end.filter(|end| end.cause() == Cause::Shutdown).and_then(WebSocketDisconnect::sent).cloned();
         // It is done with its last message.
         self.watch.asked(self.meter());
-        let failure = result.err().and_then(|error| Some((error.verdict()?, error)));
+        let failure = result.err().and_then(|error| Some((error.verdict(self.id())?, error)));
         if let Some(((_, cause), error)) = &failure {
             log_failure(self, *cause, error);
             self.meter().handler_failed(*cause, error);
@@ -86,9 +87,16 @@ impl Link {
 
     /// The client left during the handshake, or was refused: whoever holds a sender learns it. The error says the same.
     pub(crate) fn lost(&self) -> Error {
-        let end = WebSocketDisconnect::lost();
+        let end = self.lost_here();
         self.end(&end);
         end.into()
+    }
+
+    /// The disconnect of this connection when nothing more is known of it.
+    pub(super) fn lost_here(&self) -> WebSocketDisconnect {
+        let end = WebSocketDisconnect::lost();
+        end.belongs_to(self.id());
+        end
     }
 
     /// The peer did not read what others sent to it.
@@ -154,8 +162,10 @@ impl CloseRequest {
         Self { frame, cause: Cause::SlowConsumer }
     }
 
-    pub(super) fn expected_end(&self) -> WebSocketDisconnect {
-        WebSocketDisconnect::new(EndedBy::Local, self.cause, None, Some(self.frame.clone()))
+    pub(super) fn expected_end(&self, id: ConnectionId) -> WebSocketDisconnect {
+        let end = WebSocketDisconnect::new(EndedBy::Local, self.cause, None, Some(self.frame.clone()));
+        end.belongs_to(id);
+        end
     }
 }
 
@@ -165,7 +175,7 @@ impl Link {
         if state.dropped && !state.handler_failed && state.close.is_none() && matches!(state.phase, Phase::Open) {
             let (code, cause) = self.verdict_of_ok();
             let request = CloseRequest { frame: CloseFrame::new(code, ""), cause };
-            state.phase = Phase::Closing(request.expected_end());
+            state.phase = Phase::Closing(request.expected_end(self.id()));
             return Some(Box::new(request));
         }
         state.close.take()

@@ -77,7 +77,8 @@ impl Keepalive {
             self.unanswered.get_or_insert(NonZero::<Millis>::MIN);
             (self.heard, self.wrote) = (false, false);
         }
-        let until_timeout = self.unanswered.map_or(Millis::MAX, |silence| (timeout + 1).saturating_sub(silence.get()));
+        let until_timeout =
+            self.unanswered.map_or(Millis::MAX, |silence| timeout.saturating_add(1).saturating_sub(silence.get()));
         self.wait = (interval - self.since_ping).min(until_timeout);
         if ping { Check::SendPing } else { Check::Wait }
     }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, atomic};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use axum::response::Response;
 use bytes::Bytes;
@@ -246,6 +246,7 @@ impl Link {
     /// Takes no more for sending, and leaves every group: the connection is closing.
     /// It returns whether it was ever open.
     pub(super) fn begin_closing(&self, expected: &WebSocketDisconnect) -> bool {
+        expected.belongs_to(self.id);
         let mut state = self.lock();
         let was_open = !matches!(state.phase, Phase::Handshake);
         if !matches!(state.phase, Phase::Ended(_)) {
@@ -272,6 +273,15 @@ impl Link {
         respond.is_some_and(|respond| respond.send(response).is_ok())
     }
 
+    /// Ready when there is a handshake to answer and nobody to answer: the client has left, or was told that it took too
+    /// long.
+    pub(super) fn poll_client_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.lock().respond {
+            Some(respond) => respond.poll_closed(cx),
+            None => Poll::Pending,
+        }
+    }
+
     /// The handshake is over: the socket goes to the task, and the connection is open.
     pub(crate) fn open(self: &Arc<Self>, transport: Transport, read_ahead: Bytes) {
         let mut state = self.lock();
@@ -280,7 +290,7 @@ impl Link {
         }
         state.accepted = Some(Box::new(Accepted { transport, read_ahead }));
         state.phase = match &state.close {
-            Some(request) => Phase::Closing(request.expected_end()),
+            Some(request) => Phase::Closing(request.expected_end(self.id())),
             None => Phase::Open,
         };
         let waker = state.task.clone();

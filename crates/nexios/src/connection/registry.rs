@@ -31,6 +31,9 @@ pub(crate) struct Registry {
     admission: Arc<Admission>,
     shards: [Mutex<Shard>; SHARDS],
     count: AtomicUsize,
+    /// Connection tasks: a handler may go on after its socket has closed.
+    tasks: AtomicUsize,
+    /// One of the two counts is 0.
     empty: Notify,
 }
 
@@ -43,10 +46,12 @@ impl Registry {
     pub(super) fn insert(&self, link: &Arc<Link>, seat: Seat) {
         let id = link.id();
         self.count.fetch_add(1, Ordering::AcqRel);
+        self.tasks.fetch_add(1, Ordering::AcqRel);
         let address = seat.into_address();
         self.shard(id).insert(id, Entry { link: Arc::clone(link), address });
     }
 
+    /// The socket has closed: its seat and its address's share are free.
     pub(super) fn remove(&self, id: ConnectionId) {
         let entry = self.shard(id).remove(&id);
         if let Some(entry) = &entry {
@@ -54,6 +59,18 @@ impl Registry {
         }
         drop(entry);
         if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.empty.notify_waiters();
+        }
+    }
+
+    /// Handlers that have not ended.
+    pub(crate) fn running(&self) -> usize {
+        self.tasks.load(Ordering::Acquire)
+    }
+
+    /// The handler has ended as well.
+    pub(super) fn task_ended(&self) {
+        if self.tasks.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.empty.notify_waiters();
         }
     }
@@ -93,11 +110,20 @@ impl Registry {
         Some(Sender::new(link))
     }
 
-    /// Waits until no connection is left.
+    /// Waits until no socket is left; a handler may still run.
     pub(crate) async fn wait_empty(&self) {
+        self.wait_for_none(&self.count).await;
+    }
+
+    /// Waits until no handler is left.
+    pub(crate) async fn wait_finished(&self) {
+        self.wait_for_none(&self.tasks).await;
+    }
+
+    async fn wait_for_none(&self, count: &AtomicUsize) {
         loop {
             let empty = self.empty.notified();
-            if self.len() == 0 {
+            if count.load(Ordering::Acquire) == 0 {
                 return;
             }
             empty.await;

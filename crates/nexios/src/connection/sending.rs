@@ -10,7 +10,6 @@ use super::link::{Link, Phase, State};
 use super::outbound::{COPY_MAX, Outbound};
 use super::signals::{BACKLOG, CLOSE, OUTBOUND, ROOM};
 use super::tick;
-use crate::disconnect::WebSocketDisconnect;
 use crate::observe::Tally;
 use crate::{Error, Result};
 
@@ -165,7 +164,7 @@ impl Link {
 
     /// The error that stands for [`Enqueued::NotOpen`].
     pub(crate) fn why_not_open(&self) -> Error {
-        self.lock().check_open().err().unwrap_or_else(|| WebSocketDisconnect::lost().into())
+        self.lock().check_open().err().unwrap_or_else(|| self.lost_here().into())
     }
 }
 

@@ -33,8 +33,9 @@ pub(crate) struct ConnectionTask {
     handler: Option<HandlerFuture>,
     io: Io,
     knows_waker: bool,
+    /// The registry lists it, from the handshake to the end of its socket.
+    is_listed: bool,
     span: ConnectionSpan,
-    /// Where it is listed as long as it lives.
     registry: Option<Arc<Registry>>,
 }
 
@@ -61,13 +62,13 @@ impl ConnectionTask {
         link.signals.set(HANDLER);
         registry.insert(&link, seat);
         let registry = Some(Arc::clone(registry));
-        Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, span, registry }
+        Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, is_listed: true, span, registry }
     }
 
     /// The task of a client's connection, whose `WebSocket` is used elsewhere.
     pub(crate) fn client(link: Arc<Link>) -> Self {
         let span = ConnectionSpan::default();
-        Self { link, handler: None, io: Io::Handshake, knows_waker: false, span, registry: None }
+        Self { link, handler: None, io: Io::Handshake, knows_waker: false, is_listed: false, span, registry: None }
     }
 
     #[inline]
@@ -114,17 +115,54 @@ impl ConnectionTask {
             let accepted = self.link.lock().accepted.take();
             match accepted {
                 Some(accepted) => self.io = Io::Open(Driver::new(Arc::clone(&self.link), *accepted)),
-                None if self.handler.is_some() => return Progress::Waiting,
-                None => return Progress::Over,
+                None => return self.poll_handshake(cx),
             }
         }
         let Io::Open(driver) = &mut self.io else { return Progress::Over };
         let progress = driver.poll(cx, turn);
         if progress == Progress::Over {
-            // The socket closes now, whatever the handler still does.
-            self.io = Io::Over;
+            self.socket_ended();
         }
         progress
+    }
+
+    /// Before `accept`: a client that leaves, or a deadline of the handshake that passes, cancels the handler.
+    #[cold]
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Progress {
+        if self.handler.is_none() {
+            return Progress::Over;
+        }
+        if self.link.poll_client_left(cx).is_ready() {
+            self.link.end(&WebSocketDisconnect::lost());
+            let handler = self.handler.take();
+            // What a handler owns may panic when it is dropped.
+            if catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
+                tracing::error!(route = self.link.route(), id = %self.link.id(), "a cancelled handler panicked");
+            }
+            self.socket_ended();
+            return Progress::Over;
+        }
+        if self.link.end_value().is_some() {
+            // Refused: what the handler still does concerns no socket.
+            self.socket_ended();
+            return Progress::Over;
+        }
+        Progress::Waiting
+    }
+
+    /// The socket closes now, whatever the handler still does. A handler that goes on takes no seat.
+    #[cold]
+    fn socket_ended(&mut self) {
+        self.io = Io::Over;
+        self.unlist();
+    }
+
+    fn unlist(&mut self) {
+        if let Some(registry) = &self.registry
+            && std::mem::take(&mut self.is_listed)
+        {
+            registry.remove(self.link.id());
+        }
     }
 
     #[inline]
@@ -188,8 +226,9 @@ impl Drop for ConnectionTask {
             self.span.record(&end);
         }
         self.link.lock().task = None;
+        self.unlist();
         if let Some(registry) = &self.registry {
-            registry.remove(self.link.id());
+            registry.task_ended();
         }
     }
 }

@@ -73,8 +73,15 @@ impl BoundRoute {
                 Ok(seat) => {
                     let (respond, answer) = oneshot::channel();
                     self.start(parts, handshake, seat, respond);
-                    // A handler that ended without an answer refuses.
-                    answer.await.unwrap_or_else(|_| closing(version, StatusCode::FORBIDDEN.into_response()))
+                    let limit = self.settings.config.handshake_timeout;
+                    match tokio::time::timeout(limit, answer).await {
+                        // A handler that ended without an answer refuses.
+                        Ok(answer) => {
+                            answer.unwrap_or_else(|_| closing(version, StatusCode::FORBIDDEN.into_response()))
+                        }
+                        // This ends the wait for an answer, which cancels the handler.
+                        Err(_) => self.undecided(version),
+                    }
                 }
                 Err(refused) => {
                     connection_refused(refused.word());
@@ -149,8 +156,15 @@ impl BoundRoute {
         Err((StatusCode::FORBIDDEN, "origin not allowed\n").into_response())
     }
 
-    /// Starts the connection's task. It goes on when the client leaves before the answer, so that a handler's
-    /// `accept` can say so and what surrounds it can clean up.
+    /// The handler did not decide in time: nothing is wrong with the request, which may be made again (RFC 9110 §15.6.4).
+    #[cold]
+    fn undecided(&self, version: Version) -> Response {
+        tracing::warn!(route = self.path(), "the handler neither accepted nor refused in time");
+        closing(version, (StatusCode::SERVICE_UNAVAILABLE, "the handshake took too long\n").into_response())
+    }
+
+    /// Starts the connection's task. When the client leaves before the answer, the receiving end of `respond` is dropped,
+    /// and the task cancels the handler; what surrounds it cleans up by `Drop`.
     fn start(&self, mut parts: request::Parts, handshake: Handshake, seat: Seat, respond: oneshot::Sender<Response>) {
         let link = Link::new(Arc::clone(&self.settings), Some(respond));
         let groups = self.app.groups.of_connection(link.id());

@@ -130,8 +130,13 @@ impl ServerConfig {
     }
 
     /// The code that connections are closed with: 1001 (going away), or 1012 (service restart).
+    ///
+    /// # Panics
+    ///
+    /// With a code that must not stand in a Close frame (RFC 6455 §7.4).
     pub fn drain_code(mut self, code: impl Into<CloseCode>) -> Self {
         self.drain_code = code.into();
+        assert!(self.drain_code.is_sendable(), "{:?} must not be sent", self.drain_code);
         self
     }
 

@@ -20,6 +20,7 @@ use super::ServerConfig;
 use crate::auth::Users;
 use crate::backplane::{BackplaneStatus, Node};
 use crate::connection::Registry;
+use crate::deadline::deadline_after;
 use crate::groups::Groups;
 use crate::{Error, Result};
 
@@ -151,7 +152,7 @@ impl AppHandle {
         self.inner.shutdown.is_cancelled()
     }
 
-    /// How many WebSocket connections there are, from their handshakes to the ends of their handlers.
+    /// How many WebSocket connections there are, from their handshakes to the ends of their sockets.
     pub fn connection_count(&self) -> usize {
         self.inner.connections.len()
     }
@@ -196,7 +197,8 @@ impl AppHandle {
         self.inner.closed.is_cancelled()
     }
 
-    /// Waits until no connection is left: after [`shutdown`](Self::shutdown), for an app that is mounted in another.
+    /// Waits until no connection is left: after [`shutdown`](Self::shutdown), for an app that is mounted in another. A
+    /// handler whose socket has closed may still run: this does not wait for it.
     ///
     /// # Cancel safety
     ///
@@ -217,16 +219,16 @@ impl AppHandle {
         self.inner.http.close();
         let ended = async {
             self.inner.http.wait().await;
-            self.inner.connections.wait_empty().await;
+            self.inner.connections.wait_finished().await;
         };
         let deadline = self.config().drain_deadline.saturating_sub(self.config().drain_delay);
         if tokio::time::timeout(deadline, ended).await.is_err() {
-            let left = self.connection_count();
+            let left = self.inner.connections.running();
             tracing::warn!(left, "handlers did not return within {} s of the shutdown", deadline.as_secs_f32());
         }
         if let Some(node) = self.node() {
             // They were told to come back within this time, and need some more for it.
-            node.leave(self.config().reconnect_within * 2).await;
+            node.leave(self.config().reconnect_within.saturating_mul(2)).await;
         }
     }
 
@@ -234,7 +236,7 @@ impl AppHandle {
         let config = self.config();
         tokio::time::sleep(config.drain_delay).await;
         self.stop_taking();
-        let (end, batch) = (Instant::now() + self.time_to_close(), self.batch());
+        let (end, batch) = (deadline_after(Instant::now(), self.time_to_close()), self.batch());
         // Those who were about to connect are found in a later round. Handlers may take longer to end.
         while self.close(batch) > 0 || Instant::now() < end {
             if self.connection_count() == 0 {

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::stage::{Stage, StageCell};
+use crate::deadline::deadline_after;
 
 /// How long a connection may wait for its next request (RFC 9112 §9.5 lets a server close it at any time).
 const IDLE: Duration = Duration::from_mins(1);
@@ -75,7 +76,7 @@ impl<S> HeadDeadline<S> {
             match stage {
                 Stage::Serving => {}
                 Stage::Idle => self.sleep.as_mut().reset(Instant::now() + IDLE),
-                Stage::Head => self.sleep.as_mut().reset(Instant::now() + self.timeout),
+                Stage::Head => self.sleep.as_mut().reset(deadline_after(Instant::now(), self.timeout)),
             }
         }
         stage

@@ -41,6 +41,7 @@ pub use tls::{Tls, TlsError};
 
 use crate::Result;
 use crate::config::Config;
+use crate::deadline::deadline_after;
 
 /// An app, built.
 #[derive(Clone, Debug)]
@@ -120,7 +121,7 @@ impl Server {
 
     /// Speaks HTTP on a socket until it ends or becomes a WebSocket. Every deadline counts from here.
     pub(crate) async fn serve_tcp(self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        let deadline = Instant::now() + self.handshake_timeout;
+        let deadline = deadline_after(Instant::now(), self.handshake_timeout);
         let arrival =
             Arrival { peer: Some(peer), seat: Some(SocketSeat::new(Some(peer), seat)), is_over_tls: false, deadline };
         #[cfg(feature = "tls")]
@@ -139,7 +140,7 @@ impl Server {
 
     /// Speaks HTTP on something that is like a socket.
     pub(crate) async fn serve_stream(self, stream: tokio::io::DuplexStream) {
-        let deadline = Instant::now() + self.handshake_timeout;
+        let deadline = deadline_after(Instant::now(), self.handshake_timeout);
         let arrival = Arrival { peer: None, seat: None, is_over_tls: false, deadline };
         self.serve_http1(stream, arrival).await;
     }

@@ -9,13 +9,13 @@ use nexios_proto::handshake::AcceptKey;
 use nexios_proto::handshake::deflate::DeflateAnswer;
 use nexios_proto::{CloseCode, CloseFrame, Utf8Bytes};
 
-use super::error::{AcceptError, StateError};
+use super::error::{AcceptError, CloseCodeError, StateError};
 use super::{Phase, WebSocket};
+use crate::Result;
 use crate::connection::Transport;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
 #[cfg(feature = "tls")]
 use crate::server::StreamGuard;
-use crate::{Error, Result};
 
 /// A valid opening handshake that waits for its answer.
 #[derive(Debug)]
@@ -102,6 +102,10 @@ fn parse_header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), A
 
 impl WebSocket {
     /// Accepts the connection: answers 101 (over HTTP/2, 200) and opens it.
+    ///
+    /// A client that leaves before that cancels the handler: its future, with the middleware around it, is dropped where it
+    /// waits. So does [`Config::handshake_timeout`](crate::Config::handshake_timeout) (10 s), after which the client is
+    /// answered 503. What has to be cleaned up then is cleaned up by `Drop`.
     ///
     /// # Cancel safety
     ///
@@ -218,16 +222,18 @@ impl WebSocket {
     ///
     /// # Errors
     ///
+    /// [`Error::CloseCode`] for a code that must not be sent (RFC 6455 §7.4): nothing happens, and the connection goes on.
     /// [`Error::Disconnect`] when the connection had ended before; [`Error::State`] when it was refused or closed
     /// before.
     pub async fn close(&mut self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Result {
+        let code = CloseCodeError::check(code.into())?;
         if matches!(self.inner.phase, Phase::Handshake { .. }) {
             return self.refuse(StatusCode::FORBIDDEN.into_response());
         }
         self.check_accepted()?;
         let link = self.link();
         let error = link.why_not_open();
-        if !link.request_close(CloseFrame::new(code.into(), reason), Cause::Closed) {
+        if !link.request_close(CloseFrame::new(code, reason), Cause::Closed) {
             return Err(error);
         }
         std::future::poll_fn(|cx| link.poll_ended(cx)).await;
@@ -236,9 +242,9 @@ impl WebSocket {
 
     /// The ending that goes with a handler's result, before the framework acts on it.
     pub(crate) fn expected_end(&self, result: &Result) -> WebSocketDisconnect {
-        let found = self.link().end_value().or_else(|| result.as_ref().err()?.disconnect().cloned());
+        let found = self.link().end_value().or_else(|| result.as_ref().err()?.disconnect_of(self.id()).cloned());
         found.unwrap_or_else(|| {
-            let verdict = result.as_ref().err().and_then(Error::verdict);
+            let verdict = result.as_ref().err().and_then(|error| error.verdict(self.id()));
             let (code, cause) = verdict.unwrap_or((CloseCode::NORMAL, Cause::Closed));
             WebSocketDisconnect::new(EndedBy::Local, cause, None, Some(CloseFrame::new(code, "")))
         })

@@ -1,5 +1,6 @@
 //! What can go wrong with one call on a `WebSocket`.
 
+use nexios_proto::CloseCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -19,6 +20,23 @@ pub enum StateError {
     /// The handshake was refused, by `close` or `reject`.
     #[error("the connection was refused")]
     Refused,
+}
+
+/// A close code that must not stand in a Close frame: it is none of 1000–1003, 1007–1014 and 3000–4999 (RFC 6455 §7.4).
+/// Nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} must not be sent")]
+pub struct CloseCodeError(CloseCode);
+
+impl CloseCodeError {
+    /// The code itself.
+    pub fn code(self) -> CloseCode {
+        self.0
+    }
+
+    pub(crate) fn check(code: CloseCode) -> Result<CloseCode, Self> {
+        if code.is_sendable() { Ok(code) } else { Err(Self(code)) }
+    }
 }
 
 /// What `accept_with` must not send. Nothing was sent: the handshake is still open.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use accept::Accept;
 pub(crate) use accept::{Handshake, Opening};
 use axum::extract::FromRequestParts;
-pub use error::{AcceptError, JsonError, MessageType, MessageTypeError, StateError};
+pub use error::{AcceptError, CloseCodeError, JsonError, MessageType, MessageTypeError, StateError};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Uri};
 pub use messages::Messages;

@@ -21,6 +21,7 @@ mod closing;
 mod compile_fail;
 mod compression;
 mod contract;
+mod endings;
 mod endpoint;
 mod errors;
 mod exchange;
