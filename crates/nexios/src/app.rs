@@ -313,10 +313,10 @@ where
     where
         S2: Clone + Send + Sync + 'static,
     {
-        self.build().with_state(())
+        self.build().0.with_state(())
     }
 
-    fn build(mut self) -> axum::Router {
+    fn build(mut self) -> (axum::Router, Arc<Budget>) {
         self.handle.configure(self.server.clone(), self.groups.clone());
         if let Some(backplane) = self.backplane.take() {
             let users = Arc::clone(self.handle.users());
@@ -327,6 +327,7 @@ where
             node.run();
         }
         let (groups, proxies) = (self.groups.clone(), self.server.proxies.clone());
+        let budget = Arc::new(Budget::new(self.server.buffered()));
         let context = Arc::new(AppContext {
             groups: self.groups,
             connections: self.handle.connections(),
@@ -334,7 +335,7 @@ where
             on_error: self.on_error,
             users: Arc::clone(self.handle.users()),
             proxies: self.server.proxies.clone(),
-            budget: Arc::new(Budget::new(self.server.buffered())),
+            budget: Arc::clone(&budget),
             is_metered: self.observed.is_metered(),
         });
         observe::observe_app(&context);
@@ -347,14 +348,15 @@ where
         }
         let http = self.http.layer(Extension(groups)).layer(Extension(proxies));
         let router = router.merge(http).merge(self.observed.router(&self.handle));
-        self.layers.into_iter().fold(router, |router, layer| layer(router))
+        (self.layers.into_iter().fold(router, |router, layer| layer(router)), budget)
     }
 
     pub(crate) fn into_server(self) -> Server {
         let (config, server, handle) = (self.config.clone(), self.server.clone(), self.handle.clone());
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
-        let server = Server::new(self.build(), &config, &server, handle);
+        let (router, budget) = self.build();
+        let server = Server::new(router, &config, &server, budget, handle);
         #[cfg(feature = "tls")]
         let server = server.with_tls(tls);
         server
