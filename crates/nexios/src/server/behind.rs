@@ -25,32 +25,31 @@ pub(super) enum BodyLength {
 }
 
 impl Behind {
-    /// The next head begins here.
-    pub(super) fn begin(&mut self) {
-        (self.has_head, self.bytes) = (false, 0);
+    pub(super) fn received(&mut self, bytes: &[u8]) {
+        let head = if self.has_head { 0 } else { self.scan_head(bytes) };
+        let behind = &bytes[head..];
+        self.bytes += u64::try_from(behind.len()).unwrap_or(0);
+        // Only the end matters from here on.
+        let skipped = behind.len().saturating_sub(4);
+        self.at_line &= skipped == 0;
+        behind[skipped..].iter().for_each(|byte| self.step(*byte));
     }
 
-    pub(super) fn received(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while let [byte, behind @ ..] = rest {
-            rest = behind;
+    /// How many of the bytes are the head's.
+    fn scan_head(&mut self, bytes: &[u8]) -> usize {
+        for (at, byte) in bytes.iter().enumerate() {
             self.step(*byte);
-            if self.has_head {
-                self.bytes += u64::try_from(rest.len()).unwrap_or(0);
-                // Only the end matters from here on.
-                rest[rest.len().saturating_sub(4)..].iter().for_each(|byte| self.step(*byte));
-                return;
+            if self.at_end {
+                self.has_head = true;
+                return at + 1;
             }
         }
+        bytes.len()
     }
 
     fn step(&mut self, byte: u8) {
         self.at_end = byte == b'\n' && self.at_line;
         self.at_line = byte == b'\n' || (byte == b'\r' && self.at_line);
-        if self.has_head {
-            return;
-        }
-        self.has_head = self.at_end;
     }
 
     /// Whether half of a head has come.

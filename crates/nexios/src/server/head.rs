@@ -103,7 +103,7 @@ impl<S> HeadDeadline<S> {
     fn follow(&mut self) -> Stage {
         let mut stage = self.stage.get();
         if stage == Stage::Idle && self.behind.is_half_head(self.stage.body()) {
-            self.behind.begin();
+            self.stage.has_begun_behind(true);
             self.stage.set(Stage::Head);
             stage = Stage::Head;
         }
@@ -131,7 +131,8 @@ impl<S> HeadDeadline<S> {
             return true;
         }
         if stage == Stage::Idle {
-            self.behind.begin();
+            self.behind = Behind::default();
+            self.stage.has_begun_behind(false);
             self.stage.set(Stage::Head);
             self.follow();
         }

@@ -25,9 +25,11 @@ const LAST: usize = 1024;
 /// followed by a question waits for the peer; a question that has no answer waits for the application.
 #[derive(Debug, Default)]
 pub(super) struct Handed {
-    /// Bytes of the piece that was handed over last.
+    /// Bytes of the piece that was handed over last, while it waits.
     waiting: AtomicUsize,
-    /// Bytes of those before it, since the task looked.
+    /// Bytes of the piece before it. The peer's window has begun to take it, and takes all of it before the next.
+    before: AtomicUsize,
+    /// Bytes of all pieces before that one, since the task looked.
     taken: AtomicUsize,
 }
 
@@ -46,7 +48,10 @@ impl Handed {
 
     fn asked(&self) {
         let bytes = self.waiting.swap(0, Ordering::Relaxed);
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        if bytes > 0 {
+            let before = self.before.swap(bytes, Ordering::Relaxed);
+            self.taken.fetch_add(before, Ordering::Relaxed);
+        }
     }
 }
 

@@ -25,6 +25,8 @@ struct Cells {
     stage: AtomicU8,
     /// The request that is served asks for another protocol.
     is_upgrade: AtomicBool,
+    /// Its head began behind another request.
+    is_behind: AtomicBool,
     /// The length of its body, or one of the two below.
     body: AtomicU64,
 }
@@ -56,8 +58,8 @@ impl StageCell {
 
     /// A head is complete.
     pub(super) fn serving(&self, is_upgrade: bool, body: BodyLength) -> Serving {
-        // Idle: it was read together with the one before, so that nobody knows where its body begins.
-        let is_pipelined = self.get() == Stage::Idle;
+        // It was read together with the one before, so that it is not known where its body begins.
+        let is_pipelined = self.get() == Stage::Idle || self.0.is_behind.load(Ordering::Relaxed);
         let body = match body {
             BodyLength::Known(length) if length == 0 || !is_pipelined => length,
             BodyLength::Chunked => CHUNKED,
@@ -67,6 +69,11 @@ impl StageCell {
         self.set(Stage::Serving);
         self.0.is_upgrade.store(is_upgrade, Ordering::Relaxed);
         Serving(Some(self.clone()))
+    }
+
+    /// The next head begins, behind another request or by itself.
+    pub(super) fn has_begun_behind(&self, another: bool) {
+        self.0.is_behind.store(another, Ordering::Relaxed);
     }
 
     /// The length of the body of the last request.
