@@ -247,6 +247,9 @@ where
 
     /// The address that [`run`](Self::run) listens on, as `host:port`. Without it: `NEXIOS_HOST` and `NEXIOS_PORT`, or
     /// 127.0.0.1:8000.
+    ///
+    /// A name stands for all its addresses, `localhost` for 127.0.0.1 and `::1` on most machines: `run` listens on each, on
+    /// one port, and logs each. Of several addresses those that this machine does not have are left out with a warning.
     pub fn bind(mut self, address: impl fmt::Display) -> Self {
         self.address = Some(format!("{address}"));
         self

@@ -22,7 +22,7 @@ const BUFFERED: usize = 512 * 1024 * 1024;
 /// | [`accept_rate`](Self::accept_rate) | none | 503 |
 /// | [`head_size`](Self::head_size) | 16 KiB | 431 |
 /// | [`head_lines`](Self::head_lines) | 100 | 431 |
-/// | [`buffered_bytes`](Self::buffered_bytes) | a quarter of the memory that the process may use | 1013 |
+/// | [`buffered_bytes`](Self::buffered_bytes) | a quarter of the memory that the process may use | 503, 1013 |
 /// | [`drain_deadline`](Self::drain_deadline) | 10 s | handlers are left behind |
 /// | [`drain_code`](Self::drain_code) | 1001 | |
 /// | [`drain_delay`](Self::drain_delay) | 0 s | |
@@ -111,7 +111,8 @@ impl ServerConfig {
         self
     }
 
-    /// The most bytes that the head of a request may take, from 8 KiB on. More are answered with 431.
+    /// The most bytes that the head of a request may take, from 8 KiB on, over HTTP/2 the list of headers unpacked. More are
+    /// answered with 431.
     pub fn head_size(mut self, bytes: usize) -> Self {
         self.head_size = bytes.max(8 * 1024);
         self
@@ -124,8 +125,10 @@ impl ServerConfig {
     }
 
     /// The most bytes that are held for all connections together: what they have begun to send, what their handlers have
-    /// not taken yet, and what they do not read. Above it, a connection that holds more than the average of those that
-    /// hold anything is closed with 1013 and the cause [`Overloaded`](crate::Cause::Overloaded). As much as half of it, besides,
+    /// not taken yet, and what they do not read; heads of requests above 1 KiB, complete or not; bodies that came over
+    /// HTTP/2 and are not read. Above it, a request whose head has no room is answered with 503 and `Retry-After`, and a
+    /// connection that holds more than the average of those that hold anything is closed with 1013 and the cause
+    /// [`Overloaded`](crate::Cause::Overloaded), or as HTTP/2 with `ENHANCE_YOUR_CALM`. As much as half of it, besides,
     /// may be compressors of connections' own ([`Compression::dedicated`](crate::Compression::dedicated), about 370 KiB
     /// each): those beyond share one.
     pub fn buffered_bytes(mut self, bytes: impl Into<Limit>) -> Self {
