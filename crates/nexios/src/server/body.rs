@@ -28,8 +28,7 @@ pub(super) async fn answer<F: FnMut(usize) + Send + Unpin + 'static>(
     }
     let late = CancellationToken::new();
     let of_body = late.clone();
-    let request =
-        request.map(|body| Body::new(TimedBody { body, pace: Pace::new(rate), late: of_body, on_read }));
+    let request = request.map(|body| Body::new(TimedBody { body, pace: Pace::new(rate), late: of_body, on_read }));
     tokio::select! {
         biased;
         Ok(response) = router.oneshot(request) => if late.is_cancelled() { too_slow() } else { response },

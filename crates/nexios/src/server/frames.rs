@@ -307,7 +307,8 @@ impl Scanner {
 
     fn parse(&self) -> FrameHeader {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
-        let word = |at: usize| u32::from_be_bytes([stream[at], stream[at + 1], stream[at + 2], stream[at + 3]]) << 1 >> 1;
+        let word =
+            |at: usize| u32::from_be_bytes([stream[at], stream[at + 1], stream[at + 2], stream[at + 3]]) << 1 >> 1;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         let increment = if self.have == 13 { usize::try_from(word(4)).unwrap_or(0) } else { 0 };
         FrameHeader { length, kind, flags, is_for_connection: word(0) == 0, increment }

@@ -32,7 +32,8 @@ impl HeadMemory {
     }
 }
 
-fn size(parts: &Parts) -> usize {
+/// About what a head takes unpacked, in bytes.
+pub(super) fn size(parts: &Parts) -> usize {
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + PER_HEADER);
     target + headers.sum::<usize>()

@@ -34,7 +34,10 @@ const FIRST_REQUEST: Duration = Duration::from_millis(500);
 pub(super) fn builder(server: &ServerConfig) -> http1::Builder {
     let mut http = http1::Builder::new();
     // The deadline for heads is kept by `HeadDeadline`, which can answer 408.
-    http.header_read_timeout(None).keep_alive(!server.keep_alive.is_zero()).max_buf_size(server.head_size).max_headers(server.head_lines);
+    http.header_read_timeout(None)
+        .keep_alive(!server.keep_alive.is_zero())
+        .max_buf_size(server.head_size)
+        .max_headers(server.head_lines);
     http
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::config::ServerConfig;
 use super::data_rate::MinDataRate;
 use super::frames::{FIRST_INCREMENT, FrameLimit};
-use super::head_memory::HeadMemory;
+use super::head_memory::{self, HeadMemory};
 use super::pace::{Pace, after};
 use super::paced_stream::{Handed, PacedAnswer, PacedExecutor};
 use super::{Arrival, Server};
@@ -39,6 +39,10 @@ pub(super) const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// What h2 takes for one stream before it waits for the peer, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// What h2 unpacks of a list of headers at least, in bytes. Beyond its own limit it answers 431 only if the rest of the list is
+/// not longer than the limit either, and else ends the connection; so it has a larger one than `head_size`.
+const DECODED: usize = 64 * 1024;
+
 /// How long a connection that is to end may keep streams of which nothing is left here.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -49,6 +53,7 @@ const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub(super) struct Builder {
     http: http2::Builder<PacedExecutor>,
+    head_size: usize,
     head_lines: usize,
     /// A connection without a request or a WebSocket is closed after two to three of these, as it is looked at so often.
     period: Duration,
@@ -62,8 +67,13 @@ impl Builder {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
-            .max_header_list_size(u32::try_from(server.head_size).unwrap_or(u32::MAX));
-        Self { http, head_lines: server.head_lines, period: (server.keep_alive / 2).max(SHORTEST_PERIOD) }
+            .max_header_list_size(u32::try_from(server.head_size.max(DECODED)).unwrap_or(u32::MAX));
+        Self {
+            http,
+            head_size: server.head_size,
+            head_lines: server.head_lines,
+            period: (server.keep_alive / 2).max(SHORTEST_PERIOD),
+        }
     }
 }
 
@@ -149,7 +159,8 @@ impl Server {
         let activity = Arc::<Activity>::default();
         let pace = Pace::new(handle.config().min_response_rate);
         let stream = FrameLimit::new(stream, pace, Arc::clone(&activity), Arc::clone(&budget));
-        let terms = Terms { head_lines: http2.head_lines, body_rate: handle.config().min_request_rate, budget };
+        let body_rate = handle.config().min_request_rate;
+        let terms = Terms { head_size: http2.head_size, head_lines: http2.head_lines, body_rate, budget };
         let streams = Arc::clone(&activity);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let guard = streams.begin();
@@ -197,6 +208,7 @@ impl Server {
 /// What each request of a connection is bound to.
 #[derive(Clone)]
 struct Terms {
+    head_size: usize,
     head_lines: usize,
     body_rate: Option<MinDataRate>,
     budget: Arc<Budget>,
@@ -210,7 +222,7 @@ async fn respond(
     guard: StreamGuard,
 ) -> Result<Response<PacedAnswer<StreamGuard>>, Infallible> {
     let (mut parts, body) = request.into_parts();
-    let response = if parts.headers.len() > terms.head_lines {
+    let response = if parts.headers.len() > terms.head_lines || head_memory::size(&parts) > terms.head_size {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
     } else if let Err(refused) = HeadMemory::reserve(&terms.budget, &mut parts) {
         refused.into_response()

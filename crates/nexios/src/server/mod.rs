@@ -8,6 +8,8 @@ mod body;
 mod config;
 mod data_rate;
 mod drain;
+#[cfg(feature = "tls")]
+mod frames;
 mod head;
 mod head_memory;
 mod http1;
@@ -18,8 +20,6 @@ mod memory;
 mod pace;
 #[cfg(feature = "tls")]
 mod paced_stream;
-#[cfg(feature = "tls")]
-mod frames;
 mod proxies;
 mod run;
 mod stage;

@@ -155,11 +155,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_rate_a_rate_of_nothing_and_a_grace_without_end_are_never_late() {
-        for mut pace in [
-            Pace::new(None),
-            pace(0, 0),
-            Pace::new(Some(MinDataRate::per_second(u32::MAX).grace(Duration::MAX))),
-        ] {
+        for mut pace in
+            [Pace::new(None), pace(0, 0), Pace::new(Some(MinDataRate::per_second(u32::MAX).grace(Duration::MAX)))]
+        {
             for _ in 0..3 {
                 assert!(!is_late(&mut pace));
                 wait(1_000_000).await;

@@ -61,7 +61,8 @@ fn bytes_cost(victim: &Victim, client: &mut Client, bytes: &[u8]) -> Duration {
 // Issue 13, (02).
 #[test]
 fn heads_that_are_kept_stay_within_the_budget() {
-    let attack = Attack::new("(02)", "4,000 connections with heads of 15 KiB, with 32 MiB for all together").on("budget");
+    let attack =
+        Attack::new("(02)", "4,000 connections with heads of 15 KiB, with 32 MiB for all together").on("budget");
     // The budget, and what a connection costs besides.
     attack.holds_at_most(80 * MIB).burns_at_most(cpu(8_000)).run(|victim| {
         let long = request("/ws", &[&format!("X: {}", "x".repeat(15 * 1024))]);
