@@ -207,7 +207,7 @@ impl ServerConfig {
 
     /// Least rate at which the body of a request has to come while the application reads it, over HTTP/1.1 and HTTP/2.
     /// Below it, whoever reads the body gets an error, and the request is answered with 408 and the connection closed
-    /// (over HTTP/2 the stream). When an answer is on its way already, it goes on. `None`: no rate. WebSockets have
+    /// (over HTTP/2 the stream). When an answer is on its way already, it goes on. `None`: no rate. A WebSocket has
     /// [`Config::message_timeout`](crate::Config::message_timeout) instead.
     pub fn min_request_rate(mut self, rate: impl Into<Option<MinDataRate>>) -> Self {
         self.min_request_rate = rate.into();

@@ -204,7 +204,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameLimit<S> {
         if flushed.is_pending() {
             return this.check_pace(cx);
         }
-        this.pace.pause();
+        // All is taken: what comes next has its own grace.
+        this.pace.begin();
         flushed
     }
 

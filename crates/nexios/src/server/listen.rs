@@ -46,7 +46,7 @@ pub(super) fn listeners(bind: Option<String>, workers: usize, reuse_port: bool) 
         return (0..workers).map(|_| given.iter().map(TcpListener::try_clone).collect()).collect();
     }
     let first = first_listeners(&addresses(bind)?, reuse_port)?;
-    let bound = first.iter().map(|listener| listener.local_addr()).collect::<io::Result<Vec<_>>>()?;
+    let bound = first.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let is_one = bound.len() == 1;
     let others = (1..workers).map(|_| bound.iter().map(|&address| socket(address, true, is_one)).collect());
     std::iter::once(Ok(first)).chain(others).collect()
