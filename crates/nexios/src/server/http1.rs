@@ -65,7 +65,9 @@ impl Server {
             async move {
                 let mut response = response.await?;
                 let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                if !is_upgraded && (upgrade.is_some() || handle.is_closed()) {
+                // Hyper's own setting would say so in a 101 as well.
+                let is_last = handle.is_closed() || handle.config().keep_alive.is_zero();
+                if !is_upgraded && (upgrade.is_some() || is_last) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 if let Some(upgrade) = upgrade

@@ -181,6 +181,11 @@ async fn the_idle_limit_of_a_connection_can_be_set() {
     let answer = rest(&mut wire).await;
     assert!(answer.contains("connection: close\r\n") && answer.ends_with("page"), "{answer:?}");
 
+    let mut wire = Wire::connect(closing.address).await;
+    wire.send(upgrade_request("/ws")).await;
+    let head = wire.head().await;
+    assert!(head.status == 101 && !head.text.contains("close"), "{}", head.text);
+
     let endless = server(ServerConfig::new().keep_alive(Duration::MAX)).await;
     let mut wire = Wire::connect(endless.address).await;
     for _ in 0..2 {
