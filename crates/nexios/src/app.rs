@@ -247,6 +247,9 @@ where
 
     /// The address that [`run`](Self::run) listens on, as `host:port`. Without it: `NEXIOS_HOST` and `NEXIOS_PORT`, or
     /// 127.0.0.1:8000.
+    ///
+    /// A name stands for all its addresses, `localhost` for 127.0.0.1 and `::1` on most machines: `run` listens on each, on
+    /// one port, and logs each. Of several addresses those that this machine does not have are left out with a warning.
     pub fn bind(mut self, address: impl fmt::Display) -> Self {
         self.address = Some(format!("{address}"));
         self
@@ -313,10 +316,10 @@ where
     where
         S2: Clone + Send + Sync + 'static,
     {
-        self.build().with_state(())
+        self.build().0.with_state(())
     }
 
-    fn build(mut self) -> axum::Router {
+    fn build(mut self) -> (axum::Router, Arc<Budget>) {
         self.handle.configure(self.server.clone(), self.groups.clone());
         if let Some(backplane) = self.backplane.take() {
             let users = Arc::clone(self.handle.users());
@@ -327,6 +330,7 @@ where
             node.run();
         }
         let (groups, proxies) = (self.groups.clone(), self.server.proxies.clone());
+        let budget = Arc::new(Budget::new(self.server.buffered()));
         let context = Arc::new(AppContext {
             groups: self.groups,
             connections: self.handle.connections(),
@@ -334,7 +338,7 @@ where
             on_error: self.on_error,
             users: Arc::clone(self.handle.users()),
             proxies: self.server.proxies.clone(),
-            budget: Arc::new(Budget::new(self.server.buffered())),
+            budget: Arc::clone(&budget),
             is_metered: self.observed.is_metered(),
         });
         observe::observe_app(&context);
@@ -347,14 +351,15 @@ where
         }
         let http = self.http.layer(Extension(groups)).layer(Extension(proxies));
         let router = router.merge(http).merge(self.observed.router(&self.handle));
-        self.layers.into_iter().fold(router, |router, layer| layer(router))
+        (self.layers.into_iter().fold(router, |router, layer| layer(router)), budget)
     }
 
     pub(crate) fn into_server(self) -> Server {
         let (config, server, handle) = (self.config.clone(), self.server.clone(), self.handle.clone());
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
-        let server = Server::new(self.build(), &config, &server, handle);
+        let (router, budget) = self.build();
+        let server = Server::new(router, &config, &server, budget, handle);
         #[cfg(feature = "tls")]
         let server = server.with_tls(tls);
         server

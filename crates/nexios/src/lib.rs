@@ -52,7 +52,7 @@ pub use origin::Origins;
 pub use rate::{OverRate, Rate};
 pub use routing::{WebSocketRoute, WsRouter};
 pub use sender::{ConnectionId, Sender, TrySendError};
-pub use server::{AppHandle, ClientIp, ProxyHeader, ServerConfig};
+pub use server::{AppHandle, ClientIp, MinDataRate, ProxyHeader, ServerConfig};
 #[cfg(feature = "tls")]
 pub use server::{Tls, TlsError};
 pub use slow_consumer::SlowConsumer;

@@ -15,25 +15,28 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// So it holds four times this much for a peer that does not read; the rest waits where the queue's bound counts it.
 const PIECE: usize = 16 * 1024;
 
-/// Bytes of DATA frames, each way. `G` is dropped with it.
-pub(super) struct Http2Stream<G> {
+/// Bytes of DATA frames, each way. `F` is told how many were read, and dropped with it.
+pub(super) struct Http2Stream<F> {
     stream: TokioIo<Upgraded>,
-    _guard: G,
+    on_read: F,
 }
 
-impl<G> Http2Stream<G> {
-    pub(super) fn new(upgraded: Upgraded, guard: G) -> Self {
-        Self { stream: TokioIo::new(upgraded), _guard: guard }
+impl<F> Http2Stream<F> {
+    pub(super) fn new(upgraded: Upgraded, on_read: F) -> Self {
+        Self { stream: TokioIo::new(upgraded), on_read }
     }
 }
 
-impl<G: Unpin> AsyncRead for Http2Stream<G> {
+impl<F: Fn(usize) + Unpin> AsyncRead for Http2Stream<F> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        (self.on_read)(buffer.filled().len() - before);
+        read
     }
 }
 
-impl<G: Unpin> AsyncWrite for Http2Stream<G> {
+impl<F: Unpin> AsyncWrite for Http2Stream<F> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let piece = &bytes[..bytes.len().min(PIECE)];
         Pin::new(&mut self.stream).poll_write(cx, piece)
@@ -49,7 +52,7 @@ impl<G: Unpin> AsyncWrite for Http2Stream<G> {
     }
 }
 
-impl<G> fmt::Debug for Http2Stream<G> {
+impl<F> fmt::Debug for Http2Stream<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an HTTP/2 stream")
     }

@@ -66,10 +66,11 @@ impl Transport {
         Ok((Self::Other(Box::new(parts.io.into_inner())), parts.read_buf))
     }
 
-    /// A WebSocket that is one stream of an HTTP/2 connection. `guard` lives as long as it.
+    /// A WebSocket that is one stream of an HTTP/2 connection. `on_read` is told how many bytes were read, and lives as
+    /// long as it.
     #[cfg(feature = "http2")]
-    pub(crate) fn over_http2<G: Send + Unpin + 'static>(upgraded: Upgraded, guard: G) -> Self {
-        Self::Other(Box::new(super::http2::Http2Stream::new(upgraded, guard)))
+    pub(crate) fn over_http2<F: Fn(usize) + Send + Unpin + 'static>(upgraded: Upgraded, on_read: F) -> Self {
+        Self::Other(Box::new(super::http2::Http2Stream::new(upgraded, on_read)))
     }
 
     /// Small answers are not held back (what is sent at once is corked already), and what the peer's machine does not take

@@ -23,7 +23,7 @@ use crate::observe::{ConnectionSpan, Meter, connection_refused};
 use crate::origin::{Asked, Found};
 #[cfg(feature = "tls")]
 use crate::server::StreamGuard;
-use crate::server::{AppHandle, OverTls, Refused, Seat, SocketSeat, TrustedProxies};
+use crate::server::{AppHandle, HeadMemory, OverTls, Refused, Seat, SocketSeat, TrustedProxies};
 use crate::websocket::{Handshake, Opening, WebSocket, header_pairs};
 
 /// What all connections of an app share.
@@ -115,6 +115,7 @@ impl BoundRoute {
         if self.app.handle.is_closed() {
             return Err(Refused::ShuttingDown);
         }
+        HeadMemory::reserve(&self.app.budget, parts)?;
         let socket = parts.extensions.remove::<SocketSeat>();
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         let pairs = || parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));

@@ -73,6 +73,8 @@ pub(crate) enum Refused {
     AddressFull,
     /// The server is going down.
     ShuttingDown,
+    /// The memory budget has no room for it.
+    Overloaded,
 }
 
 impl Admission {
@@ -219,7 +221,7 @@ impl From<IpAddr> for Address {
 impl Refused {
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::Full | Self::TooFast | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::TooFast | Self::ShuttingDown | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::AddressFull => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -230,6 +232,7 @@ impl Refused {
             Self::TooFast => "there are too many new connections",
             Self::AddressFull => "there are too many connections from this address",
             Self::ShuttingDown => "server is shutting down",
+            Self::Overloaded => "server is overloaded",
         }
     }
 
@@ -240,6 +243,7 @@ impl Refused {
             Self::TooFast => "rate",
             Self::AddressFull => "address",
             Self::ShuttingDown => "shutdown",
+            Self::Overloaded => "memory",
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nexios_proto::{CloseCode, Limit};
 
+use super::data_rate::MinDataRate;
 use super::memory;
 use super::proxies::{ProxyHeader, TrustedProxies};
 use crate::rate::Rate;
@@ -19,9 +20,9 @@ const BUFFERED: usize = 512 * 1024 * 1024;
 /// | [`connections`](Self::connections) | 65,536 | 503 |
 /// | [`connections_per_address`](Self::connections_per_address) | 1,024, loopback unlimited | 429 |
 /// | [`accept_rate`](Self::accept_rate) | none | 503 |
-/// | [`head_size`](Self::head_size) | 64 KiB | 431 |
+/// | [`head_size`](Self::head_size) | 16 KiB | 431 |
 /// | [`head_lines`](Self::head_lines) | 100 | 431 |
-/// | [`buffered_bytes`](Self::buffered_bytes) | a quarter of the memory that the process may use | 1013 |
+/// | [`buffered_bytes`](Self::buffered_bytes) | a quarter of the memory that the process may use | 503, 1013 |
 /// | [`drain_deadline`](Self::drain_deadline) | 10 s | handlers are left behind |
 /// | [`drain_code`](Self::drain_code) | 1001 | |
 /// | [`drain_delay`](Self::drain_delay) | 0 s | |
@@ -29,6 +30,9 @@ const BUFFERED: usize = 512 * 1024 * 1024;
 /// | [`reuse_port`](Self::reuse_port) | off | |
 /// | [`trusted_proxies`](Self::trusted_proxies) | none | |
 /// | [`proxy_header`](Self::proxy_header) | `X-Forwarded-For` | |
+/// | [`min_request_rate`](Self::min_request_rate) | 240 bytes/s after 5 s | 408 |
+/// | [`min_response_rate`](Self::min_response_rate) | 240 bytes/s after 5 s | cut, over HTTP/2 `RST_STREAM` |
+/// | [`keep_alive`](Self::keep_alive) | 60 s | closed |
 ///
 /// The deadline for a request's head is [`Config::handshake_timeout`](crate::Config::handshake_timeout) (10 s, then 408).
 ///
@@ -52,6 +56,9 @@ pub struct ServerConfig {
     pub(crate) reconnect_within: Duration,
     pub(crate) reuse_port: bool,
     pub(crate) proxies: TrustedProxies,
+    pub(crate) min_request_rate: Option<MinDataRate>,
+    pub(crate) min_response_rate: Option<MinDataRate>,
+    pub(crate) keep_alive: Duration,
 }
 
 impl Default for ServerConfig {
@@ -60,7 +67,7 @@ impl Default for ServerConfig {
             connections: Limit::At(65_536),
             connections_per_address: None,
             accept_rate: None,
-            head_size: 64 * 1024,
+            head_size: 16 * 1024,
             head_lines: 100,
             buffered_bytes: None,
             drain_deadline: Duration::from_secs(10),
@@ -69,6 +76,9 @@ impl Default for ServerConfig {
             reconnect_within: Duration::from_secs(5),
             reuse_port: false,
             proxies: TrustedProxies::default(),
+            min_request_rate: Some(MinDataRate::per_second(240)),
+            min_response_rate: Some(MinDataRate::per_second(240)),
+            keep_alive: Duration::from_mins(1),
         }
     }
 }
@@ -101,7 +111,8 @@ impl ServerConfig {
         self
     }
 
-    /// The most bytes that the head of a request may take, from 8 KiB on. More are answered with 431.
+    /// The most bytes that the head of a request may take, from 8 KiB on, over HTTP/2 the list of headers unpacked. More are
+    /// answered with 431.
     pub fn head_size(mut self, bytes: usize) -> Self {
         self.head_size = bytes.max(8 * 1024);
         self
@@ -114,8 +125,10 @@ impl ServerConfig {
     }
 
     /// The most bytes that are held for all connections together: what they have begun to send, what their handlers have
-    /// not taken yet, and what they do not read. Above it, a connection that holds more than the average of those that
-    /// hold anything is closed with 1013 and the cause [`Overloaded`](crate::Cause::Overloaded). As much as half of it, besides,
+    /// not taken yet, and what they do not read; heads of requests above 1 KiB, complete or not; bodies that came over
+    /// HTTP/2 and are not read. Above it, a request whose head has no room is answered with 503 and `Retry-After`, and a
+    /// connection that holds more than the average of those that hold anything is closed with 1013 and the cause
+    /// [`Overloaded`](crate::Cause::Overloaded), or as HTTP/2 with `ENHANCE_YOUR_CALM`. As much as half of it, besides,
     /// may be compressors of connections' own ([`Compression::dedicated`](crate::Compression::dedicated), about 370 KiB
     /// each): those beyond share one.
     pub fn buffered_bytes(mut self, bytes: impl Into<Limit>) -> Self {
@@ -194,6 +207,33 @@ impl ServerConfig {
     /// Which header tells the trusted proxies' clients. The other one is not read.
     pub fn proxy_header(mut self, header: ProxyHeader) -> Self {
         self.proxies = TrustedProxies::new(self.proxies.networks().to_vec(), header);
+        self
+    }
+
+    /// Least rate at which the body of a request has to come while the application reads it, over HTTP/1.1 and HTTP/2.
+    /// Below it, whoever reads the body gets an error, and the request is answered with 408 and the connection closed
+    /// (over HTTP/2 the stream). When an answer is on its way already, it goes on. `None`: no rate. A WebSocket has
+    /// [`Config::message_timeout`](crate::Config::message_timeout) instead.
+    pub fn min_request_rate(mut self, rate: impl Into<Option<MinDataRate>>) -> Self {
+        self.min_request_rate = rate.into();
+        self
+    }
+
+    /// Least rate at which the peer has to take an answer that waits for it. Below it, the connection is cut, for behind
+    /// half of an answer nothing can be said; over HTTP/2 the stream is reset (`RST_STREAM`) when its window is what is
+    /// waited for, and the connection cut when its socket takes nothing. `None`: no rate. A WebSocket over HTTP/1.1 has the
+    /// bounds of its [queue](crate::Config) instead, and its keepalive; one over HTTP/2 is cut with its connection.
+    pub fn min_response_rate(mut self, rate: impl Into<Option<MinDataRate>>) -> Self {
+        self.min_response_rate = rate.into();
+        self
+    }
+
+    /// Idle limit of an HTTP connection: how long it may wait for its next request. Then it is closed without a word, over
+    /// HTTP/2 (no request and no WebSocket) with `GOAWAY`, up to half of the time later. A proxy in front of the server has to
+    /// close its idle connections first: set this to more than its limit, else a request that it sends just when the
+    /// server closes is a 502 now and then. Zero closes after each answer; `Duration::MAX` never.
+    pub fn keep_alive(mut self, idle: Duration) -> Self {
+        self.keep_alive = idle;
         self
     }
 }

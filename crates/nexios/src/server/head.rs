@@ -1,18 +1,24 @@
-//! One deadline for the whole head of a request, kept below hyper.
+//! The deadlines of an HTTP/1.1 connection, kept below hyper: for heads, between requests, and for answers that wait.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::behind::Behind;
+use super::config::ServerConfig;
+use super::head_memory::SMALL;
+use super::pace::{Pace, after};
 use super::stage::{Stage, StageCell};
-use crate::deadline::deadline_after;
+use crate::memory_budget::{Budget, Reservation};
 
-/// How long a connection may wait for its next request (RFC 9112 §9.5 lets a server close it at any time).
-const IDLE: Duration = Duration::from_mins(1);
+/// RFC 9110 §15.6.4: the memory budget has no room for the head.
+const OVERLOADED: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// RFC 9110 §15.5.9.
 const REFUSAL: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -23,14 +29,20 @@ const SILENCE: Duration = Duration::from_millis(100);
 /// How long that may take in all.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A socket under hyper that answers 408 when a request's head is late.
+/// A socket under hyper that answers 408 when a request's head is late, and is cut when its peer does not take an answer.
 ///
 /// The first head is due at a time that was fixed when the connection was accepted; a later one as long after its first
-/// byte. Between two requests a connection may be idle for a minute.
+/// byte, or after the answer before it. Between two requests a connection may be idle for as long as the setting says.
 pub(crate) struct HeadDeadline<S> {
     stream: S,
-    timeout: Duration,
+    terms: Terms,
     stage: StageCell,
+    /// What an unfinished head takes, beyond what is not counted.
+    head: Option<Reservation>,
+    head_bytes: usize,
+    behind: Behind,
+    /// Of the answers.
+    pace: Pace,
     /// What `sleep` was set for, if it is set.
     timed: Option<Stage>,
     sleep: Pin<Box<Sleep>>,
@@ -41,6 +53,21 @@ pub(crate) struct HeadDeadline<S> {
     closing: Option<Closing>,
 }
 
+/// What a connection is bound to.
+pub(super) struct Terms {
+    /// For each head but the first.
+    timeout: Duration,
+    /// How long a connection may wait for its next request (RFC 9112 §9.5 lets a server close it at any time).
+    idle: Duration,
+    budget: Arc<Budget>,
+}
+
+impl Terms {
+    pub(super) fn new(server: &ServerConfig, timeout: Duration, budget: Arc<Budget>) -> Self {
+        Self { timeout, idle: server.keep_alive, budget }
+    }
+}
+
 /// The end, from our side.
 struct Closing {
     unwritten: &'static [u8],
@@ -49,12 +76,16 @@ struct Closing {
 }
 
 impl<S> HeadDeadline<S> {
-    /// `deadline` is the first head's; each later one has `timeout`.
-    pub(super) fn new(stream: S, deadline: Instant, timeout: Duration, stage: StageCell) -> Self {
+    /// `deadline` is the first head's.
+    pub(super) fn new(stream: S, deadline: Instant, terms: Terms, pace: Pace, stage: StageCell) -> Self {
         Self {
             stream,
-            timeout,
+            terms,
             stage,
+            head: None,
+            head_bytes: 0,
+            behind: Behind::default(),
+            pace,
             timed: Some(Stage::Head),
             sleep: Box::pin(sleep_until(deadline)),
             is_full: false,
@@ -70,37 +101,84 @@ impl<S> HeadDeadline<S> {
 
     /// Sets the timer for a stage that has begun since.
     fn follow(&mut self) -> Stage {
-        let stage = self.stage.get();
+        let mut stage = self.stage.get();
+        if stage == Stage::Idle && self.behind.is_half_head(self.stage.body()) {
+            self.stage.has_begun_behind(true);
+            self.stage.set(Stage::Head);
+            stage = Stage::Head;
+        }
         if self.timed != Some(stage) {
             self.timed = Some(stage);
             match stage {
-                Stage::Serving => {}
-                Stage::Idle => self.sleep.as_mut().reset(Instant::now() + IDLE),
-                Stage::Head => self.sleep.as_mut().reset(deadline_after(Instant::now(), self.timeout)),
+                Stage::Serving => self.serve(),
+                Stage::Idle => self.sleep.as_mut().reset(after(self.terms.idle)),
+                Stage::Head => self.sleep.as_mut().reset(after(self.terms.timeout)),
             }
         }
         stage
     }
 
-    fn received(&mut self, bytes: usize, stage: Stage) {
-        if bytes == 0 {
+    /// A head is complete. What it takes from now on is reserved by the request itself.
+    fn serve(&mut self) {
+        (self.head, self.head_bytes) = (None, 0);
+        self.pace.begin();
+    }
+
+    /// False: there is no memory left for a head.
+    fn received(&mut self, bytes: &[u8], stage: Stage) -> bool {
+        if bytes.is_empty() {
             self.is_over = true;
-        } else if stage == Stage::Idle {
+            return true;
+        }
+        if stage == Stage::Idle {
+            self.behind = Behind::default();
+            self.stage.has_begun_behind(false);
             self.stage.set(Stage::Head);
             self.follow();
         }
+        self.behind.received(bytes);
+        stage == Stage::Serving || self.reserve(bytes.len())
     }
 
-    fn wrote(&mut self, written: &Poll<io::Result<usize>>, wanted: usize) {
+    fn reserve(&mut self, bytes: usize) -> bool {
+        self.head_bytes += bytes;
+        let more = (self.head_bytes - self.head.as_ref().map_or(0, Reservation::bytes)).saturating_sub(SMALL);
+        more == 0 || self.head.get_or_insert_with(|| self.terms.budget.holder()).try_grow(more)
+    }
+
+    /// Whether the peer has left an answer waiting for too long.
+    fn wrote(&mut self, written: &Poll<io::Result<usize>>, wanted: usize, cx: &mut Context<'_>) -> bool {
         self.is_full = !matches!(written, Poll::Ready(Ok(written)) if *written >= wanted);
         if self.timed == Some(Stage::Idle) {
-            // The answer is still on its way: the minute begins anew.
+            // The answer is still on its way: the time begins anew.
             self.timed = None;
         }
+        match written {
+            Poll::Ready(Ok(bytes)) => self.pace.moved(*bytes),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => return self.is_late(cx),
+        }
+        false
+    }
+
+    /// The socket is full.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_late = self.pace.poll_late(cx).is_ready();
+        if is_late {
+            tracing::debug!("http connection cut: its peer takes the answer too slowly");
+            // Behind half of an answer nothing else can be said.
+            self.is_over = true;
+        }
+        is_late
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> HeadDeadline<S> {
+    /// Behind half of an answer nothing else can be said.
+    fn refuse(&mut self, answer: &'static [u8]) {
+        self.close(if self.is_full { b"" } else { answer });
+    }
+
     fn close(&mut self, answer: &'static [u8]) {
         let now = Instant::now();
         self.closing = Some(Closing { unwritten: answer, is_shut: false, until: now + LINGER });
@@ -151,18 +229,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HeadDeadline<S> {
             let stage = this.follow();
             let before = buffer.filled().len();
             if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
-                this.received(buffer.filled().len() - before, stage);
-                return Poll::Ready(read);
-            }
-            if stage == Stage::Serving {
+                if this.received(&buffer.filled()[before..], stage) {
+                    return Poll::Ready(read);
+                }
+                buffer.set_filled(before);
+                this.refuse(OVERLOADED);
+            } else if stage == Stage::Serving {
                 return Poll::Pending;
-            }
-            ready!(this.sleep.as_mut().poll(cx));
-            if stage == Stage::Idle {
-                this.is_over = true;
             } else {
-                // Behind half of an answer nothing else can be said.
-                this.close(if this.is_full { b"" } else { REFUSAL });
+                ready!(this.sleep.as_mut().poll(cx));
+                match stage {
+                    Stage::Idle => this.is_over = true,
+                    _ => this.refuse(REFUSAL),
+                }
             }
         }
         // To hyper this is the end of the file.
@@ -173,8 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HeadDeadline<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadDeadline<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.wrote(&written, bytes.len());
-        written
+        if self.wrote(&written, bytes.len(), cx) { Poll::Ready(Err(too_slow())) } else { written }
     }
 
     fn poll_write_vectored(
@@ -183,8 +261,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadDeadline<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.wrote(&written, slices.iter().map(|slice| slice.len()).sum());
-        written
+        let wanted = slices.iter().map(|slice| slice.len()).sum();
+        if self.wrote(&written, wanted, cx) { Poll::Ready(Err(too_slow())) } else { written }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -197,7 +275,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadDeadline<S> {
         if this.closing.is_none() && this.follow() == Stage::Idle {
             let _ = this.sleep.as_mut().poll(cx);
         }
-        Pin::new(&mut this.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            this.pace.pause();
+        } else if this.is_late(cx) {
+            return Poll::Ready(Err(too_slow()));
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -210,6 +294,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadDeadline<S> {
         }
         this.poll_close(cx).map(Ok)
     }
+}
+
+fn too_slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the peer takes the answer too slowly")
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::IntoResponse;
 use http::Version;
 use http::header::{CONNECTION, HOST, HeaderValue};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -16,13 +16,17 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
-use tower::ServiceExt;
 
 use super::answer::Answer;
+use super::behind::BodyLength;
 use super::config::ServerConfig;
-use super::head::HeadDeadline;
+use super::data_rate::MinDataRate;
+use super::head::{HeadDeadline, Terms};
+use super::head_memory::HeadMemory;
+use super::pace::Pace;
 use super::stage::{Serving, Stage, StageCell};
 use super::{Arrival, Server};
+use crate::memory_budget::Budget;
 
 /// How long a connection that was taken just before a shutdown has for its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
@@ -30,7 +34,10 @@ const FIRST_REQUEST: Duration = Duration::from_millis(500);
 pub(super) fn builder(server: &ServerConfig) -> http1::Builder {
     let mut http = http1::Builder::new();
     // The deadline for heads is kept by `HeadDeadline`, which can answer 408.
-    http.header_read_timeout(None).max_buf_size(server.head_size).max_headers(server.head_lines);
+    http.header_read_timeout(None)
+        .keep_alive(!server.keep_alive.is_zero())
+        .max_buf_size(server.head_size)
+        .max_headers(server.head_lines);
     http
 }
 
@@ -40,23 +47,33 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let Self { router, http1, handle, handshake_timeout, .. } = self;
+        let Self { router, http1, handle, handshake_timeout, budget, .. } = self;
         let (stage, refused) = (StageCell::default(), handle.clone());
-        let is_new = stage.clone();
-        let io = TokioIo::new(HeadDeadline::new(stream, arrival.deadline, handshake_timeout, stage.clone()));
+        let current = stage.clone();
+        let (terms, pace, body_rate) = {
+            let config = handle.config();
+            let terms = Terms::new(config, handshake_timeout, Arc::clone(&budget));
+            (terms, Pace::new(config.min_response_rate), config.min_request_rate)
+        };
+        let io = TokioIo::new(HeadDeadline::new(stream, arrival.deadline, terms, pace, stage.clone()));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let serving = stage.serving();
-            arrival.note(request.extensions_mut());
             let upgrade = request.extensions().get::<OnUpgrade>().cloned();
-            let response = respond(router.clone(), request, serving);
+            let serving = stage.serving(upgrade.is_some(), body_length(&request));
+            arrival.note(request.extensions_mut());
+            let response = respond(router.clone(), request, serving, Arc::clone(&budget), body_rate);
             let handle = refused.clone();
             async move {
                 let mut response = response.await?;
+                let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                // Hyper's own setting would say so in a 101 as well.
+                let is_last = handle.is_closed() || handle.config().keep_alive.is_zero();
+                if !is_upgraded && (upgrade.is_some() || is_last) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 if let Some(upgrade) = upgrade
-                    && response.status() != StatusCode::SWITCHING_PROTOCOLS
+                    && !is_upgraded
                 {
                     // Also on a path that is no route: what follows was meant for a socket, not for HTTP.
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     handle.spawn_http(end_refused::<S>(upgrade));
                 }
                 Ok::<_, Infallible>(response)
@@ -67,9 +84,12 @@ impl Server {
             result = connection.as_mut() => result,
             () = handle.stops_accepting() => {
                 // The request of a newcomer is on its way: if the connection ended now, it would have no answer at all.
-                let newcomer = if is_new.get() == Stage::Head { FIRST_REQUEST } else { Duration::ZERO };
+                let newcomer = if current.get() == Stage::Head { FIRST_REQUEST } else { Duration::ZERO };
                 if let Ok(result) = timeout(newcomer, connection.as_mut()).await {
                     result
+                } else if current.is_upgrading() {
+                    // Its end is the answer's word: a 101 says nothing of a close, and a refusal does by itself.
+                    connection.await
                 } else {
                     // A request that is being answered is answered; an idle connection ends.
                     connection.as_mut().graceful_shutdown();
@@ -87,16 +107,34 @@ async fn respond(
     router: axum::Router,
     request: Request<Incoming>,
     mut serving: Serving,
+    budget: Arc<Budget>,
+    body_rate: Option<MinDataRate>,
 ) -> Result<Response<Answer<Serving>>, Infallible> {
     if !names_its_host(&request) {
         let refusal = (StatusCode::BAD_REQUEST, [(CONNECTION, "close")], "one host header is needed\n").into_response();
         return Ok(refusal.map(|body| Answer::new(body, serving)));
     }
-    let response = router.oneshot(request.map(Body::new)).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        serving.is_last();
+    let (mut parts, body) = request.into_parts();
+    let mut response = match HeadMemory::reserve(&budget, &mut parts) {
+        Ok(()) => super::body::answer(router, Request::from_parts(parts, body), body_rate, |_| ()).await,
+        Err(refused) => refused.into_response(),
+    };
+    match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => serving.is_last(),
+        StatusCode::REQUEST_TIMEOUT => {
+            // RFC 9110 §15.5.9: the rest of the request is not waited for.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
     }
     Ok(response.map(|body| Answer::new(body, serving)))
+}
+
+fn body_length(request: &Request<Incoming>) -> BodyLength {
+    match request.body().size_hint().exact() {
+        Some(length) => BodyLength::Known(length),
+        None => BodyLength::Chunked,
+    }
 }
 
 /// RFC 9112 §3.2: a request without its one `Host` is answered with 400. HTTP/1.0 did not have it.

@@ -6,21 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::IntoResponse;
 use http::StatusCode;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
-use tower::ServiceExt;
 
-use super::answer::Answer;
 use super::config::ServerConfig;
+use super::data_rate::MinDataRate;
+use super::frames::{FIRST_INCREMENT, FrameLimit};
+use super::head_memory::{self, HeadMemory};
+use super::pace::{Pace, after};
+use super::paced_stream::{Handed, PacedAnswer, PacedExecutor};
 use super::{Arrival, Server};
+use crate::memory_budget::Budget;
 
 /// Requests and sockets that one connection may have at a time.
 const STREAMS: u32 = 256;
@@ -31,48 +34,64 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for all streams of a connection together, which holds no more than this: 64 handlers that do not read stop
 /// their own connection. h2 also takes a half of this as the bound on what frames smaller than 256 bytes cost beside their
 /// payload while nobody reads them, and ends a connection that goes beyond (`ENHANCE_YOUR_CALM`).
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+pub(super) const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// What h2 takes for one stream before it waits for the peer, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// A connection without a request or a WebSocket is closed after one to two of these.
-const IDLE: Duration = Duration::from_secs(30);
+/// What h2 unpacks of a list of headers at least, in bytes. Beyond its own limit it answers 431 only if the rest of the list is
+/// not longer than the limit either, and else ends the connection; so it has a larger one than `head_size`.
+const DECODED: usize = 64 * 1024;
 
 /// How long a connection that is to end may keep streams of which nothing is left here.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// Connections are looked at no more often than this.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
+
 /// The settings of every HTTP/2 connection.
 #[derive(Clone, Debug)]
 pub(super) struct Builder {
-    http: http2::Builder<TokioExecutor>,
+    http: http2::Builder<PacedExecutor>,
+    head_size: usize,
     head_lines: usize,
+    /// A connection without a request or a WebSocket is closed after two to three of these, as it is looked at so often.
+    period: Duration,
 }
 
 impl Builder {
     pub(super) fn new(server: &ServerConfig) -> Self {
-        let mut http = http2::Builder::new(TokioExecutor::new());
+        let mut http = http2::Builder::new(PacedExecutor(server.min_response_rate));
         http.enable_connect_protocol()
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
-            .max_header_list_size(u32::try_from(server.head_size).unwrap_or(u32::MAX));
-        Self { http, head_lines: server.head_lines }
+            .max_header_list_size(u32::try_from(server.head_size.max(DECODED)).unwrap_or(u32::MAX));
+        Self {
+            http,
+            head_size: server.head_size,
+            head_lines: server.head_lines,
+            period: (server.keep_alive / 2).max(SHORTEST_PERIOD),
+        }
     }
 }
 
 /// What a connection is used for.
 #[derive(Debug, Default)]
-struct Activity {
+pub(super) struct Activity {
     streams: AtomicUsize,
     /// All streams that there ever were.
     begun: AtomicUsize,
+    /// Bytes of `DATA` frames that came, that were read or given up here, and for which the peer's window was opened again.
+    received: AtomicUsize,
+    read: AtomicUsize,
+    released: AtomicUsize,
 }
 
 /// A stream that is in use as long as one of these lives.
 #[derive(Clone, Debug)]
-pub(crate) struct StreamGuard(#[expect(dead_code, reason = "it is there to be dropped")] Arc<InUse>);
+pub(crate) struct StreamGuard(Arc<InUse>);
 
 #[derive(Debug)]
 struct InUse(Arc<Activity>);
@@ -91,6 +110,36 @@ impl Activity {
     fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
     }
+
+    pub(super) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn was_read(&self, bytes: usize) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The window of the connection was opened by so much: for all that was read or given up until now.
+    pub(super) fn released(&self, bytes: usize) {
+        let released = self.released.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.read.fetch_max(released.saturating_sub(FIRST_INCREMENT), Ordering::Relaxed);
+    }
+
+    /// Bytes that h2 holds for whoever is to read them.
+    pub(super) fn unread(&self) -> usize {
+        let received = self.received.load(Ordering::Relaxed);
+        if self.is_idle() {
+            self.read.store(received, Ordering::Relaxed);
+        }
+        received.saturating_sub(self.read.load(Ordering::Relaxed))
+    }
+}
+
+impl StreamGuard {
+    /// So many bytes of the stream were read.
+    pub(crate) fn was_read(&self, bytes: usize) {
+        self.0.0.was_read(bytes);
+    }
 }
 
 impl Drop for InUse {
@@ -105,10 +154,13 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let Self { router, http2, handle, .. } = self;
-        let head_lines = http2.head_lines;
+        let Self { router, http2, handle, budget, .. } = self;
         let deadline = arrival.deadline;
         let activity = Arc::<Activity>::default();
+        let pace = Pace::new(handle.config().min_response_rate);
+        let stream = FrameLimit::new(stream, pace, Arc::clone(&activity), Arc::clone(&budget));
+        let body_rate = handle.config().min_request_rate;
+        let terms = Terms { head_size: http2.head_size, head_lines: http2.head_lines, body_rate, budget };
         let streams = Arc::clone(&activity);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let guard = streams.begin();
@@ -116,11 +168,11 @@ impl Server {
             if request.method() == Method::CONNECT {
                 request.extensions_mut().insert(guard.clone());
             }
-            respond(router.clone(), request, head_lines, guard)
+            respond(router.clone(), request, terms.clone(), Handed::begin(), guard)
         });
         let mut connection = pin!(http2.http.serve_connection(TokioIo::new(stream), service));
         let mut look = pin!(sleep_until(deadline));
-        let (mut seen, mut was_idle, mut is_closing) = (0, true, false);
+        let (mut seen, mut was_idle, mut unused, mut is_closing) = (0, true, 0, false);
         let result = loop {
             tokio::select! {
                 result = connection.as_mut() => break result,
@@ -134,7 +186,8 @@ impl Server {
                     let (before, is_idle) = (seen, activity.is_idle());
                     seen = activity.begun();
                     let was_unused = std::mem::replace(&mut was_idle, is_idle) && seen == before;
-                    if is_idle && was_unused {
+                    unused = if is_idle && was_unused { unused + 1 } else { 0 };
+                    if unused >= 2 || (unused == 1 && (is_closing || seen == 0)) {
                         if is_closing || seen == 0 {
                             tracing::debug!("http/2 connection cut: nothing happens on it");
                             return;
@@ -142,7 +195,7 @@ impl Server {
                         is_closing = true;
                         connection.as_mut().graceful_shutdown();
                     }
-                    look.as_mut().reset(Instant::now() + if is_closing { FAREWELL } else { IDLE });
+                    look.as_mut().reset(after(if is_closing { FAREWELL } else { http2.period }));
                 }
             }
         };
@@ -152,20 +205,34 @@ impl Server {
     }
 }
 
+/// What each request of a connection is bound to.
+#[derive(Clone)]
+struct Terms {
+    head_size: usize,
+    head_lines: usize,
+    body_rate: Option<MinDataRate>,
+    budget: Arc<Budget>,
+}
+
 async fn respond(
     router: axum::Router,
     request: Request<Incoming>,
-    head_lines: usize,
+    terms: Terms,
+    handed: Arc<Handed>,
     guard: StreamGuard,
-) -> Result<Response<Answer<StreamGuard>>, Infallible> {
-    let response = if request.headers().len() > head_lines {
+) -> Result<Response<PacedAnswer<StreamGuard>>, Infallible> {
+    let (mut parts, body) = request.into_parts();
+    let response = if parts.headers.len() > terms.head_lines || head_memory::size(&parts) > terms.head_size {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
+    } else if let Err(refused) = HeadMemory::reserve(&terms.budget, &mut parts) {
+        refused.into_response()
     } else {
-        let (mut parts, body) = request.into_parts();
         crate::routing::unify(&mut parts);
-        router.oneshot(Request::from_parts(parts, Body::new(body))).await?
+        let reading = guard.clone();
+        let request = Request::from_parts(parts, body);
+        super::body::answer(router, request, terms.body_rate, move |bytes| reading.was_read(bytes)).await
     };
-    Ok(response.map(|body| Answer::new(body, guard)))
+    Ok(response.map(|body| PacedAnswer::new(body, handed, guard)))
 }
 
 #[cfg(test)]
@@ -221,10 +288,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_ends_after_a_minute_at_the_latest() {
+    async fn an_idle_connection_ends_after_a_minute_and_a_half_at_the_latest() {
         let mut client = connect().await;
         client.ask().await;
-        assert_eq!(client.ended().await, 40);
+        assert_eq!(client.ended().await, 70);
         let mut client = connect().await;
         for _ in 0..10 {
             client.ask().await;

@@ -9,11 +9,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// How many connections may wait to be accepted: room for everybody who comes back after a restart.
 const BACKLOG: i32 = 4096;
 
-/// Where an app listens: what it was told, or the environment, or 127.0.0.1:8000.
-fn address(bind: Option<String>) -> io::Result<SocketAddr> {
+/// Where an app listens: what it was told, or the environment, or 127.0.0.1:8000. A name stands for all its addresses.
+fn addresses(bind: Option<String>) -> io::Result<Vec<SocketAddr>> {
     let text = bind.map_or_else(from_environment, Ok)?;
-    let found = text.to_socket_addrs().map_err(|error| invalid(format!("{text:?} is no address: {error}")))?.next();
-    found.ok_or_else(|| invalid(format!("{text:?} has no address")))
+    let found = text.to_socket_addrs().map_err(|error| invalid(format!("{text:?} is no address: {error}")))?;
+    let mut addresses = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() { Err(invalid(format!("{text:?} has no address"))) } else { Ok(addresses) }
 }
 
 fn from_environment() -> io::Result<String> {
@@ -39,16 +45,52 @@ pub(super) fn listeners(bind: Option<String>, workers: usize, reuse_port: bool) 
     if !given.is_empty() {
         return (0..workers).map(|_| given.iter().map(TcpListener::try_clone).collect()).collect();
     }
-    let mut address = address(bind)?;
+    let first = first_listeners(&addresses(bind)?, reuse_port)?;
+    let bound = first.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let is_one = bound.len() == 1;
+    let others = (1..workers).map(|_| bound.iter().map(|&address| socket(address, true, is_one)).collect());
+    std::iter::once(Ok(first)).chain(others).collect()
+}
+
+/// The first worker's, all on one port: when the port is the system's choice, on that of the first address. Of several
+/// addresses one that this machine does not have is left out, as `localhost` may have one of IPv6 where that is switched off.
+fn first_listeners(addresses: &[SocketAddr], reuse_port: bool) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    let (mut port, mut missing) = (None, None);
+    for &(mut address) in addresses {
+        if address.port() == 0 {
+            address.set_port(port.unwrap_or(0));
+        }
+        match first_listener(address, reuse_port, addresses.len() == 1) {
+            Ok(listener) => {
+                port = port.or(Some(listener.local_addr()?.port()));
+                listeners.push(listener);
+            }
+            Err(error) if addresses.len() > 1 && is_missing(&error) => {
+                tracing::warn!(%error, "one of several addresses is left out");
+                missing = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
+}
+
+fn first_listener(mut address: SocketAddr, reuse_port: bool, is_one: bool) -> io::Result<TcpListener> {
     if !reuse_port {
         // Ports are shared between sockets that ask for it, also with a server that was forgotten: only a bind without
         // sharing tells that the port is taken.
-        address = socket(address, false)?.local_addr()?;
+        address = socket(address, false, is_one)?.local_addr()?;
     }
-    let first = socket(address, true)?;
-    let address = first.local_addr()?;
-    let others = (1..workers).map(|_| socket(address, true));
-    std::iter::once(Ok(first)).chain(others).map(|listener| listener.map(|one| vec![one])).collect()
+    socket(address, true, is_one)
+}
+
+/// The machine has no such address, or no such family of addresses.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
 }
 
 /// Sockets that were opened before the process began (`sd_listen_fds(3)`).
@@ -89,10 +131,21 @@ pub(super) fn raise_descriptor_limit(connections: Limit) {
 #[cfg(not(unix))]
 pub(super) fn raise_descriptor_limit(_: Limit) {}
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+/// `is_one`: nothing else listens on the port for the same app, so that a socket of IPv6 may serve IPv4 as well.
+fn socket(address: SocketAddr, shared: bool, is_one: bool) -> io::Result<TcpListener> {
     let in_context = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(|error| {
+        // No kind of its own stands for a family that the system does not have (EAFNOSUPPORT).
+        let has_family = !address.is_ipv6() || error.kind() == io::ErrorKind::PermissionDenied;
+        let kind = if has_family { error.kind() } else { io::ErrorKind::Unsupported };
+        in_context(io::Error::new(kind, error))
+    })?;
+    // On Windows it would let a second server take the port.
+    #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() && !is_one {
+        socket.set_only_v6(true)?;
+    }
     socket.set_nonblocking(true)?;
     #[cfg(target_os = "linux")]
     socket.set_reuse_port(shared)?;
@@ -101,4 +154,49 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.bind(&address.into()).map_err(in_context)?;
     socket.listen(BACKLOG).map_err(in_context)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn several_addresses_are_listened_to_on_one_port_by_every_worker() {
+        let addresses = ["127.0.0.1:0", "127.0.0.2:0"].map(|text| text.parse().unwrap());
+        let first = first_listeners(&addresses, false).unwrap();
+        let bound: Vec<_> = first.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        assert_eq!(bound[0].port(), bound[1].port());
+        assert!(bound.iter().all(|address| TcpStream::connect(address).is_ok()), "{bound:?}");
+    }
+
+    #[test]
+    fn an_address_that_the_machine_does_not_have_is_left_out_unless_it_is_the_only_one() {
+        // For documentation (RFC 5737): no machine has it.
+        let (here, nowhere) = ("127.0.0.1:0".parse().unwrap(), "192.0.2.1:0".parse().unwrap());
+        assert_eq!(first_listeners(&[nowhere, here], false).unwrap().len(), 1);
+        let alone = first_listeners(&[nowhere], false).unwrap_err();
+        assert_eq!(alone.kind(), io::ErrorKind::AddrNotAvailable);
+        assert!(first_listeners(&[nowhere, nowhere], false).is_err());
+    }
+
+    #[test]
+    fn of_a_name_all_addresses_are_taken_once() {
+        let addresses = addresses(Some("localhost:8000".to_owned())).unwrap();
+        let mut all: Vec<_> = "localhost:8000".to_socket_addrs().unwrap().collect();
+        all.sort();
+        all.dedup();
+        let mut taken = addresses.clone();
+        taken.sort();
+        assert_eq!(taken, all);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_an_error_also_for_one_of_several_addresses() {
+        let taken = TcpListener::bind("127.0.0.2:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let addresses = ["127.0.0.1", "127.0.0.2"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port));
+        assert_eq!(first_listeners(&addresses, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
 }

@@ -3,14 +3,23 @@
 mod accept;
 mod admission;
 mod answer;
+mod behind;
+mod body;
 mod config;
+mod data_rate;
 mod drain;
+#[cfg(feature = "tls")]
+mod frames;
 mod head;
+mod head_memory;
 mod http1;
 #[cfg(feature = "tls")]
 mod http2;
 mod listen;
 mod memory;
+mod pace;
+#[cfg(feature = "tls")]
+mod paced_stream;
 mod proxies;
 mod run;
 mod stage;
@@ -28,9 +37,11 @@ use tokio::time::Instant;
 
 pub(crate) use admission::{Address, Admission, Refused, Seat, SocketSeat};
 pub use config::ServerConfig;
+pub use data_rate::MinDataRate;
 pub use drain::AppHandle;
 pub(crate) use drain::WeakHandle;
 pub(crate) use head::HeadDeadline;
+pub(crate) use head_memory::HeadMemory;
 #[cfg(feature = "tls")]
 pub(crate) use http2::StreamGuard;
 pub use proxies::{ClientIp, ProxyHeader};
@@ -41,7 +52,7 @@ pub use tls::{Tls, TlsError};
 
 use crate::Result;
 use crate::config::Config;
-use crate::deadline::deadline_after;
+use crate::memory_budget::Budget;
 
 /// An app, built.
 #[derive(Clone, Debug)]
@@ -53,6 +64,7 @@ pub(crate) struct Server {
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     handshake_timeout: Duration,
+    budget: Arc<Budget>,
     pub(crate) handle: AppHandle,
 }
 
@@ -82,7 +94,13 @@ impl Arrival {
 }
 
 impl Server {
-    pub(crate) fn new(router: axum::Router, config: &Config, server: &ServerConfig, handle: AppHandle) -> Self {
+    pub(crate) fn new(
+        router: axum::Router,
+        config: &Config,
+        server: &ServerConfig,
+        budget: Arc<Budget>,
+        handle: AppHandle,
+    ) -> Self {
         Self {
             router,
             http1: Arc::new(http1::builder(server)),
@@ -91,6 +109,7 @@ impl Server {
             #[cfg(feature = "tls")]
             tls: None,
             handshake_timeout: config.handshake_timeout,
+            budget,
             handle,
         }
     }
@@ -121,7 +140,11 @@ impl Server {
 
     /// Speaks HTTP on a socket until it ends or becomes a WebSocket. Every deadline counts from here.
     pub(crate) async fn serve_tcp(self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        let deadline = deadline_after(Instant::now(), self.handshake_timeout);
+        // What is written here is whole already: nothing gains by waiting for more.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let deadline = pace::after(self.handshake_timeout);
         let arrival =
             Arrival { peer: Some(peer), seat: Some(SocketSeat::new(Some(peer), seat)), is_over_tls: false, deadline };
         #[cfg(feature = "tls")]
@@ -140,7 +163,7 @@ impl Server {
 
     /// Speaks HTTP on something that is like a socket.
     pub(crate) async fn serve_stream(self, stream: tokio::io::DuplexStream) {
-        let deadline = deadline_after(Instant::now(), self.handshake_timeout);
+        let deadline = pace::after(self.handshake_timeout);
         let arrival = Arrival { peer: None, seat: None, is_over_tls: false, deadline };
         self.serve_http1(stream, arrival).await;
     }

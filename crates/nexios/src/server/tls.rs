@@ -48,7 +48,7 @@ struct Inner {
 
 struct Current {
     config: Arc<ServerConfig>,
-    /// What the files were when they were read last, also when that failed.
+    /// What was in the files when they were read last, also when that failed.
     stamp: Stamp,
 }
 
@@ -84,7 +84,7 @@ impl Tls {
         Ok(())
     }
 
-    /// Whether the files are others than those that were read last.
+    /// Whether something else is in the files than what was read last.
     fn has_changed(&self) -> bool {
         Stamp::of(&self.inner.certificates, &self.inner.key) != self.lock().stamp
     }
@@ -111,10 +111,6 @@ impl Server {
     pub(super) async fn serve_tls(self, tls: Tls, stream: TcpStream, mut arrival: Arrival) {
         arrival.is_over_tls = true;
         let peer = arrival.peer;
-        // What is written here is whole already: nothing gains by waiting for more.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
         let accept = TlsAcceptor::from(tls.config()).accept(stream);
         let stream = tokio::select! {
             accepted = timeout_at(arrival.deadline, accept) => match accepted {

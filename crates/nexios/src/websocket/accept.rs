@@ -302,9 +302,15 @@ impl Opening {
                 #[cfg(feature = "tls")]
                 guard,
             } => {
+                #[cfg(feature = "tls")]
+                let on_read = move |bytes| {
+                    if let Some(guard) = &guard {
+                        guard.was_read(bytes);
+                    }
+                };
                 #[cfg(not(feature = "tls"))]
-                let guard = ();
-                (Transport::over_http2(upgraded, guard), Bytes::new())
+                let on_read = |_| ();
+                (Transport::over_http2(upgraded, on_read), Bytes::new())
             }
         }
     }

@@ -29,11 +29,11 @@ fn a_header_line_of_a_mebibyte_answers_431() {
 // Row 1.
 #[test]
 fn a_head_that_comes_byte_by_byte_is_not_parsed_again_for_each() {
-    let attack = Attack::new("1", "a head of nearly 64 KiB in single bytes").holds_at_most(MIB);
+    let attack = Attack::new("1", "a head of nearly 16 KiB in single bytes").holds_at_most(MIB);
     // Each byte wakes the server, which costs 8 µs.
     attack.burns_at_most(cpu(1_000)).run(|victim| {
         let mut client = Client::connect(victim.address);
-        let long = request("/ws", &[&format!("X: {}", "x".repeat(62 * 1024))]);
+        let long = request("/ws", &[&format!("X: {}", "x".repeat(15 * 1024))]);
         let (first, second) = long.as_bytes().split_at(long.len() / 2);
         let [first, second] = [first, second].map(|half| bytes_cost(victim, &mut client, half));
         assert_eq!(client.head().status, 101);
@@ -56,6 +56,30 @@ fn bytes_cost(victim: &Victim, client: &mut Client, bytes: &[u8]) -> Duration {
     let (cost, sleeps) = (victim.cpu_since(before), victim.sleeps() - sleeps);
     assert!(sleeps > bytes.len() / 4, "{} bytes came in about {sleeps} reads", bytes.len());
     cost
+}
+
+// Issue 13, (02).
+#[test]
+fn heads_that_are_kept_stay_within_the_budget() {
+    let attack =
+        Attack::new("(02)", "4,000 connections with heads of 15 KiB, with 32 MiB for all together").on("budget");
+    // The budget, and what a connection costs besides.
+    attack.holds_at_most(80 * MIB).burns_at_most(cpu(8_000)).run(|victim| {
+        let long = request("/ws", &[&format!("X: {}", "x".repeat(15 * 1024))]);
+        let (mut kept, mut refused) = (Vec::new(), 0);
+        for _ in 0..4_000 {
+            let mut client = Client::connect(victim.address);
+            client.send(&long);
+            match client.head().status {
+                101 => kept.push(client),
+                503 => refused += 1,
+                other => panic!("answered with {other}"),
+            }
+        }
+        // 32 MiB are 2,180 heads of 15 KiB.
+        assert!((1_800..2_400).contains(&kept.len()), "{} are kept", kept.len());
+        (format!("{} kept, {refused} told 503", kept.len()), kept)
+    });
 }
 
 // Rows 2 and 3.

@@ -1,5 +1,7 @@
 //! HTTP/2 (RFC 8441): many sockets on one connection.
 
+#[path = "http2/bounds.rs"]
+mod bounds;
 #[path = "http2/client.rs"]
 mod client;
 #[path = "http2/flow.rs"]

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use sha2::{Digest, Sha256};
 
 use super::TlsError;
 use crate::{Error, Result};
@@ -77,17 +77,17 @@ fn invalid(file: &Path, error: &dyn std::error::Error) -> TlsError {
     TlsError::Invalid { file: file.into(), reason: error.to_string().into() }
 }
 
-/// What tells one state of the two files from another.
+/// Digest of what is in the two files. Times and sizes do not tell: a renewed certificate is often as long as the old one, and
+/// may be copied with its time.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stamp([Option<(SystemTime, u64)>; 2]);
+pub(super) struct Stamp([Option<[u8; 32]>; 2]);
 
 impl Stamp {
     pub(super) fn of(certificates: &Path, key: &Path) -> Self {
-        // Links are followed: certificates are often renewed by setting one.
-        let stamp = |file: &Path| {
-            let metadata = file.metadata().ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
+        let digest = |file: &Path| {
+            let content = std::fs::read(file).ok()?;
+            Some(Sha256::digest(&content).into())
         };
-        Self([stamp(certificates), stamp(key)])
+        Self([digest(certificates), digest(key)])
     }
 }

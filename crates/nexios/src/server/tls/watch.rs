@@ -103,4 +103,24 @@ mod tests {
         watching.abort();
         std::fs::remove_dir_all(&folder).unwrap();
     }
+
+    #[test]
+    fn what_is_in_the_files_tells_if_they_have_changed_and_not_their_times() {
+        let folder = std::env::temp_dir().join(format!("nexios-content-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        write(&folder);
+        let file = folder.join("certificate.pem");
+        let tls = Tls::from_files(&file, folder.join("key.pem")).unwrap();
+        let (content, time) = (std::fs::read(&file).unwrap(), file.metadata().unwrap().modified().unwrap());
+        let set_time = |time| std::fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+        set_time(time + Duration::from_hours(1));
+        assert!(!tls.has_changed(), "the same again");
+        let mut other = content;
+        other.swap(100, 101);
+        other.swap(200, 202);
+        std::fs::write(&file, other).unwrap();
+        set_time(time);
+        assert!(tls.has_changed(), "as long and as old, and another");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }
