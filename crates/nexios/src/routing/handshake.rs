@@ -1,12 +1,12 @@
 //! A request becomes a connection: the opening handshake is checked, and the connection's task started.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN};
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::{StatusCode, Version, request};
 use hyper::upgrade::OnUpgrade;
 use nexios_proto::Role;
@@ -17,6 +17,7 @@ use crate::auth::Users;
 use crate::config::Config;
 use crate::connection::{ConnectionTask, Link, OnError, Registry, Settings};
 use crate::groups::Groups;
+use crate::host;
 use crate::memory_budget::Budget;
 use crate::middleware::Chain;
 use crate::observe::{ConnectionSpan, Meter, connection_refused};
@@ -68,15 +69,18 @@ impl BoundRoute {
         #[cfg(feature = "http2")]
         super::http2::unify(&mut parts);
         let counted = self.settings.meter.handshake();
+        let client = self.client(&parts);
+        let mut is_refused_for_load = false;
         let answer = match self.validate(&mut parts) {
-            Ok(handshake) => match self.admit(&mut parts) {
+            Ok(handshake) => match self.admit(&mut parts, client) {
                 Ok(seat) => {
                     let (respond, answer) = oneshot::channel();
-                    self.start(parts, handshake, seat, respond);
+                    self.start(parts, client, handshake, seat, respond);
                     // A handler that ended without an answer refuses.
                     answer.await.unwrap_or_else(|_| closing(version, StatusCode::FORBIDDEN.into_response()))
                 }
                 Err(refused) => {
+                    is_refused_for_load = true;
                     connection_refused(refused.word());
                     closing(version, refused.into_response())
                 }
@@ -85,6 +89,12 @@ impl BoundRoute {
         };
         // Over HTTP/2 a WebSocket begins with 200, and nothing else here does (RFC 8441 §5).
         let is_accepted = version == Version::HTTP_2 && answer.status() == StatusCode::OK;
+        if answer.status().is_client_error()
+            && !is_refused_for_load
+            && let Some(client) = client.filter(|client| !self.app.proxies.trusts(*client))
+        {
+            self.app.connections.admission().note_refusal(client);
+        }
         counted.answered(if is_accepted { StatusCode::SWITCHING_PROTOCOLS } else { answer.status() });
         Ok(answer)
     }
@@ -92,7 +102,14 @@ impl BoundRoute {
     /// The handshake, or the refusal.
     #[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
     fn validate(&self, parts: &mut request::Parts) -> Result<Handshake, Response> {
-        let opening = opening(parts).map_err(refusal)?;
+        let opening = opening(parts).map_err(|error| {
+            connection_refused("handshake");
+            refusal(error)
+        })?;
+        host::settle(parts).map_err(|invalid| {
+            connection_refused("host");
+            (StatusCode::BAD_REQUEST, invalid.reason()).into_response()
+        })?;
         self.check_origin(parts)?;
         let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
             // A server, or a layer, that cannot hand over its connection.
@@ -104,20 +121,29 @@ impl BoundRoute {
     }
 
     /// Counts the connection, or says why there may be none.
-    fn admit(&self, parts: &mut request::Parts) -> Result<Seat, Refused> {
+    fn admit(&self, parts: &mut request::Parts, client: Option<IpAddr>) -> Result<Seat, Refused> {
         if self.app.handle.is_closed() {
             return Err(Refused::ShuttingDown);
         }
         let socket = parts.extensions.remove::<SocketSeat>();
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        let pairs = || parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let client = peer.map(|peer| self.app.proxies.client_ip(peer, pairs));
+        if let Some(client) = client.filter(|client| !self.app.proxies.trusts(*client)) {
+            self.app.connections.admission().begin_handshake(client)?;
+        }
         // Of several WebSockets on one socket the first one has the socket's seat.
         let seat = if parts.version == Version::HTTP_2 { None } else { socket };
         match seat.map(|seat| seat.take_for(client)).transpose()?.flatten() {
             Some(seat) => Ok(seat),
             None => self.app.connections.admission().admit(client),
         }
+    }
+
+    /// The address of the client, where it is known.
+    fn client(&self, parts: &request::Parts) -> Option<IpAddr> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip();
+        // Those of a server of ours were looked at before: this is for an app that is mounted.
+        self.app.handle.note_forwarding(peer, || parts.headers.keys().map(HeaderName::as_str));
+        let pairs = || parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        Some(self.app.proxies.client_ip(peer, pairs))
     }
 
     #[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
@@ -139,20 +165,34 @@ impl BoundRoute {
         let asked = Asked {
             origin,
             host: headers.get(HOST).map(HeaderValue::as_bytes),
-            has_cookies: headers.contains_key(COOKIE),
             scheme: if is_over_tls { Some("https") } else { scheme() },
         };
         if self.settings.config.origins.allow(&asked) {
             return Ok(());
         }
-        tracing::info!(route = self.path(), origin = %origin, "origin not allowed");
+        connection_refused("origin");
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        self.app.handle.log_sums().add("origin", || {
+            let (route, origin) = (Arc::clone(&self.settings), origin.to_string());
+            move |count| tracing::info!(count, route = &*route.route, %origin, ?peer, "origin not allowed")
+        });
         Err((StatusCode::FORBIDDEN, "origin not allowed\n").into_response())
     }
 
     /// Starts the connection's task. It goes on when the client leaves before the answer, so that a handler's
     /// `accept` can say so and what surrounds it can clean up.
-    fn start(&self, mut parts: request::Parts, handshake: Handshake, seat: Seat, respond: oneshot::Sender<Response>) {
+    fn start(
+        &self,
+        mut parts: request::Parts,
+        client: Option<IpAddr>,
+        handshake: Handshake,
+        seat: Seat,
+        respond: oneshot::Sender<Response>,
+    ) {
         let link = Link::new(Arc::clone(&self.settings), Some(respond));
+        if let Some(messages) = client.and_then(|client| self.app.connections.admission().messages_of(client)) {
+            link.share_rate(messages);
+        }
         let groups = self.app.groups.of_connection(link.id());
         parts.extensions.insert(groups.clone());
         let websocket = WebSocket::new(Arc::clone(&link), groups, handshake, parts);

@@ -5,9 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::IntoResponse;
-use http::Version;
-use http::header::{CONNECTION, HOST, HeaderValue};
+use http::header::{CONNECTION, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -88,21 +86,15 @@ async fn respond(
     request: Request<Incoming>,
     mut serving: Serving,
 ) -> Result<Response<Answer<Serving>>, Infallible> {
-    if !names_its_host(&request) {
-        let refusal = (StatusCode::BAD_REQUEST, [(CONNECTION, "close")], "one host header is needed\n").into_response();
-        return Ok(refusal.map(|body| Answer::new(body, serving)));
-    }
-    let response = router.oneshot(request.map(Body::new)).await?;
+    let (mut parts, body) = request.into_parts();
+    let response = match super::doors::check(&mut parts) {
+        Ok(()) => router.oneshot(Request::from_parts(parts, Body::new(body))).await?,
+        Err(refusal) => refusal,
+    };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         serving.is_last();
     }
     Ok(response.map(|body| Answer::new(body, serving)))
-}
-
-/// RFC 9112 §3.2: a request without its one `Host` is answered with 400. HTTP/1.0 did not have it.
-fn names_its_host(request: &Request<Incoming>) -> bool {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10)
 }
 
 /// Ends a connection whose upgrade was refused: at its end hyper hands the socket over all the same, and nobody else is

@@ -163,7 +163,10 @@ async fn respond(
     } else {
         let (mut parts, body) = request.into_parts();
         crate::routing::unify(&mut parts);
-        router.oneshot(Request::from_parts(parts, Body::new(body))).await?
+        match super::doors::check(&mut parts) {
+            Ok(()) => router.oneshot(Request::from_parts(parts, Body::new(body))).await?,
+            Err(refusal) => refusal,
+        }
     };
     Ok(response.map(|body| Answer::new(body, guard)))
 }
@@ -195,7 +198,8 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let began = Instant::now();
         let deadline = began + server.handshake_timeout;
-        let arrival = Arrival { peer: Some(([127, 0, 0, 1], 1).into()), seat: None, is_over_tls: true, deadline };
+        let arrival =
+            Arrival { peer: Some(([127, 0, 0, 1], 1).into()), seat: None, is_over_tls: true, doors: None, deadline };
         tokio::spawn(server.serve_http2(theirs, arrival));
         let (requests, connection) = h2::client::handshake(ours).await.unwrap();
         Client { requests, connection: tokio::spawn(connection), began }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
 
 use nexios_proto::Limit;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,6 +15,12 @@ fn address(bind: Option<String>) -> io::Result<SocketAddr> {
     let text = bind.map_or_else(from_environment, Ok)?;
     let found = text.to_socket_addrs().map_err(|error| invalid(format!("{text:?} is no address: {error}")))?.next();
     found.ok_or_else(|| invalid(format!("{text:?} has no address")))
+}
+
+/// The name in what was told, or in the environment, that the address is found by.
+pub(super) fn bound_name(bind: Option<&str>) -> Option<Arc<str>> {
+    let text = bind.map_or_else(|| std::env::var("NEXIOS_HOST").ok(), |bind| Some(bind.to_owned()))?;
+    Some(text.into())
 }
 
 fn from_environment() -> io::Result<String> {
