@@ -24,6 +24,14 @@ struct Window {
     example: Option<Line>,
 }
 
+impl Window {
+    /// Whether it goes on: for as long as it may, and until a task that is about to end it has done so.
+    fn is_open(&self, now: Instant) -> bool {
+        let most = if self.example.is_some() { WINDOW * 2 } else { WINDOW };
+        now.duration_since(self.began) < most
+    }
+}
+
 /// Logs a line for so many occurrences.
 type Line = Box<dyn FnOnce(u64) + Send>;
 
@@ -36,7 +44,7 @@ impl LogSums {
         let now = Instant::now();
         let mut windows = self.lock();
         match windows.get_mut(cause) {
-            Some(window) if now.duration_since(window.began) < WINDOW => {
+            Some(window) if window.is_open(now) => {
                 window.count += 1;
                 if window.example.is_none() {
                     window.example = Some(Box::new(line()));
@@ -44,7 +52,7 @@ impl LogSums {
                     self.end_later(cause);
                 }
             }
-            // Also where no runtime was there to end the window before.
+            // Also where the runtime is gone that was to end the window before.
             _ => {
                 let before = windows.insert(cause, Window { began: now, count: 0, example: None });
                 drop(windows);
@@ -129,7 +137,7 @@ mod tests {
         for _ in 0..3 {
             add(&sums, "one", &lines);
         }
-        sums.lock().get_mut("one").unwrap().began -= WINDOW;
+        sums.lock().get_mut("one").unwrap().began -= WINDOW * 2;
         add(&sums, "one", &lines);
         assert_eq!(*lines.lock().unwrap(), [1, 3]);
     }

@@ -24,7 +24,7 @@ use crate::observe::{ConnectionSpan, Meter, connection_refused};
 use crate::origin::{Asked, Found};
 #[cfg(feature = "tls")]
 use crate::server::StreamGuard;
-use crate::server::{AppHandle, OverTls, Refused, Seat, SocketSeat, TrustedProxies};
+use crate::server::{AppHandle, InProcess, OverTls, Refused, Seat, SocketSeat, TrustedProxies};
 use crate::websocket::{Handshake, Opening, WebSocket, header_pairs};
 
 /// What all connections of an app share.
@@ -53,8 +53,9 @@ impl BoundRoute {
         let budget = Arc::clone(&app.budget);
         let meter = Meter::of_route(&path, app.is_metered);
         let (proxies, users) = (app.proxies.clone(), Some(Arc::clone(&app.users)));
+        let (route, log_sums) = (path.into(), app.handle.log_sums().clone());
         let settings =
-            Settings { role: Role::Server, route: path.into(), config, on_error, budget, meter, proxies, users };
+            Settings { role: Role::Server, route, config, on_error, budget, meter, proxies, users, log_sums };
         Self { settings: Arc::new(settings), chain: Arc::new(chain), app: Arc::clone(app) }
     }
 
@@ -150,6 +151,7 @@ impl BoundRoute {
     fn check_origin(&self, parts: &mut request::Parts) -> Result<(), Response> {
         // It has done its work: what stands beside a request is kept as long as the connection.
         let is_over_tls = parts.extensions.remove::<OverTls>().is_some();
+        parts.extensions.remove::<InProcess>();
         let headers = &parts.headers;
         let mut origins = headers.get_all(ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {

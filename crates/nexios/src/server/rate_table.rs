@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_network_of_48_bits_fills_the_table_and_no_more() {
-        let table = RateTable::new(Rate::per_second(1).burst(2), true);
+        let table = RateTable::new(Rate::per_second(0).burst(2), true);
         let held = table.bucket(ip("192.0.2.1")).unwrap();
         lock(&held).take(2);
         for network in 0..70_000_u128 {
