@@ -154,8 +154,8 @@ impl ServerConfig {
     }
 
     /// How many messages the clients of one address may send over all their connections, pings included, or `None` for as
-    /// many as their handlers take: [`Config::message_rate`](crate::Config::message_rate) is for each connection. Connections
-    /// draw on it by a sixteenth of a second's worth at a time. What becomes of those who send more is their routes'
+    /// many as their handlers take: [`Config::message_rate`](crate::Config::message_rate) is for each connection. It costs a
+    /// lock for each message. What becomes of those who send more is their routes'
     /// [`Config::over_rate`](crate::Config::over_rate).
     pub fn message_rate_per_address(mut self, rate: impl Into<Option<Rate>>) -> Self {
         self.message_rate_per_address = rate.into();

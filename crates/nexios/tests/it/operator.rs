@@ -80,11 +80,12 @@ async fn the_operators_pages_are_there_until_the_end_of_the_drain() {
     }
     let server = serve(App::new().websocket_route("/ws", busy).operator("127.0.0.1:0")).await;
     let own = operator(&server.handle).await;
-    let _socket = server.upgrade("/ws").await;
+    let socket = server.upgrade("/ws").await;
     assert_eq!(get(own, "/readyz").await, 200);
     server.handle.shutdown();
     pause(200).await;
     assert_eq!(get_with(own, "/readyz", "localhost", "").await, (503, "shutting down\n".to_owned()));
+    drop(socket);
     within(server.serving).await.unwrap().unwrap();
     let gone = within(tokio::net::TcpStream::connect(own)).await;
     assert!(gone.is_err(), "it listens after its end");
