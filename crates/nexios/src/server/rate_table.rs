@@ -58,9 +58,11 @@ impl RateTable {
         Some(bucket)
     }
 
-    /// Whether one more is within an address's rate.
+    /// Whether one more is within an address's rate. Nothing is remembered of whoever was not counted before.
     pub(super) fn check(&self, ip: IpAddr) -> bool {
-        self.bucket(ip).is_none_or(|bucket| lock(&bucket).check(Instant::now()).is_ok())
+        let address = Address::from(ip);
+        let bucket = lock(&self.shards[address.shard(SHARDS)]).buckets.get(&address).map(Arc::clone);
+        bucket.is_none_or(|bucket| lock(&bucket).check(Instant::now()).is_ok())
     }
 
     /// Counts one more, if it is within the address's rate.
@@ -104,6 +106,12 @@ mod tests {
 
     use super::*;
 
+    impl RateTable {
+        fn len(&self) -> usize {
+            self.shards.iter().map(|shard| lock(shard).buckets.len()).sum()
+        }
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -122,7 +130,9 @@ mod tests {
             assert_eq!(taken(loopback), 5, "{loopback}");
         }
         assert!(!table.check(ip("192.0.2.1")));
+        let before = table.len();
         assert!(table.check(ip("192.0.2.3")));
+        assert_eq!(table.len(), before);
     }
 
     #[test]
@@ -133,8 +143,7 @@ mod tests {
         for network in 0..70_000_u128 {
             table.take(Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) | (network << 64)).into());
         }
-        let entries: usize = table.shards.iter().map(|shard| lock(shard).buckets.len()).sum();
-        assert!(entries <= SHARDS * ADDRESSES, "{entries}");
+        assert!(table.len() <= SHARDS * ADDRESSES, "{}", table.len());
         // Whoever is connected is not forgotten for it.
         assert!(!table.take(ip("192.0.2.1")));
     }
