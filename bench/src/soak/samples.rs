@@ -53,7 +53,7 @@ pub(super) async fn take(server: &Server, began: Instant) -> Result<Sample> {
 
 async fn ask(server: &Server) -> Result<String> {
     let mut stream = TcpStream::connect(server.address()).await?;
-    stream.write_all(b"GET /stats HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n").await?;
+    stream.write_all(b"GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("/stats has no answer")?;

@@ -12,11 +12,12 @@ use crate::config::Config;
 use crate::connection::{OnError, Registry};
 use crate::groups::{Groups, GroupsConfig};
 use crate::handler::Handler;
+use crate::host::AllowedHosts;
 use crate::memory_budget::Budget;
 use crate::middleware::{IntoMiddleware, MiddlewareShape};
 use crate::observe::{self, Observed};
 use crate::routing::{AppContext, IntoRoute, WsRouter};
-use crate::server::{AppHandle, Server, ServerConfig};
+use crate::server::{AppHandle, Doors, Server, ServerConfig};
 use crate::{Error, Result};
 
 /// An application: built by value, then [run](Self::run), [served](Self::serve), or mounted in an axum application
@@ -47,6 +48,7 @@ pub struct App<S = ()> {
     config: Config,
     server: ServerConfig,
     address: Option<String>,
+    hosts: Option<AllowedHosts>,
     workers: Option<usize>,
     groups: Groups,
     on_error: Option<OnError>,
@@ -80,6 +82,7 @@ where
             config: Config::default(),
             server: ServerConfig::default(),
             address: None,
+            hosts: None,
             workers: None,
             groups: Groups::new(Arc::clone(&connections), GroupsConfig::default()),
             on_error: None,
@@ -255,6 +258,41 @@ where
         self
     }
 
+    /// The hosts that the app answers to: names (`app.example`), all names below one (`*.app.example`), addresses (`10.0.0.1`,
+    /// `::1`), each with a port or with any, or `*` for all. Others are answered with 403 before any handler, HTTP routes
+    /// included, over HTTP/1.1 and HTTP/2; a request that names no host, or a malformed one, with 400.
+    ///
+    /// It is a protection from DNS rebinding: a page of any site may have its own name resolved to an address that only its
+    /// visitor can reach, and is then of the same origin as what answers there.
+    ///
+    /// Without this call an app that listens on a loopback address, under [`run`](Self::run) or [`serve`](Self::serve), answers
+    /// to this machine's own hosts: `localhost` and names below it, 127.0.0.0/8, `[::1]`, and the name that it was
+    /// [bound](Self::bind) to. Requests with an absolute target (`GET http://app.example/ HTTP/1.1`) are answered, too: no browser
+    /// sends them to what is not its proxy. With [`trusted_proxies`](crate::ServerConfig::trusted_proxies), on other addresses and
+    /// [mounted](Self::into_router) it answers to every host. A [`TestClient`](crate::testing::TestClient) is always let in, as
+    /// `test`.
+    ///
+    /// ```
+    /// use nexios::App;
+    ///
+    /// let app = App::new().hosts(["app.example", "*.app.example", "localhost"]);
+    /// # drop(app);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When an entry is no host: a URL, a path, a wildcard elsewhere than in front.
+    pub fn hosts<I>(mut self, hosts: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let hosts = AllowedHosts::parse(hosts);
+        assert!(hosts.is_ok(), "{:?} is no host", hosts.as_ref().err().map_or("", String::as_str));
+        self.hosts = hosts.ok();
+        self
+    }
+
     /// How many threads [`run`](Self::run) serves with, instead of one for each core.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers.max(1));
@@ -316,16 +354,22 @@ where
     where
         S2: Clone + Send + Sync + 'static,
     {
-        self.build().0.with_state(())
+        let handle = self.handle();
+        let built = self.build();
+        Doors::around(built.router, &handle).with_state(())
     }
 
-    fn build(mut self) -> (axum::Router, Arc<Budget>) {
+    /// Its routes, and those of the operator's listener with its address.
+    fn build(mut self) -> Built {
+        if self.hosts.is_some() {
+            self.server.hosts = self.hosts.take();
+        }
         self.handle.configure(self.server.clone(), self.groups.clone());
         if let Some(backplane) = self.backplane.take() {
             let users = Arc::clone(self.handle.users());
             let node = self.groups.join_nodes(backplane, self.backplane_config.clone(), users);
             let checked = Arc::clone(&node);
-            self.observed.check("backplane", move || checked.check());
+            self.observed.check(observe::BACKPLANE, move || checked.check());
             self.handle.join_nodes(&node);
             node.run();
         }
@@ -350,20 +394,32 @@ where
             router = router.route_service(&path, tower::service_fn(service));
         }
         let http = self.http.layer(Extension(groups)).layer(Extension(proxies));
-        let router = router.merge(http).merge(self.observed.router(&self.handle));
-        (self.layers.into_iter().fold(router, |router, layer| layer(router)), budget)
+        let (pages, operator) = self.observed.pages(&self.handle);
+        let router = router.merge(http).merge(pages);
+        let router = self.layers.into_iter().fold(router, |router, layer| layer(router));
+        Built { router, operator, budget }
     }
 
     pub(crate) fn into_server(self) -> Server {
         let (config, server, handle) = (self.config.clone(), self.server.clone(), self.handle.clone());
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
-        let (router, budget) = self.build();
+        let answers_health = self.observed.has_health();
+        let Built { router, operator, budget } = self.build();
         let server = Server::new(router, &config, &server, budget, handle);
+        let server = server.with_operator(operator).with_health(answers_health);
         #[cfg(feature = "tls")]
         let server = server.with_tls(tls);
         server
     }
+}
+
+/// What an app is built into.
+struct Built {
+    router: axum::Router,
+    /// The operator's pages and the address of their listener.
+    operator: Option<(String, axum::Router)>,
+    budget: Arc<Budget>,
 }
 
 impl Default for App<()> {

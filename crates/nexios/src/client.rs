@@ -244,6 +244,7 @@ impl Connect {
             meter: Meter::default(),
             proxies: TrustedProxies::default(),
             users: None,
+            log_sums: crate::observe::LogSums::default(),
         };
         let link = Link::new(Arc::new(settings), None);
         if let Some(params) = accepted.deflate {

@@ -9,6 +9,12 @@ use crate::origin::Origins;
 use crate::rate::{OverRate, Rate};
 use crate::slow_consumer::SlowConsumer;
 
+/// More than one connection is served by a core of today's: whoever sends more is slowed down anyway, here or by TCP.
+const MESSAGES: Rate = Rate::per_second(1_000_000).burst(4_000_000);
+
+/// What a network of 32 Gbit/s carries. What it stops is compressed data that becomes a thousand times as much.
+const BYTES: Rate = Rate::per_second(4_000_000_000);
+
 /// What one connection may hold and how long its peer may take, for an app ([`App::config`](crate::App::config)) or
 /// for one route ([`WebSocketRoute::config`](crate::WebSocketRoute::config), which then stands instead of the app's).
 ///
@@ -28,9 +34,10 @@ use crate::slow_consumer::SlowConsumer;
 /// | [`handshake_timeout`](Self::handshake_timeout) | 10 s |
 /// | [`close_timeout`](Self::close_timeout) | 5 s |
 /// | [`message_timeout`](Self::message_timeout) | 60 s |
-/// | [`message_rate`](Self::message_rate), [`byte_rate`](Self::byte_rate) | none |
+/// | [`message_rate`](Self::message_rate) | 1,000,000/s, 4,000,000 at once |
+/// | [`byte_rate`](Self::byte_rate) | 4 GB/s, 4 GB at once |
 /// | [`over_rate`](Self::over_rate) | the peer waits |
-/// | [`origins`](Self::origins) | the same origin, for requests with cookies |
+/// | [`origins`](Self::origins) | the same origin, for requests with an `Origin` |
 /// | [`authentication_timeout`](Self::authentication_timeout) | none |
 ///
 /// A limit takes a number or [`Limit::Unlimited`]; zero means zero.
@@ -79,8 +86,8 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             message_timeout: Some(Duration::from_mins(1)),
-            message_rate: None,
-            byte_rate: None,
+            message_rate: Some(MESSAGES),
+            byte_rate: Some(BYTES),
             over_rate: OverRate::Wait,
             origins: Origins::same_origin(),
             authentication_timeout: None,
@@ -188,13 +195,21 @@ impl Config {
         self
     }
 
-    /// How many messages a peer may send, pings included, or `None` for as many as the handler takes.
+    /// How many messages a peer may send in a second, control frames included, or `None` for as many as the handler takes. The
+    /// default, a million, is more than a connection is served by one core, so that it stands in nobody's way; a service that
+    /// knows its clients sets what they need. Of all connections of an address together:
+    /// [`ServerConfig::message_rate_per_address`](crate::ServerConfig::message_rate_per_address).
+    ///
+    /// Of a burst of 4,096 or more, one half is used up before anybody looks at a clock, and only the other one is filled up
+    /// again during silence.
     pub fn message_rate(mut self, rate: impl Into<Option<Rate>>) -> Self {
         self.message_rate = rate.into();
         self
     }
 
-    /// How many bytes a peer may send, as they come from its socket, or `None` for as many as the handler takes.
+    /// How many bytes a peer may send in a second, or `None` for as many as the handler takes: those that come from its socket
+    /// (frames with their headers, without TLS), and where [compression](Self::compression) was agreed on besides those of the
+    /// messages that its frames came to: decompressed. A compressed message counts with both once it is complete.
     pub fn byte_rate(mut self, rate: impl Into<Option<Rate>>) -> Self {
         self.byte_rate = rate.into();
         self

@@ -14,6 +14,7 @@ mod endpoint;
 mod error;
 pub mod groups;
 pub mod handler;
+mod host;
 mod memory_budget;
 pub mod middleware;
 mod observe;

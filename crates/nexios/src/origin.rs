@@ -1,4 +1,4 @@
-//! Whose pages may connect: the check of the `Origin` header (RFC 6455 §10.2).
+//! Which pages may connect: the check of the `Origin` header (RFC 6455 §10.2).
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -8,9 +8,10 @@ const LOGGED: usize = 256;
 
 /// Which web pages may open connections: [`Config::origins`](crate::Config::origins), for an app or for a route.
 ///
-/// A browser lets any page of any site connect to any server, and sends that server's cookies along (cross-site
-/// WebSocket hijacking). It tells the page's origin, which a page cannot change. Programs other than browsers send none, or
-/// what they like: this is a protection of users, not of the server.
+/// A browser lets any page of any site connect to any server that the browser can reach, and sends that server's cookies
+/// along, and its cached credentials and client certificates (cross-site WebSocket hijacking). It tells the page's origin,
+/// which a page cannot change. Programs other than browsers send none, or what they like: this is a protection of users, not
+/// of the server.
 ///
 /// A handshake that is not allowed is answered with 403, as one with two `Origin` headers always is.
 ///
@@ -31,7 +32,7 @@ enum Rule {
     Only(Allowed),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Allowed {
     origins: Vec<Origin>,
     absent: bool,
@@ -44,9 +45,13 @@ impl Origins {
     /// request's own where that is known: on a socket with TLS, or from a [trusted
     /// proxy](crate::ServerConfig::trusted_proxies).
     ///
-    /// Checked are requests with cookies: without them a page of another site can do no more than its author could. A request
-    /// without an `Origin` comes from no browser, and is allowed. A proxy in front has to pass the `Host` on, port
-    /// included (nginx: `proxy_set_header Host $http_host`).
+    /// Checked is every request with an `Origin`, with cookies or without: a page of another site also reaches what is open
+    /// to the browser's address or machine alone. A request without an `Origin` comes from no browser, and is allowed. The
+    /// host is the authority of an absolute-form target, where there is one, else `Host` (RFC 9112 §3.2.2). A proxy in front
+    /// has to pass the `Host` on, port included (nginx: `proxy_set_header Host $http_host`).
+    ///
+    /// A page of another host or port, such as a development server of its own for the front end, is listed with
+    /// [`only`](Self::only).
     pub fn same_origin() -> Self {
         Self(Rule::Same)
     }
@@ -56,23 +61,30 @@ impl Origins {
     /// and `https` (443); a subdomain is another host. A request without an `Origin` is refused, see
     /// [`or_absent`](Self::or_absent).
     ///
+    /// Origins without a host are listed by their text: `file://` is what Chromium, Electron and Cordova send from pages of
+    /// files, where other browsers send `null`. `null` is [`or_null`](Self::or_null).
+    ///
     /// # Panics
     ///
-    /// When an entry is no origin: no scheme, a path, even if it is only `/`, a wildcard, or a host that is not written in
-    /// ASCII.
+    /// When an entry is no origin: no scheme, a path, even if it is only `/`, a wildcard, `http://` without a host, or a host
+    /// that is not written in ASCII.
     pub fn only<I>(origins: I) -> Self
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let parse = |entry: I::Item| {
+        let mut allowed = Allowed::default();
+        for entry in origins {
             let entry = entry.as_ref();
+            if entry == "null" {
+                allowed.null = true;
+                continue;
+            }
             let origin = Origin::parse(entry);
             assert!(origin.is_some(), "{entry:?} is no origin: expected scheme://host or scheme://host:port");
-            origin
-        };
-        let origins = origins.into_iter().filter_map(parse).collect();
-        Self(Rule::Only(Allowed { origins, absent: false, null: false }))
+            allowed.origins.extend(origin);
+        }
+        Self(Rule::Only(allowed))
     }
 
     /// Any page of any site. For services without cookies that are open to everybody.
@@ -106,7 +118,7 @@ impl Origins {
         };
         match (&self.0, origin) {
             (Rule::Any, _) | (Rule::Same, None) => true,
-            (Rule::Same, Some(origin)) => !request.has_cookies || is_same(origin, request),
+            (Rule::Same, Some(origin)) => is_same(origin, request),
             (Rule::Only(allowed), None) => allowed.absent,
             (Rule::Only(allowed), Some(b"null")) => allowed.null,
             (Rule::Only(allowed), Some(origin)) => {
@@ -121,7 +133,6 @@ impl Origins {
 pub(crate) struct Asked<'a> {
     pub(crate) origin: Found<'a>,
     pub(crate) host: Option<&'a [u8]>,
-    pub(crate) has_cookies: bool,
     /// `http` or `https`, where it is known.
     pub(crate) scheme: Option<&'a str>,
 }
@@ -167,6 +178,8 @@ enum Host {
     /// In lower case.
     Name(Box<str>),
     V6(Ipv6Addr),
+    /// Of an opaque origin that is known by its scheme: `file://`.
+    None,
 }
 
 impl Origin {
@@ -183,6 +196,10 @@ impl Origin {
             return None;
         }
         let scheme = scheme.to_ascii_lowercase().into_boxed_str();
+        let needs_host = default_port(&scheme).is_some();
+        if authority.is_empty() && !needs_host {
+            return Some(Self { scheme, host: Host::None, port: None });
+        }
         let (host, port) = host_and_port(authority)?;
         let port = port.or_else(|| default_port(&scheme));
         Some(Self { scheme, host, port })
@@ -194,6 +211,7 @@ impl fmt::Display for Origin {
         match &self.host {
             Host::Name(name) => write!(f, "{}://{name}", self.scheme)?,
             Host::V6(address) => write!(f, "{}://[{address}]", self.scheme)?,
+            Host::None => write!(f, "{}://", self.scheme)?,
         }
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
@@ -234,7 +252,7 @@ mod tests {
     use super::*;
 
     fn asked<'a>(origin: &'a str, host: &'a str, scheme: Option<&'a str>) -> Asked<'a> {
-        Asked { origin: Found::One(origin.as_bytes()), host: Some(host.as_bytes()), has_cookies: true, scheme }
+        Asked { origin: Found::One(origin.as_bytes()), host: Some(host.as_bytes()), scheme }
     }
 
     #[test]
@@ -248,6 +266,9 @@ mod tests {
         check("http://[0:0:0:0:0:0:0:1]:3000", "http://[::1]:3000");
         check("capacitor://localhost", "capacitor://localhost");
         check("chrome-extension://abcdef", "chrome-extension://abcdef");
+        check("file://", "file://");
+        check("app://-", "app://-");
+        check("vscode-webview://", "vscode-webview://");
         for bad in [
             "",
             "null",
@@ -255,6 +276,9 @@ mod tests {
             "app.example",
             "https://",
             "https:///",
+            "file:///",
+            "file://home/",
+            "ws://",
             "https://app.example/",
             "https://app.example?",
             "https://app.example#",

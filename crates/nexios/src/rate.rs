@@ -29,6 +29,10 @@ pub enum OverRate {
 }
 
 impl Rate {
+    pub(crate) fn at_once(self) -> u32 {
+        self.burst
+    }
+
     /// So many in a second, and as many at once. Zero lets nothing through.
     pub const fn per_second(n: u32) -> Self {
         Self { per_second: n, burst: n }
@@ -69,6 +73,19 @@ impl Bucket {
         }
         let wait = missing.checked_div(self.rate.per_second.into()).unwrap_or(i64::MAX);
         Err(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)))
+    }
+
+    /// Whether nothing was taken lately.
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
+        let _ = self.check(now);
+        self.tokens >= i64::from(self.rate.burst) * WHOLE
+    }
+
+    /// Up to so many of those that are left. Zero, if the rate is exceeded.
+    pub(crate) fn take_up_to(&mut self, most: u32) -> u32 {
+        let n = (self.tokens / WHOLE).clamp(0, most.into());
+        self.tokens -= n * WHOLE;
+        u32::try_from(n).unwrap_or(0)
     }
 
     /// Takes what has come, also when it is more than was left.

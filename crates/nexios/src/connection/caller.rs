@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use super::link::{Link, Phase, State};
 use super::wheel::{Deadline, Purpose};
 use crate::auth::{Identity, Listed};
+use crate::server::SharedBucket;
 use crate::{Error, Result};
 
 /// What is known of the other end. Connections of which nothing is known have none.
@@ -16,12 +17,23 @@ pub(super) struct Caller {
     /// When the identity expires; or, without one, when it is too late for it.
     deadline: Option<Deadline>,
     listed: Option<Listed>,
+    /// What all connections from its address may send.
+    messages: Option<SharedBucket>,
 }
 
 /// What was let go of under the lock and is dropped after it.
 pub(super) type Released = (Option<Deadline>, Option<Listed>);
 
 impl Link {
+    /// Messages count for the client's address, too.
+    pub(crate) fn share_rate(&self, messages: SharedBucket) {
+        self.lock().caller.get_or_insert_default().messages = Some(messages);
+    }
+
+    pub(super) fn shared_rate(&self) -> Option<SharedBucket> {
+        self.lock().caller.as_ref()?.messages.clone()
+    }
+
     pub(crate) fn identity(&self) -> Option<Identity> {
         self.lock().caller.as_ref()?.identity.clone()
     }

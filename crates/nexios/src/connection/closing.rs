@@ -255,12 +255,21 @@ impl Link {
     }
 }
 
-/// One line for each connection, without anything that the peer could use to write a second one.
+/// A line for each connection at DEBUG, without anything that the peer could use to write a second one. What is out of the
+/// ordinary is also logged at INFO, in sums: a peer can repeat it.
 fn log_end(link: &Link, end: &WebSocketDisconnect) {
     let (id, route) = (link.id(), link.route());
     if end.is_normal() || matches!(end.cause(), Cause::Closed | Cause::Shutdown | Cause::ConnectionLost) {
         tracing::debug!(%id, route, %end, "connection ended");
-    } else {
-        tracing::info!(%id, route, %end, "connection ended");
+        return;
+    }
+    let mut is_logged = false;
+    link.log_sums().add(end.cause().as_str(), || {
+        is_logged = true;
+        let (route, end) = (route.to_owned(), end.clone());
+        move |count| tracing::info!(count, %id, route, %end, "connection ended")
+    });
+    if !is_logged {
+        tracing::debug!(%id, route, %end, "connection ended");
     }
 }

@@ -19,7 +19,7 @@ use super::input::{Input, READ_SIZE};
 use super::keepalive::Keepalive;
 use super::link::{Accepted, Delivered, Link};
 use super::outbound::Outbound;
-use super::rates::Rates;
+use super::rates::{Allowance, Rates};
 use super::signals::{ASKED, BACKLOG, CLOSE, OUTBOUND, ROOM, TIMER};
 use super::transport::Transport;
 use super::waiters::wake_all;
@@ -60,7 +60,11 @@ pub(super) struct Driver {
     pub(super) keepalive: Option<Keepalive>,
     pub(super) deadline: Option<Deadline>,
     pub(super) closing: Option<Box<Closing>>,
+    pub(super) allowance: Allowance,
+    /// What it may have beyond that. Most connections never ask for it.
     pub(super) rates: Option<Box<Rates>>,
+    /// Messages are inflated, perhaps.
+    inflates: bool,
     pub(super) holding: Option<Box<Holding>>,
 }
 
@@ -128,7 +132,10 @@ impl Driver {
             None => Connection::new(link.role(), limits),
         };
         let keepalive = Keepalive::new(link.config(), link.id());
-        let rates = Rates::new(link.config());
+        let shared = link.shared_rate();
+        let allowance = Allowance::new(link.config(), shared.is_some());
+        let rates = shared.map(|shared| Rates::new(link.config(), Some(shared)));
+        let inflates = link.agreed().is_some();
         let unread = (!read_ahead.is_empty()).then(|| Box::new(Input::from_bytes(&read_ahead)));
         let mut driver = Self {
             link,
@@ -144,7 +151,9 @@ impl Driver {
             keepalive,
             deadline: None,
             closing: None,
+            allowance,
             rates,
+            inflates,
             holding: None,
         };
         driver.set_deadline(driver.keepalive.as_ref().map(Keepalive::wait));
@@ -256,8 +265,8 @@ impl Driver {
             match self.protocol.receive(turn.input.unread()) {
                 Ok(received) => {
                     turn.input.consume(received.consumed);
-                    if let (Some(rates), Some(_)) = (&mut self.rates, &received.event) {
-                        rates.message_came();
+                    if received.event.is_some() {
+                        self.allowance.message_came();
                     }
                     match received.event {
                         Some(Event::Message(message)) => match self.deliver(turn, message) {
@@ -277,6 +286,9 @@ impl Driver {
     #[inline]
     fn deliver(&mut self, turn: &mut Turn, message: Message) -> Parsed {
         turn.completed = true;
+        if self.inflates {
+            self.allowance.bytes_came(message.len());
+        }
         if self.closing.as_ref().is_some_and(|closing| closing.is_deaf()) {
             return Parsed::Dry;
         }
@@ -380,9 +392,7 @@ impl Driver {
         let outcome = self.heard(read);
         match self.protocol.payload_received(read) {
             Ok(Some(Event::Message(message))) => {
-                if let Some(rates) = &mut self.rates {
-                    rates.message_came();
-                }
+                self.allowance.message_came();
                 if matches!(self.deliver(turn, message), Parsed::Delivered) {
                     return Read::Delivered;
                 }
@@ -406,9 +416,7 @@ impl Driver {
         if let Some(closing) = &mut self.closing {
             closing.heard(bytes);
         }
-        if let Some(rates) = &mut self.rates {
-            rates.bytes_came(bytes);
-        }
+        self.allowance.bytes_came(bytes);
         Read::Bytes
     }
 

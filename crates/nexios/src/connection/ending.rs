@@ -195,7 +195,10 @@ fn log_failure(link: &Link, cause: Cause, error: &Error) {
     let error = text.escape_debug();
     if matches!(cause, Cause::UnexpectedMessage | Cause::Forbidden) {
         // The peer's doing, which it can repeat at will.
-        tracing::info!(route, %id, %error, "handler refused what the peer asked for");
+        link.log_sums().add("handler refused", || {
+            let (route, error) = (route.to_owned(), error.to_string());
+            move |count| tracing::info!(count, route, %id, %error, "handler refused what the peer asked for")
+        });
     } else {
         tracing::error!(route, %id, %error, "handler failed");
     }

@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::disconnect::{Cause, WebSocketDisconnect};
 use crate::groups::{GroupError, Membership};
 use crate::memory_budget::Budget;
-use crate::observe::{Meter, Watch};
+use crate::observe::{LogSums, Meter, Watch};
 use crate::sender::ConnectionId;
 use crate::server::TrustedProxies;
 use crate::sync::atomic::{AtomicU16, Ordering};
@@ -63,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: TrustedProxies,
     /// Where users' connections are listed; a client's own are not.
     pub(crate) users: Option<Arc<Users>>,
+    /// For log lines that a peer can cause at will.
+    pub(crate) log_sums: LogSums,
 }
 
 /// The application's hook for errors.
@@ -167,6 +169,10 @@ impl Link {
 
     /// Where it is counted.
     #[inline]
+    pub(super) fn log_sums(&self) -> &LogSums {
+        &self.settings.log_sums
+    }
+
     pub(crate) fn meter(&self) -> Meter {
         self.settings.meter
     }

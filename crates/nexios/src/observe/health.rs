@@ -4,12 +4,17 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 
+use super::guard::FromOperator;
 use crate::server::AppHandle;
+
+/// The check of the app's own engine.
+pub(crate) const BACKPLANE: &str = "backplane";
 
 /// What has to be well for the app to be ready, by name.
 #[derive(Clone, Default)]
@@ -23,20 +28,29 @@ impl Checks {
     }
 
     /// What is not well, a line for each.
-    fn reasons(&self, handle: &AppHandle) -> Vec<String> {
+    fn reasons(&self, handle: &AppHandle, is_operator: bool) -> Vec<String> {
         let draining = handle.is_shutting_down().then(|| "shutting down".to_owned());
         let failed = self.0.iter().filter_map(|(name, check)| {
             let outcome = catch_unwind(AssertUnwindSafe(|| check())).unwrap_or_else(|_| Err("panicked".to_owned()));
-            outcome.err().map(|reason| format!("{name}: {reason}"))
+            let reason = outcome.err()?;
+            // An engine's own words have its address.
+            let is_short = &**name == BACKPLANE && !is_operator;
+            let reason = if is_short { reason.split(": ").next().unwrap_or_default() } else { &*reason };
+            Some(format!("{name}: {reason}"))
         });
         draining.into_iter().chain(failed).collect()
     }
 }
 
-/// `/healthz` and `/readyz`.
-pub(super) fn router(checks: Checks, handle: AppHandle) -> axum::Router {
-    let readiness = move || {
-        let reasons = checks.reasons(&handle);
+/// `/healthz`.
+pub(super) fn liveness() -> axum::Router {
+    axum::Router::new().route("/healthz", get(async || answer(StatusCode::OK, "ok\n".to_owned())))
+}
+
+/// `/readyz`, on the operator's own listener or on the public's.
+pub(super) fn readiness(checks: Checks, handle: AppHandle, has_own: bool) -> axum::Router {
+    let readiness = move |operator: Option<Extension<FromOperator>>| {
+        let reasons = checks.reasons(&handle, has_own || operator.is_some());
         async move {
             match reasons.as_slice() {
                 [] => answer(StatusCode::OK, "ready\n".to_owned()),
@@ -44,8 +58,7 @@ pub(super) fn router(checks: Checks, handle: AppHandle) -> axum::Router {
             }
         }
     };
-    let liveness = || async { answer(StatusCode::OK, "ok\n".to_owned()) };
-    axum::Router::new().route("/healthz", get(liveness)).route("/readyz", get(readiness))
+    axum::Router::new().route("/readyz", get(readiness))
 }
 
 /// What was true a second ago helps nobody.

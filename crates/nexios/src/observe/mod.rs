@@ -3,9 +3,11 @@
 //! The code that serves connections calls what is here in any case: without the feature `metrics` it is `unmetered.rs`,
 //! of types without a size and functions that do nothing.
 
+mod guard;
 mod health;
 #[cfg(feature = "metrics")]
 mod histogram;
+mod log_sums;
 #[cfg(feature = "metrics")]
 mod meter;
 #[cfg(feature = "metrics")]
@@ -19,6 +21,8 @@ mod tally;
 #[cfg(not(feature = "metrics"))]
 mod unmetered;
 
+pub(crate) use health::BACKPLANE;
+pub(crate) use log_sums::LogSums;
 #[cfg(feature = "metrics")]
 pub(crate) use meter::{Meter, Sent, Watch, accept_failed, connection_refused};
 #[cfg(feature = "metrics")]

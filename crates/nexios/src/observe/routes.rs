@@ -1,5 +1,8 @@
 //! What an app answers to those who watch it.
 
+use std::fmt;
+
+use super::guard::guard;
 use super::health::{self, Checks};
 use crate::App;
 use crate::server::AppHandle;
@@ -9,6 +12,8 @@ use crate::server::AppHandle;
 pub(crate) struct Observed {
     has_health: bool,
     checks: Checks,
+    /// Where the operator's pages are, instead of on the public's listener.
+    operator: Option<String>,
     #[cfg(feature = "metrics")]
     metrics: Option<String>,
 }
@@ -18,6 +23,31 @@ impl<S> App<S>
 where
     S: Clone + Send + Sync + 'static,
 {
+    /// Puts the pages that are not the public's on a listener of their own, such as `127.0.0.1:9000`: `/readyz`, and the
+    /// [metrics](Self::metrics) if there are any. The public's listener then has neither (404), and `/healthz` is on both if
+    /// there are [`health_checks`](Self::health_checks).
+    ///
+    /// It speaks plain HTTP/1.1 to 64 connections at a time, 60 s each, without the app's [layers](Self::layer), and is there
+    /// until the end of the drain, also when the public's listener is full or nobody gets in because of a rate. Under
+    /// [`run`](Self::run) it is on a thread that serves nobody else. On a loopback address it answers to the hosts of this
+    /// machine only; on another (`0.0.0.0:9000`, for probes from outside of a container) whoever reaches the port can ask, so
+    /// that port stays inside. With port 0, [`AppHandle::operator_addr`](crate::AppHandle::operator_addr) tells which it is.
+    ///
+    /// Without this call the pages are on the public's listener and answer this machine only: peers at a loopback address that
+    /// forward for nobody, and ask for a loopback host. Others get 403, and a line in the log names this setting.
+    ///
+    /// An app that is [mounted](Self::into_router) has no listener, and with this setting none of these pages. Without it,
+    /// what was said holds where the server tells who asks (axum's `ConnectInfo`); where it does not, `/readyz` is answered
+    /// and the metrics are not.
+    ///
+    /// # Errors
+    ///
+    /// [`run`](Self::run) and [`serve`](Self::serve) fail when the address cannot be used.
+    pub fn operator(mut self, address: impl fmt::Display) -> Self {
+        self.observed.operator = Some(address.to_string());
+        self
+    }
+
     /// Answers at `/healthz` and `/readyz`, for whoever restarts the process and whoever sends connections to it.
     ///
     /// `GET /healthz` is 200 as long as the process answers. `GET /readyz` is 200 while it wants more connections, and
@@ -25,7 +55,10 @@ where
     /// [`ServerConfig::drain_delay`](crate::ServerConfig::drain_delay) still takes some, and while one of the
     /// [`readiness`](Self::readiness) checks fails. Its text names the reasons, a line for each.
     ///
-    /// Whoever reaches the port can ask, and the app's [layers](Self::layer) are around both.
+    /// Whoever reaches the port can ask for `/healthz`, under any [`accept_rate`](crate::ServerConfig::accept_rate) and when
+    /// the server is full; `/readyz` is [the operator's](Self::operator). The app's [layers](Self::layer) are around both.
+    ///
+    /// A connection that is refused is waited for up to 500 ms, to see whether it asks for `/healthz`.
     ///
     /// # Panics
     ///
@@ -67,7 +100,8 @@ where
     /// Without this call nothing is counted. With it a message costs some 100 instructions more, and once or twice a look
     /// at the clock.
     ///
-    /// Whoever reaches the port can ask: put it under a path that the proxy in front does not forward.
+    /// The page is [the operator's](Self::operator), not the public's. One is made at a time, and shared by all who have
+    /// asked before it was begun.
     ///
     /// # Panics
     ///
@@ -98,15 +132,35 @@ impl Observed {
         false
     }
 
-    pub(crate) fn router(self, handle: &AppHandle) -> axum::Router {
-        let mut router = axum::Router::new();
+    pub(crate) fn has_health(&self) -> bool {
+        self.has_health
+    }
+
+    /// The pages for the public's listener, and those for the operator's with its address.
+    pub(crate) fn pages(self, handle: &AppHandle) -> (axum::Router, Option<(String, axum::Router)>) {
+        let mut public = axum::Router::new();
+        let mut own = axum::Router::new();
+        let has_own = self.operator.is_some();
         if self.has_health {
-            router = router.merge(health::router(self.checks, handle.clone()));
+            public = public.merge(health::liveness());
+            own = own.merge(health::liveness());
+        }
+        if self.has_health || has_own {
+            let readiness = health::readiness(self.checks, handle.clone(), has_own);
+            if has_own {
+                own = own.merge(readiness);
+            } else {
+                public = public.merge(guard(readiness, handle, true));
+            }
         }
         #[cfg(feature = "metrics")]
         if let Some(path) = self.metrics {
-            router = router.merge(super::scrape::router(&path));
+            if has_own {
+                own = own.merge(super::scrape::router(&path));
+            } else {
+                public = public.merge(guard(super::scrape::router(&path), handle, false));
+            }
         }
-        router
+        (public, self.operator.map(|address| (address, own)))
     }
 }

@@ -1,15 +1,17 @@
 //! The route that shows metrics, and the recorder behind it.
 
 use std::fmt::{self, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::sync::Mutex;
 
 use super::meter::{self, CONNECTION, HANDLER};
 use super::publish::{self, CONNECTION_HELP, CONNECTION_SECONDS, HANDLER_HELP, HANDLER_SECONDS, Histograms};
@@ -44,11 +46,36 @@ async fn show() -> Response {
     let Some(recorder) = recorder() else {
         return (StatusCode::NOT_FOUND, "the program has a metrics recorder of its own\n").into_response();
     };
-    // A look at every connection: the others of this thread do not wait for it.
-    match tokio::task::spawn_blocking(|| render(recorder)).await {
-        Ok(Ok(text)) => ([(CONTENT_TYPE, TEXT)], text).into_response(),
-        Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    match page(recorder).await {
+        Some(text) => ([(CONTENT_TYPE, TEXT)], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// The page that was made last.
+#[derive(Default)]
+struct Page {
+    begun: Option<Instant>,
+    text: Bytes,
+}
+
+/// A page that was begun after it was asked for. It is a look at every connection: one is made at a time, on a thread that
+/// serves nobody, and those who ask meanwhile share the next one.
+async fn page(recorder: &'static PrometheusHandle) -> Option<Bytes> {
+    static LAST: LazyLock<Arc<Mutex<Page>>> = LazyLock::new(Arc::default);
+    let asked = Instant::now();
+    let mut last = Arc::clone(&LAST).lock_owned().await;
+    if last.begun.is_some_and(|begun| begun > asked) {
+        return Some(last.text.clone());
+    }
+    // The thread holds the lock: whoever asks and goes away cannot have another page made beside this one.
+    let made = tokio::task::spawn_blocking(move || {
+        let begun = Instant::now();
+        let text = Bytes::from(render(recorder).ok()?);
+        *last = Page { begun: Some(begun), text: text.clone() };
+        Some(text)
+    });
+    made.await.ok().flatten()
 }
 
 fn render(recorder: &PrometheusHandle) -> Result<String, fmt::Error> {

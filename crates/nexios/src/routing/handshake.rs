@@ -1,12 +1,12 @@
 //! A request becomes a connection: the opening handshake is checked, and the connection's task started.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN};
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::{StatusCode, Version, request};
 use hyper::upgrade::OnUpgrade;
 use nexios_proto::Role;
@@ -17,13 +17,14 @@ use crate::auth::Users;
 use crate::config::Config;
 use crate::connection::{ConnectionTask, Link, OnError, Registry, Settings};
 use crate::groups::Groups;
+use crate::host;
 use crate::memory_budget::Budget;
 use crate::middleware::Chain;
 use crate::observe::{ConnectionSpan, Meter, connection_refused};
 use crate::origin::{Asked, Found};
 #[cfg(feature = "tls")]
 use crate::server::StreamGuard;
-use crate::server::{AppHandle, HeadMemory, OverTls, Refused, Seat, SocketSeat, TrustedProxies};
+use crate::server::{AppHandle, HeadMemory, InProcess, OverTls, Refused, Seat, SocketSeat, TrustedProxies};
 use crate::websocket::{Handshake, Opening, WebSocket, header_pairs};
 
 /// What all connections of an app share.
@@ -52,8 +53,9 @@ impl BoundRoute {
         let budget = Arc::clone(&app.budget);
         let meter = Meter::of_route(&path, app.is_metered);
         let (proxies, users) = (app.proxies.clone(), Some(Arc::clone(&app.users)));
+        let (route, log_sums) = (path.into(), app.handle.log_sums().clone());
         let settings =
-            Settings { role: Role::Server, route: path.into(), config, on_error, budget, meter, proxies, users };
+            Settings { role: Role::Server, route, config, on_error, budget, meter, proxies, users, log_sums };
         Self { settings: Arc::new(settings), chain: Arc::new(chain), app: Arc::clone(app) }
     }
 
@@ -68,11 +70,13 @@ impl BoundRoute {
         #[cfg(feature = "http2")]
         super::http2::unify(&mut parts);
         let counted = self.settings.meter.handshake();
+        let client = self.client(&parts);
+        let mut is_refused_for_load = false;
         let answer = match self.validate(&mut parts) {
-            Ok(handshake) => match self.admit(&mut parts) {
+            Ok(handshake) => match self.admit(&mut parts, client) {
                 Ok(seat) => {
                     let (respond, answer) = oneshot::channel();
-                    self.start(parts, handshake, seat, respond);
+                    self.start(parts, client, handshake, seat, respond);
                     let limit = self.settings.config.handshake_timeout;
                     match tokio::time::timeout(limit, answer).await {
                         // A handler that ended without an answer refuses.
@@ -84,6 +88,7 @@ impl BoundRoute {
                     }
                 }
                 Err(refused) => {
+                    is_refused_for_load = true;
                     connection_refused(refused.word());
                     closing(version, refused.into_response())
                 }
@@ -92,6 +97,12 @@ impl BoundRoute {
         };
         // Over HTTP/2 a WebSocket begins with 200, and nothing else here does (RFC 8441 §5).
         let is_accepted = version == Version::HTTP_2 && answer.status() == StatusCode::OK;
+        if answer.status().is_client_error()
+            && !is_refused_for_load
+            && let Some(client) = client.filter(|client| !self.app.proxies.trusts(*client))
+        {
+            self.app.connections.admission().note_refusal(client);
+        }
         counted.answered(if is_accepted { StatusCode::SWITCHING_PROTOCOLS } else { answer.status() });
         Ok(answer)
     }
@@ -99,7 +110,14 @@ impl BoundRoute {
     /// The handshake, or the refusal.
     #[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
     fn validate(&self, parts: &mut request::Parts) -> Result<Handshake, Response> {
-        let opening = opening(parts).map_err(refusal)?;
+        let opening = opening(parts).map_err(|error| {
+            connection_refused("handshake");
+            refusal(error)
+        })?;
+        host::settle(parts).map_err(|invalid| {
+            connection_refused("host");
+            (StatusCode::BAD_REQUEST, invalid.reason()).into_response()
+        })?;
         self.check_origin(parts)?;
         let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
             // A server, or a layer, that cannot hand over its connection.
@@ -111,15 +129,15 @@ impl BoundRoute {
     }
 
     /// Counts the connection, or says why there may be none.
-    fn admit(&self, parts: &mut request::Parts) -> Result<Seat, Refused> {
+    fn admit(&self, parts: &mut request::Parts, client: Option<IpAddr>) -> Result<Seat, Refused> {
         if self.app.handle.is_closed() {
             return Err(Refused::ShuttingDown);
         }
         HeadMemory::reserve(&self.app.budget, parts)?;
         let socket = parts.extensions.remove::<SocketSeat>();
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        let pairs = || parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let client = peer.map(|peer| self.app.proxies.client_ip(peer, pairs));
+        if let Some(client) = client.filter(|client| !self.app.proxies.trusts(*client)) {
+            self.app.connections.admission().begin_handshake(client)?;
+        }
         // Of several WebSockets on one socket the first one has the socket's seat.
         let seat = if parts.version == Version::HTTP_2 { None } else { socket };
         match seat.map(|seat| seat.take_for(client)).transpose()?.flatten() {
@@ -128,10 +146,20 @@ impl BoundRoute {
         }
     }
 
+    /// The address of the client, where it is known.
+    fn client(&self, parts: &request::Parts) -> Option<IpAddr> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip();
+        // Those of a server of ours were looked at before: this is for an app that is mounted.
+        self.app.handle.note_forwarding(peer, || parts.headers.keys().map(HeaderName::as_str));
+        let pairs = || parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        Some(self.app.proxies.client_ip(peer, pairs))
+    }
+
     #[expect(clippy::result_large_err, reason = "it is built once and answered at once")]
     fn check_origin(&self, parts: &mut request::Parts) -> Result<(), Response> {
         // It has done its work: what stands beside a request is kept as long as the connection.
         let is_over_tls = parts.extensions.remove::<OverTls>().is_some();
+        parts.extensions.remove::<InProcess>();
         let headers = &parts.headers;
         let mut origins = headers.get_all(ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
@@ -147,13 +175,17 @@ impl BoundRoute {
         let asked = Asked {
             origin,
             host: headers.get(HOST).map(HeaderValue::as_bytes),
-            has_cookies: headers.contains_key(COOKIE),
             scheme: if is_over_tls { Some("https") } else { scheme() },
         };
         if self.settings.config.origins.allow(&asked) {
             return Ok(());
         }
-        tracing::info!(route = self.path(), origin = %origin, "origin not allowed");
+        connection_refused("origin");
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        self.app.handle.log_sums().add("origin", || {
+            let (route, origin) = (Arc::clone(&self.settings), origin.to_string());
+            move |count| tracing::info!(count, route = &*route.route, %origin, ?peer, "origin not allowed")
+        });
         Err((StatusCode::FORBIDDEN, "origin not allowed\n").into_response())
     }
 
@@ -166,8 +198,18 @@ impl BoundRoute {
 
     /// Starts the connection's task. When the client leaves before the answer, the receiving end of `respond` is dropped,
     /// and the task cancels the handler; what surrounds it cleans up by `Drop`.
-    fn start(&self, mut parts: request::Parts, handshake: Handshake, seat: Seat, respond: oneshot::Sender<Response>) {
+    fn start(
+        &self,
+        mut parts: request::Parts,
+        client: Option<IpAddr>,
+        handshake: Handshake,
+        seat: Seat,
+        respond: oneshot::Sender<Response>,
+    ) {
         let link = Link::new(Arc::clone(&self.settings), Some(respond));
+        if let Some(messages) = client.and_then(|client| self.app.connections.admission().messages_of(client)) {
+            link.share_rate(messages);
+        }
         let groups = self.app.groups.of_connection(link.id());
         parts.extensions.insert(groups.clone());
         let websocket = WebSocket::new(Arc::clone(&link), groups, handshake, parts);

@@ -7,7 +7,7 @@ mod route;
 mod router;
 
 pub(crate) use handshake::AppContext;
-#[cfg(feature = "tls")]
+#[cfg(feature = "http2")]
 pub(crate) use http2::unify;
 pub use route::{IntoRoute, WebSocketRoute};
 pub use router::WsRouter;

@@ -2,12 +2,10 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
@@ -22,14 +20,9 @@ const REST: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mi
 /// How often such errors are logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// How many refused connections are told why at the same time; others are just closed.
-const REFUSALS: usize = 64;
-
-/// How long a refused connection may take to read why, and how much of what it sends is read meanwhile.
-const REFUSAL: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
-
 /// Accepts connections until the app shuts down, and then those that the kernel had accepted already.
-pub(super) async fn accept_all(server: &Server, listener: &TcpListener) {
+pub(super) async fn accept_all(server: Server, listener: &TcpListener) {
+    let server = &server;
     let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
@@ -54,7 +47,10 @@ fn admit(server: &Server, accepted: io::Result<(TcpStream, SocketAddr)>) -> io::
     match accepted {
         Ok((stream, peer)) => match server.admit(peer.ip()) {
             Ok(seat) => server.handle.spawn_http(server.clone().serve_tcp(stream, peer, seat)),
-            Err(refused) => refuse(server, stream, peer, refused),
+            Err(refused) => {
+                note_refused(server, peer, refused);
+                server.refuse(stream, refused);
+            }
         },
         Err(error) if concerns_one_connection(&error) => {}
         Err(error) => return Err(error),
@@ -104,36 +100,10 @@ fn is_to_be_logged() -> bool {
     is_due
 }
 
-/// Says why, before a request was read. Under TLS nothing can be said before a handshake.
-fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr, refused: Refused) {
-    static REFUSING: AtomicUsize = AtomicUsize::new(0);
-    tracing::debug!(%peer, reason = refused.reason(), "connection refused");
+fn note_refused(server: &Server, peer: SocketAddr, refused: Refused) {
     connection_refused(refused.word());
-    if server.scheme() == "https" {
-        // What would be said in plain text is no TLS.
-        return;
-    }
-    if REFUSING.fetch_add(1, Ordering::Relaxed) >= REFUSALS {
-        REFUSING.fetch_sub(1, Ordering::Relaxed);
-        return;
-    }
-    server.handle.spawn_http(async move {
-        let _ = tokio::time::timeout(REFUSAL.0, answer_and_close(stream, refused)).await;
-        REFUSING.fetch_sub(1, Ordering::Relaxed);
-    });
-}
-
-/// A socket that is closed with unread bytes is reset, and its peer would not see the answer: they are read, for a while.
-async fn answer_and_close(mut stream: TcpStream, refused: Refused) -> io::Result<()> {
-    stream.write_all(&refused.as_bytes()).await?;
-    stream.shutdown().await?;
-    let mut buffer = [0; 1024];
-    let mut left = REFUSAL.1;
-    while left > 0 {
-        match stream.read(&mut buffer).await? {
-            0 => return Ok(()),
-            read => left = left.saturating_sub(read),
-        }
-    }
-    Ok(())
+    server.handle.log_sums().add(
+        refused.word(),
+        || move |count| tracing::info!(count, %peer, reason = refused.reason(), "connection refused"),
+    );
 }

@@ -10,7 +10,8 @@ use http::{HeaderValue, StatusCode, header};
 use nexios_proto::Limit;
 
 use super::ServerConfig;
-use crate::rate::Bucket;
+use super::rate_table::{RateTable, SharedBucket};
+use crate::rate::{Bucket, Rate};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Addresses are spread over this many locks.
@@ -22,6 +23,13 @@ const RESERVE: usize = 16;
 
 /// How many connections one address may have that is not this machine's own.
 const PER_ADDRESS: usize = 1_024;
+
+/// How many handshakes an address may begin that is not this machine's own: as many at once as it may have connections, so
+/// that all who are behind it can come back together.
+const HANDSHAKES: Rate = Rate::per_second(100).burst(1_024);
+
+/// How many requests of such an address may be refused before it is not listened to for a while.
+const REFUSALS: Rate = Rate::per_second(50).burst(1_024);
 
 /// When those who are refused may come back, in seconds.
 const RETRY_AFTER: &str = "5";
@@ -40,6 +48,9 @@ struct Terms {
     connections: Limit,
     per_address: Option<Limit>,
     rate: Option<Mutex<Bucket>>,
+    handshakes: Option<RateTable>,
+    refusals: Option<RateTable>,
+    messages: Option<RateTable>,
 }
 
 /// An address as it is counted, or nobody's.
@@ -71,6 +82,8 @@ pub(crate) enum Refused {
     TooFast,
     /// Its address has as many as it may have.
     AddressFull,
+    /// Its address has come too often, or was refused too often.
+    AddressTooFast,
     /// The server is going down.
     ShuttingDown,
     /// The memory budget has no room for it.
@@ -80,7 +93,17 @@ pub(crate) enum Refused {
 impl Admission {
     pub(crate) fn configure(&self, config: &ServerConfig) {
         let rate = config.accept_rate.map(|rate| Mutex::new(Bucket::new(rate, Instant::now())));
-        let terms = Terms { connections: config.connections, per_address: config.connections_per_address, rate };
+        let for_addresses = |rate: Option<Option<Rate>>, default: Option<Rate>| {
+            rate.unwrap_or(default).map(|each| RateTable::new(each, rate.is_some()))
+        };
+        let terms = Terms {
+            connections: config.connections,
+            per_address: config.connections_per_address,
+            rate,
+            handshakes: for_addresses(config.handshake_rate_per_address, Some(HANDSHAKES)),
+            refusals: for_addresses(config.refusal_rate_per_address, Some(REFUSALS)),
+            messages: config.message_rate_per_address.map(|rate| RateTable::new(rate, true)),
+        };
         // The first to build the app decides; nobody builds it twice.
         let _ = self.terms.set(terms);
     }
@@ -95,6 +118,30 @@ impl Admission {
         self.admit_within(address, RESERVE)
     }
 
+    /// Counts one more handshake of a client at this address, if there may be one.
+    pub(crate) fn begin_handshake(&self, ip: IpAddr) -> Result<(), Refused> {
+        self.check_refusals(ip)?;
+        let handshakes = self.terms.get().and_then(|terms| terms.handshakes.as_ref());
+        if handshakes.is_none_or(|table| table.take(ip)) { Ok(()) } else { Err(Refused::AddressTooFast) }
+    }
+
+    /// A request of a client at this address was refused for what it said.
+    pub(crate) fn note_refusal(&self, ip: IpAddr) {
+        if let Some(table) = self.terms.get().and_then(|terms| terms.refusals.as_ref()) {
+            table.take(ip);
+        }
+    }
+
+    fn check_refusals(&self, ip: IpAddr) -> Result<(), Refused> {
+        let refusals = self.terms.get().and_then(|terms| terms.refusals.as_ref());
+        if refusals.is_none_or(|table| table.check(ip)) { Ok(()) } else { Err(Refused::AddressTooFast) }
+    }
+
+    /// What all connections of a client at this address may send, where that is limited.
+    pub(crate) fn messages_of(&self, ip: IpAddr) -> Option<SharedBucket> {
+        self.terms.get()?.messages.as_ref()?.bucket(ip)
+    }
+
     fn admit_within(self: &Arc<Self>, address: Option<IpAddr>, reserve: usize) -> Result<Seat, Refused> {
         let mut seat = Seat { admission: Arc::clone(self), address: Address::default(), is_reserve: false };
         let seats = self.seats.fetch_add(1, Ordering::AcqRel) + 1;
@@ -102,6 +149,9 @@ impl Admission {
         seat.is_reserve = !terms.connections.allows(seats);
         if !terms.connections.allows(seats.saturating_sub(reserve)) {
             return Err(Refused::Full);
+        }
+        if let Some(ip) = address.filter(|_| reserve > 0) {
+            self.check_refusals(ip)?;
         }
         if let Some(rate) = &terms.rate {
             let mut bucket = rate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,6 +170,7 @@ impl Admission {
     /// Counts a connection for an address, and tells what stands for it.
     fn take(&self, ip: IpAddr) -> Result<Address, Refused> {
         let Some(terms) = self.terms.get() else { return Ok(Address::default()) };
+        let ip = ip.to_canonical();
         let limit =
             terms.per_address.unwrap_or(if ip.is_loopback() { Limit::Unlimited } else { Limit::At(PER_ADDRESS) });
         if limit == Limit::Unlimited {
@@ -155,8 +206,7 @@ impl Admission {
     }
 
     fn shard(&self, address: Address) -> MutexGuard<'_, HashMap<Address, usize>> {
-        let at = usize::try_from(address.0 % SHARDS as u64).unwrap_or(0);
-        self.addresses[at].lock().unwrap_or_else(PoisonError::into_inner)
+        self.addresses[address.shard(SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,7 +233,7 @@ impl Seat {
 
 impl SocketSeat {
     pub(crate) fn new(peer: Option<SocketAddr>, seat: Seat) -> Self {
-        Self { peer: peer.map(|peer| peer.ip()), seat: Arc::new(Mutex::new(Some(seat))) }
+        Self { peer: peer.map(|peer| peer.ip().to_canonical()), seat: Arc::new(Mutex::new(Some(seat))) }
     }
 
     /// For a client at this address, which a proxy's is not.
@@ -207,6 +257,13 @@ impl Drop for Seat {
     }
 }
 
+impl Address {
+    /// Which of so many shards it is in. Neighbouring networks of one owner are spread.
+    pub(super) fn shard(self, shards: usize) -> usize {
+        usize::try_from(self.0 % shards as u64).unwrap_or(0)
+    }
+}
+
 impl From<IpAddr> for Address {
     /// An IPv6 address counts by the 64 bits that a subscriber is given; an IPv4 address fits into those of `::/32`, which
     /// nobody is given.
@@ -222,7 +279,7 @@ impl Refused {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Full | Self::TooFast | Self::ShuttingDown | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::AddressFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::AddressFull | Self::AddressTooFast => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -231,6 +288,7 @@ impl Refused {
             Self::Full => "there are too many connections",
             Self::TooFast => "there are too many new connections",
             Self::AddressFull => "there are too many connections from this address",
+            Self::AddressTooFast => "there are too many requests from this address",
             Self::ShuttingDown => "server is shutting down",
             Self::Overloaded => "server is overloaded",
         }
@@ -242,6 +300,7 @@ impl Refused {
             Self::Full => "full",
             Self::TooFast => "rate",
             Self::AddressFull => "address",
+            Self::AddressTooFast => "address rate",
             Self::ShuttingDown => "shutdown",
             Self::Overloaded => "memory",
         }

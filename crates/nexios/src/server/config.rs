@@ -7,6 +7,7 @@ use nexios_proto::{CloseCode, Limit};
 use super::data_rate::MinDataRate;
 use super::memory;
 use super::proxies::{ProxyHeader, TrustedProxies};
+use crate::host::AllowedHosts;
 use crate::rate::Rate;
 
 /// For a machine that does not tell how much memory there is.
@@ -20,6 +21,9 @@ const BUFFERED: usize = 512 * 1024 * 1024;
 /// | [`connections`](Self::connections) | 65,536 | 503 |
 /// | [`connections_per_address`](Self::connections_per_address) | 1,024, loopback unlimited | 429 |
 /// | [`accept_rate`](Self::accept_rate) | none | 503 |
+/// | [`handshake_rate_per_address`](Self::handshake_rate_per_address) | 100/s, 1,024 at once, loopback unlimited | 429 |
+/// | [`refusal_rate_per_address`](Self::refusal_rate_per_address) | 50/s, 1,024 at once, loopback unlimited | 429 |
+/// | [`message_rate_per_address`](Self::message_rate_per_address) | none | [`over_rate`](crate::Config::over_rate) |
 /// | [`head_size`](Self::head_size) | 16 KiB | 431 |
 /// | [`head_lines`](Self::head_lines) | 100 | 431 |
 /// | [`buffered_bytes`](Self::buffered_bytes) | a quarter of the memory that the process may use | 503, 1013 |
@@ -50,6 +54,10 @@ pub struct ServerConfig {
     pub(crate) head_size: usize,
     pub(crate) head_lines: usize,
     pub(crate) buffered_bytes: Option<Limit>,
+    pub(crate) handshake_rate_per_address: Option<Option<Rate>>,
+    pub(crate) refusal_rate_per_address: Option<Option<Rate>>,
+    pub(crate) message_rate_per_address: Option<Rate>,
+    pub(crate) hosts: Option<AllowedHosts>,
     pub(crate) drain_deadline: Duration,
     pub(crate) drain_code: CloseCode,
     pub(crate) drain_delay: Duration,
@@ -70,6 +78,10 @@ impl Default for ServerConfig {
             head_size: 16 * 1024,
             head_lines: 100,
             buffered_bytes: None,
+            handshake_rate_per_address: None,
+            refusal_rate_per_address: None,
+            message_rate_per_address: None,
+            hosts: None,
             drain_deadline: Duration::from_secs(10),
             drain_code: CloseCode::GOING_AWAY,
             drain_delay: Duration::ZERO,
@@ -136,6 +148,33 @@ impl ServerConfig {
         self
     }
 
+    /// How many opening handshakes the clients of one address may begin in a second; more are answered with 429 and
+    /// `Retry-After`. An address is what it is for [`connections_per_address`](Self::connections_per_address): IPv4, or the
+    /// 64 bits of an IPv6 address that stand for one subscriber; behind a [trusted proxy](Self::trusted_proxies) it is the
+    /// client's. `None`: as many as come. Without this setting loopback has no limit. 32,768 addresses are remembered.
+    pub fn handshake_rate_per_address(mut self, rate: impl Into<Option<Rate>>) -> Self {
+        self.handshake_rate_per_address = Some(rate.into());
+        self
+    }
+
+    /// How many requests of one address may be refused in a second for what they say: a malformed handshake, a host or an
+    /// origin that is not allowed, credentials that the app does not take (any 4xx to a handshake). Whoever is refused more often
+    /// is answered with 429 and `Retry-After` before anything of a request is read, and so are those who share the address.
+    /// `None`: as often as it likes. Without this setting loopback has no limit.
+    pub fn refusal_rate_per_address(mut self, rate: impl Into<Option<Rate>>) -> Self {
+        self.refusal_rate_per_address = Some(rate.into());
+        self
+    }
+
+    /// How many messages the clients of one address may send over all their connections, pings included, or `None` for as
+    /// many as their handlers take: [`Config::message_rate`](crate::Config::message_rate) is for each connection. It costs a
+    /// lock for each message. What becomes of those who send more is their routes'
+    /// [`Config::over_rate`](crate::Config::over_rate).
+    pub fn message_rate_per_address(mut self, rate: impl Into<Option<Rate>>) -> Self {
+        self.message_rate_per_address = rate.into();
+        self
+    }
+
     /// How long a shutdown waits for connections and their handlers, the delay included.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.drain_deadline = deadline;
@@ -184,7 +223,10 @@ impl ServerConfig {
     /// The proxies in front of the server, as addresses (`::1`) and networks (`10.0.0.0/8`): what they say of their
     /// clients is believed, by [`WebSocket::client_ip`](crate::WebSocket::client_ip), [`ClientIp`](crate::ClientIp), the limit
     /// on connections of one address, and [`Origins::same_origin`](crate::Origins::same_origin). What others say is
-    /// ignored. Without this setting nobody is believed.
+    /// ignored. Without this setting nobody is believed, and the first forwarding header of a peer that is not trusted is
+    /// logged. IPv4 may be written as such or as IPv6 shows it (`::ffff:10.0.0.1`).
+    ///
+    /// With this setting a server on loopback answers to every host, see [`App::hosts`](crate::App::hosts).
     ///
     /// # Panics
     ///

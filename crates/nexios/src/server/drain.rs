@@ -1,6 +1,7 @@
 //! Shutting down: nobody is cut off, and not all come back at once.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::backplane::{BackplaneStatus, Node};
 use crate::connection::Registry;
 use crate::deadline::deadline_after;
 use crate::groups::Groups;
+use crate::observe::LogSums;
 use crate::{Error, Result};
 
 /// Connections are closed in batches, so that neither this process nor the next one meets all their clients at once.
@@ -64,6 +66,10 @@ struct Inner {
     users: Arc<Users>,
     /// The app's side of its backplane. Its groups own it.
     node: OnceLock<Weak<Node>>,
+    log_sums: LogSums,
+    /// A forwarding header of a peer that is not trusted was logged.
+    is_forwarding_noted: AtomicBool,
+    operator: OnceLock<SocketAddr>,
 }
 
 /// Keeps nothing.
@@ -101,6 +107,9 @@ impl AppHandle {
             closing: AtomicBool::new(false),
             users: Arc::default(),
             node: OnceLock::new(),
+            log_sums: LogSums::default(),
+            is_forwarding_noted: AtomicBool::new(false),
+            operator: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -160,6 +169,40 @@ impl AppHandle {
     /// How the app's backplane is, if it has one and is served.
     pub fn backplane(&self) -> Option<BackplaneStatus> {
         self.node().map(|node| node.status())
+    }
+
+    /// The address that the operator's pages are on ([`App::operator`](crate::App::operator)), once the app listens there.
+    pub fn operator_addr(&self) -> Option<SocketAddr> {
+        self.inner.operator.get().copied()
+    }
+
+    pub(super) fn operator_listens(&self, address: SocketAddr) {
+        // Nobody serves an app twice.
+        let _ = self.inner.operator.set(address);
+    }
+
+    /// Where what peers can cause at will is logged.
+    pub(crate) fn log_sums(&self) -> &LogSums {
+        &self.inner.log_sums
+    }
+
+    /// Logs, for the first of them, that a peer forwards for others and is not trusted. `names` are its headers'.
+    pub(crate) fn note_forwarding<'a, I>(&self, peer: IpAddr, names: impl FnOnce() -> I)
+    where
+        I: Iterator<Item = &'a str>,
+    {
+        let noted = &self.inner.is_forwarding_noted;
+        if noted.load(Ordering::Relaxed) || !self.config().proxies.is_unheeded(peer, names()) {
+            return;
+        }
+        if !noted.swap(true, Ordering::Relaxed) {
+            let peer = peer.to_canonical();
+            tracing::warn!(
+                %peer,
+                "a forwarding header of a peer that is not trusted is ignored: if it is a proxy, \
+                 ServerConfig::trusted_proxies([\"{peer}\"]) trusts it. This is logged once"
+            );
+        }
     }
 
     pub(crate) fn join_nodes(&self, node: &Arc<Node>) {
@@ -285,7 +328,7 @@ impl AppHandle {
         CloseFrame::new(config.drain_code, format!("server is shutting down, reconnect in {after} ms"))
     }
 
-    pub(super) fn config(&self) -> &ServerConfig {
+    pub(crate) fn config(&self) -> &ServerConfig {
         static UNTIL_BUILT: LazyLock<ServerConfig> = LazyLock::new(ServerConfig::default);
         self.inner.config.get().unwrap_or(&UNTIL_BUILT)
     }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::IntoResponse;
-use http::Version;
-use http::header::{CONNECTION, HOST, HeaderValue};
+use http::header::{CONNECTION, HeaderValue};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -110,14 +109,12 @@ async fn respond(
     budget: Arc<Budget>,
     body_rate: Option<MinDataRate>,
 ) -> Result<Response<Answer<Serving>>, Infallible> {
-    if !names_its_host(&request) {
-        let refusal = (StatusCode::BAD_REQUEST, [(CONNECTION, "close")], "one host header is needed\n").into_response();
-        return Ok(refusal.map(|body| Answer::new(body, serving)));
-    }
     let (mut parts, body) = request.into_parts();
-    let mut response = match HeadMemory::reserve(&budget, &mut parts) {
+    let checked = super::doors::check(&mut parts);
+    let mut reserved = || HeadMemory::reserve(&budget, &mut parts).map_err(IntoResponse::into_response);
+    let mut response = match checked.and_then(|()| reserved()) {
         Ok(()) => super::body::answer(router, Request::from_parts(parts, body), body_rate, |_| ()).await,
-        Err(refused) => refused.into_response(),
+        Err(refusal) => refusal,
     };
     match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => serving.is_last(),
@@ -135,12 +132,6 @@ fn body_length(request: &Request<Incoming>) -> BodyLength {
         Some(length) => BodyLength::Known(length),
         None => BodyLength::Chunked,
     }
-}
-
-/// RFC 9112 §3.2: a request without its one `Host` is answered with 400. HTTP/1.0 did not have it.
-fn names_its_host(request: &Request<Incoming>) -> bool {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10)
 }
 
 /// Ends a connection whose upgrade was refused: at its end hyper hands the socket over all the same, and nobody else is

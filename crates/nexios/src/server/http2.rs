@@ -228,9 +228,14 @@ async fn respond(
         refused.into_response()
     } else {
         crate::routing::unify(&mut parts);
-        let reading = guard.clone();
-        let request = Request::from_parts(parts, body);
-        super::body::answer(router, request, terms.body_rate, move |bytes| reading.was_read(bytes)).await
+        match super::doors::check(&mut parts) {
+            Ok(()) => {
+                let reading = guard.clone();
+                let request = Request::from_parts(parts, body);
+                super::body::answer(router, request, terms.body_rate, move |bytes| reading.was_read(bytes)).await
+            }
+            Err(refusal) => refusal,
+        }
     };
     Ok(response.map(|body| PacedAnswer::new(body, handed, guard)))
 }
@@ -262,7 +267,8 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let began = Instant::now();
         let deadline = began + server.handshake_timeout;
-        let arrival = Arrival { peer: Some(([127, 0, 0, 1], 1).into()), seat: None, is_over_tls: true, deadline };
+        let arrival =
+            Arrival { peer: Some(([127, 0, 0, 1], 1).into()), seat: None, is_over_tls: true, doors: None, deadline };
         tokio::spawn(server.serve_http2(theirs, arrival));
         let (requests, connection) = h2::client::handshake(ours).await.unwrap();
         Client { requests, connection: tokio::spawn(connection), began }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
 
 use nexios_proto::Limit;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,6 +21,12 @@ fn addresses(bind: Option<String>) -> io::Result<Vec<SocketAddr>> {
         }
     }
     if addresses.is_empty() { Err(invalid(format!("{text:?} has no address"))) } else { Ok(addresses) }
+}
+
+/// The name in what was told, or in the environment, that the address is found by.
+pub(super) fn bound_name(bind: Option<&str>) -> Option<Arc<str>> {
+    let text = bind.map_or_else(|| std::env::var("NEXIOS_HOST").ok(), |bind| Some(bind.to_owned()))?;
+    Some(text.into())
 }
 
 fn from_environment() -> io::Result<String> {

@@ -7,7 +7,9 @@ mod behind;
 mod body;
 mod config;
 mod data_rate;
+mod doors;
 mod drain;
+mod forwarded;
 #[cfg(feature = "tls")]
 mod frames;
 mod head;
@@ -17,10 +19,13 @@ mod http1;
 mod http2;
 mod listen;
 mod memory;
+mod operator;
 mod pace;
 #[cfg(feature = "tls")]
 mod paced_stream;
 mod proxies;
+mod rate_table;
+mod refusal;
 mod run;
 mod stage;
 #[cfg(feature = "tls")]
@@ -38,6 +43,7 @@ use tokio::time::Instant;
 pub(crate) use admission::{Address, Admission, Refused, Seat, SocketSeat};
 pub use config::ServerConfig;
 pub use data_rate::MinDataRate;
+pub(crate) use doors::{Doors, InProcess};
 pub use drain::AppHandle;
 pub(crate) use drain::WeakHandle;
 pub(crate) use head::HeadDeadline;
@@ -46,6 +52,7 @@ pub(crate) use head_memory::HeadMemory;
 pub(crate) use http2::StreamGuard;
 pub use proxies::{ClientIp, ProxyHeader};
 pub(crate) use proxies::{OverTls, TrustedProxies};
+pub(crate) use rate_table::SharedBucket;
 pub(crate) use run::{begin_to_log, run};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};
@@ -65,6 +72,12 @@ pub(crate) struct Server {
     tls: Option<Tls>,
     handshake_timeout: Duration,
     budget: Arc<Budget>,
+    doors: Arc<Doors>,
+    /// What the name was that its address was found by.
+    bound: Option<Arc<str>>,
+    operator: Option<operator::Operator>,
+    /// `/healthz` is one of its pages.
+    answers_health: bool,
     pub(crate) handle: AppHandle,
 }
 
@@ -74,6 +87,7 @@ struct Arrival {
     peer: Option<SocketAddr>,
     seat: Option<SocketSeat>,
     is_over_tls: bool,
+    doors: Option<Arc<Doors>>,
     /// For the head of its first request.
     deadline: Instant,
 }
@@ -89,6 +103,9 @@ impl Arrival {
         }
         if self.is_over_tls {
             extensions.insert(OverTls);
+        }
+        if let Some(doors) = &self.doors {
+            extensions.insert(Arc::clone(doors));
         }
     }
 }
@@ -110,8 +127,34 @@ impl Server {
             tls: None,
             handshake_timeout: config.handshake_timeout,
             budget,
+            doors: Arc::new(Doors::in_process(&handle)),
+            bound: None,
+            operator: None,
+            answers_health: false,
             handle,
         }
+    }
+
+    /// Its pages for the operator are on an address of their own.
+    pub(crate) fn with_operator(self, operator: Option<(String, axum::Router)>) -> Self {
+        let operator = operator.map(|(address, router)| operator::Operator::new(address, router, &self.handle));
+        Self { operator, ..self }
+    }
+
+    /// A probe of `/healthz` is answered also where its connection is refused.
+    pub(crate) fn with_health(self, answers_health: bool) -> Self {
+        Self { answers_health, ..self }
+    }
+
+    /// It listens where this name leads to.
+    fn bound_to(self, name: Option<Arc<str>>) -> Self {
+        Self { bound: name, ..self }
+    }
+
+    /// Answers to the hosts that this listener may be asked for.
+    fn behind(&self, listener: &TcpListener) -> Self {
+        let doors = Doors::of_listener(&self.handle, listener.local_addr().ok(), self.bound.as_ref());
+        Self { doors: Arc::new(doors), ..self.clone() }
     }
 
     #[cfg(feature = "tls")]
@@ -132,9 +175,14 @@ impl Server {
     /// Accepts until shutdown, then drains.
     pub(crate) async fn serve(self, listeners: Vec<TcpListener>) -> Result {
         self.handle.check_backplane().await?;
-        join_all(listeners.iter().map(|listener| accept::accept_all(&self, listener))).await;
+        let operator = match &self.operator {
+            Some(operator) => Some(operator.begin().await?),
+            None => None,
+        };
+        join_all(listeners.iter().map(|listener| accept::accept_all(self.behind(listener), listener))).await;
         drop(listeners);
         self.handle.drain().await;
+        drop(operator);
         Ok(())
     }
 
@@ -145,8 +193,13 @@ impl Server {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let deadline = pace::after(self.handshake_timeout);
-        let arrival =
-            Arrival { peer: Some(peer), seat: Some(SocketSeat::new(Some(peer), seat)), is_over_tls: false, deadline };
+        let arrival = Arrival {
+            peer: Some(peer),
+            seat: Some(SocketSeat::new(Some(peer), seat)),
+            is_over_tls: false,
+            doors: Some(Arc::clone(&self.doors)),
+            deadline,
+        };
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
             // In a box: a plain connection must not have room for it.
@@ -164,7 +217,8 @@ impl Server {
     /// Speaks HTTP on something that is like a socket.
     pub(crate) async fn serve_stream(self, stream: tokio::io::DuplexStream) {
         let deadline = pace::after(self.handshake_timeout);
-        let arrival = Arrival { peer: None, seat: None, is_over_tls: false, deadline };
+        let doors = Some(Arc::clone(&self.doors));
+        let arrival = Arrival { peer: None, seat: None, is_over_tls: false, doors, deadline };
         self.serve_http1(stream, arrival).await;
     }
 }

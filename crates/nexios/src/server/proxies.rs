@@ -1,14 +1,21 @@
 //! Proxies that are believed, and the address of the client behind them.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts};
 use http::StatusCode;
 use http::request::Parts;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
+
+use super::forwarded::{self, node, parameter};
+
+/// What tells of a proxy in front.
+const FORWARDING: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "forwarded"];
 
 /// Which header tells whom a trusted proxy has forwarded for: [`ServerConfig::proxy_header`](crate::ServerConfig::proxy_header).
 ///
@@ -39,7 +46,7 @@ impl TrustedProxies {
         let parse = |entry: I::Item| {
             let entry = entry.as_ref().trim();
             let network = IpNet::from_str(entry).or_else(|_| IpAddr::from_str(entry).map(IpNet::from));
-            network.map_err(|_| entry.to_owned())
+            network.map(canonical).map_err(|_| entry.to_owned())
         };
         entries.into_iter().map(parse).collect()
     }
@@ -64,7 +71,7 @@ impl TrustedProxies {
 
     /// The address of the client: the socket's, unless that is a trusted proxy's; then the rightmost one in the
     /// header that is not trusted. Behind an entry that is no address (`unknown`, `_hidden`, garbage) nothing is believed:
-    /// then it is the last one before it. Allocates nothing.
+    /// then it is the last one before it.
     pub(crate) fn client_ip<'a, I>(&self, peer: IpAddr, headers: impl FnOnce() -> I) -> IpAddr
     where
         I: Iterator<Item = (&'a str, &'a [u8])>,
@@ -73,21 +80,36 @@ impl TrustedProxies {
         if !self.trusts(peer) {
             return peer;
         }
-        // From the left, what the walk from the right would come to: an entry that is not trusted, or none, forgets
-        // all before it.
-        let mut found = None;
-        for (name, line) in headers() {
-            if !name.eq_ignore_ascii_case(self.header.name()) {
-                continue;
+        let lines = headers().filter(|(name, _)| name.eq_ignore_ascii_case(self.header.name()));
+        lines.fold(None, |before, (_, line)| self.nearest_client(line, before)).unwrap_or(peer)
+    }
+
+    /// What a line comes to, walked from its end, behind what the lines above it came to.
+    fn nearest_client(&self, line: &[u8], before: Option<IpAddr>) -> Option<IpAddr> {
+        let mut last = None;
+        let mut walk = |address: Option<IpAddr>| match address {
+            Some(address) if self.trusts(address) => {
+                last = Some(address);
+                ControlFlow::Continue(())
             }
-            for element in elements(self.header, line) {
-                match self.header.address(element) {
-                    Some(address) if found.is_some() && self.trusts(address) => {}
-                    address => found = address,
-                }
+            address => ControlFlow::Break(address.or(last)),
+        };
+        let walked = match self.header {
+            ProxyHeader::XForwardedFor => {
+                line.rsplit(|byte| *byte == b',').try_for_each(|entry| walk(node(entry.trim_ascii())))
             }
+            ProxyHeader::Forwarded => forwarded::elements(line)
+                .try_for_each(|element| walk(parameter(element, b"for").and_then(|value| node(&value)))),
+        };
+        match walked {
+            ControlFlow::Break(found) => found,
+            ControlFlow::Continue(()) => before.or(last),
         }
-        found.unwrap_or(peer)
+    }
+
+    /// Whether a peer that is not trusted has sent what only a trusted proxy is asked for.
+    pub(crate) fn is_unheeded<'a>(&self, peer: IpAddr, mut names: impl Iterator<Item = &'a str>) -> bool {
+        !self.trusts(peer) && names.any(|name| FORWARDING.iter().any(|header| name.eq_ignore_ascii_case(header)))
     }
 
     /// The scheme of the request as the nearest trusted proxy tells it.
@@ -102,11 +124,10 @@ impl TrustedProxies {
             ProxyHeader::XForwardedFor => "x-forwarded-proto",
             ProxyHeader::Forwarded => "forwarded",
         };
-        let last = headers().filter(|(other, _)| other.eq_ignore_ascii_case(name)).last();
-        let last = elements(self.header, last?.1).last()?;
+        let (_, line) = headers().filter(|(other, _)| other.eq_ignore_ascii_case(name)).last()?;
         let scheme = match self.header {
-            ProxyHeader::XForwardedFor => last.trim_ascii(),
-            ProxyHeader::Forwarded => parameter(last, b"proto")?,
+            ProxyHeader::XForwardedFor => Cow::Borrowed(line.rsplit(|byte| *byte == b',').next()?.trim_ascii()),
+            ProxyHeader::Forwarded => parameter(forwarded::elements(line).next()?, b"proto")?,
         };
         [("http", "http"), ("https", "https"), ("ws", "http"), ("wss", "https")]
             .into_iter()
@@ -121,75 +142,16 @@ impl ProxyHeader {
             Self::Forwarded => "forwarded",
         }
     }
+}
 
-    fn address(self, element: &[u8]) -> Option<IpAddr> {
-        match self {
-            Self::XForwardedFor => node(element.trim_ascii()),
-            Self::Forwarded => node(parameter(element, b"for")?),
-        }
+/// IPv4 addresses that are written as IPv6 (`::ffff:192.0.2.0/120`, RFC 4291 §2.5.5.2) are IPv4.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let (address, prefix) = (mapped.addr().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96));
+    match (address, prefix) {
+        (Some(address), Some(prefix)) => Ipv4Net::new(address, prefix).map_or(network, IpNet::V4),
+        _ => network,
     }
-}
-
-/// The elements of a line. Commas in quoted strings (RFC 9110 §5.6.4) separate nothing, unless a quotation never ends: then
-/// a client began it, to swallow what the proxy has added behind.
-fn elements(header: ProxyHeader, line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split(line, b',', header == ProxyHeader::Forwarded && is_closed(line))
-}
-
-fn split(text: &[u8], separator: u8, has_quotes: bool) -> impl Iterator<Item = &[u8]> {
-    let mut quotes = Quotes::default();
-    text.split(move |&byte| {
-        let is_quoted = has_quotes && quotes.pass(byte);
-        byte == separator && !is_quoted
-    })
-}
-
-fn is_closed(text: &[u8]) -> bool {
-    let mut quotes = Quotes::default();
-    for byte in text {
-        quotes.pass(*byte);
-    }
-    !quotes.open
-}
-
-#[derive(Default)]
-struct Quotes {
-    open: bool,
-    escaped: bool,
-}
-
-impl Quotes {
-    /// Whether this byte stands in quotes.
-    fn pass(&mut self, byte: u8) -> bool {
-        let was_open = self.open;
-        match byte {
-            _ if std::mem::take(&mut self.escaped) => {}
-            b'\\' if self.open => self.escaped = true,
-            b'"' => self.open = !self.open,
-            _ => {}
-        }
-        was_open
-    }
-}
-
-/// The value of a parameter of one element of `Forwarded` (RFC 7239 §4), without its quotes.
-fn parameter<'a>(element: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut pairs = split(element, b';', true).filter(|_| is_closed(element));
-    pairs.find_map(|pair| {
-        let at = pair.iter().position(|byte| *byte == b'=')?;
-        let (found, value) = (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii());
-        let unquoted = || value.strip_prefix(b"\"")?.strip_suffix(b"\"");
-        found.eq_ignore_ascii_case(name).then(|| unquoted().unwrap_or(value))
-    })
-}
-
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80` (RFC 7239 §6).
-fn node(text: &[u8]) -> Option<IpAddr> {
-    let text = str::from_utf8(text).ok()?;
-    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
-    let address: IpAddr = text.parse().ok().or_else(bare).or_else(with_port)?;
-    Some(address.to_canonical())
 }
 
 /// Beside a request that came over TLS, on a socket of the server's own.
@@ -299,6 +261,13 @@ mod tests {
         // A quotation that the client began and that swallows what the proxy adds.
         check(&["for=192.0.2.43;by=\"unclosed, for=198.51.100.17"], "198.51.100.17");
         check(&["for=192.0.2.43;by=\"x\\, for=\"[2001:db8:2::1]:80\""], "2001:db8:2::1");
+        // The same, and a comma in what the proxy has quoted.
+        check(&["x=\", for=198.51.100.17;host=\"a,b\""], "198.51.100.17");
+        check(&["x=\"", "for=198.51.100.17;host=\"a,b\""], "198.51.100.17");
+        check(&["x=\", for=\"198.51.100.17:80\";host=\"a\\\",for=1.1.1.1\";proto=https"], "198.51.100.17");
+        check(&["for=192.0.2.43", "for=10.4.4.4", "for=10.5.5.5, ,"], "192.0.2.43");
+        check(&["for=192.0.2.43, for=198.51.100.17;for=192.0.2.44"], "10.0.0.1");
+        check(&["for=\"[2001:db8:2::1]:_obfuscated\", for=10.4.4.4"], "2001:db8:2::1");
     }
 
     #[test]
@@ -316,6 +285,21 @@ mod tests {
         check(x, "x-forwarded-proto", "gopher", None);
         check(x, "forwarded", "proto=https", None);
         check(forwarded, "forwarded", "for=_x;proto=http, for=_y;proto=\"https\"", Some("https"));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address_however_it_is_written() {
+        for entry in ["192.0.2.0/24", "::ffff:192.0.2.0/120", "::ffff:c000:200/120", "::ffff:192.0.2.7", "192.0.2.7"] {
+            let proxies = TrustedProxies::new(TrustedProxies::parse([entry]).unwrap(), ProxyHeader::default());
+            for peer in ["192.0.2.7", "::ffff:192.0.2.7"] {
+                assert!(proxies.trusts(peer.parse().unwrap()), "{entry} {peer}");
+            }
+            assert!(!proxies.trusts("::192.0.2.7".parse().unwrap()), "{entry}");
+            assert!(!proxies.trusts("198.51.100.7".parse().unwrap()), "{entry}");
+        }
+        let all = TrustedProxies::new(TrustedProxies::parse(["::ffff:0:0/96"]).unwrap(), ProxyHeader::default());
+        assert!(all.trusts("198.51.100.7".parse().unwrap()));
+        assert!(!all.trusts("2001:db8::1".parse().unwrap()));
     }
 
     #[test]

@@ -20,12 +20,16 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     // Elsewhere than on Linux a shared port does not spread connections.
     let workers = if cfg!(target_os = "linux") { workers.unwrap_or_else(cores) } else { 1 };
+    let bound = listen::bound_name(bind.as_deref());
     let listeners = listen::listeners(bind, workers, config.reuse_port)?;
     // This thread serves nobody: it waits for signals and for the workers. Signals are watched for before anybody can know
     // that the server is there: one that nobody watches for would end the process without a drain.
     let waiting = runtime()?;
     let signals = waiting.block_on(async { Signals::watch() })?;
     waiting.block_on(server.handle.check_backplane())?;
+    // Where nobody is served, so that it answers while all workers are busy.
+    let operator = server.operator.as_ref().map(|operator| waiting.block_on(operator.begin())).transpose()?;
+    let server = Server { operator: None, ..server.clone() }.bound_to(bound);
     #[cfg(feature = "tls")]
     server.watch_certificate(&waiting);
     for listener in listeners.iter().take(1).flatten() {
@@ -36,7 +40,9 @@ pub(crate) fn run(server: &Server, bind: Option<String>, workers: Option<usize>)
         listeners.into_iter().map(|listeners| worker(server.clone(), listeners)).collect::<io::Result<Vec<_>>>()?;
     waiting.block_on(async {
         tokio::spawn(shut_down_on_signals(server.handle.clone(), signals));
-        join(workers).await
+        let result = join(workers).await;
+        drop(operator);
+        result
     })
 }
 

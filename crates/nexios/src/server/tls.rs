@@ -4,9 +4,9 @@ mod error;
 mod files;
 mod watch;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
 
 pub use error::TlsError;
 use rustls::ServerConfig;
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use self::files::Stamp;
 use self::watch::Hangups;
@@ -91,6 +92,13 @@ impl Tls {
 
     fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.lock().config)
+    }
+
+    /// Speaks TLS, and in it HTTP/1.1 alone.
+    pub(super) async fn accept_http1(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let mut config = (*self.config()).clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        TlsAcceptor::from(Arc::new(config)).accept(stream).await
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {

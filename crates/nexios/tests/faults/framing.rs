@@ -2,7 +2,7 @@
 
 use crate::harness::{Attack, Client, Victim, request, text};
 
-const MARKER: &str = "GET /marker HTTP/1.1\r\nHost: test\r\n\r\n";
+const MARKER: &str = "GET /marker HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// What is odd about it, its header lines, and what follows them.
 type Odd = (&'static str, &'static str, &'static str);
@@ -44,7 +44,7 @@ const AMBIGUOUS: [Odd; 30] = [
 /// The statuses of the answers on a connection that must end with them.
 fn answers(victim: &Victim, headers: &str, body: &str) -> Vec<u16> {
     let mut client = Client::connect(victim.address);
-    client.send(format!("POST /length HTTP/1.1\r\nHost: test\r\n{headers}\r\n\r\n{body}{MARKER}"));
+    client.send(format!("POST /length HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n{body}{MARKER}"));
     statuses(client)
 }
 
@@ -59,7 +59,7 @@ fn statuses(mut client: Client) -> Vec<u16> {
 fn a_request_of_doubtful_length_is_the_last_of_its_connection() {
     Attack::new("13", "30 requests of doubtful length, another one behind each").run(|victim| {
         for (headers, body) in [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "0\r\n\r\n")] {
-            let last = "GET /marker HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+            let last = "GET /marker HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
             let good = answers(victim, headers, &format!("{body}{last}"));
             assert_eq!(good, [200, 200], "{headers}");
         }
@@ -75,7 +75,7 @@ fn a_request_of_doubtful_length_is_the_last_of_its_connection() {
 // Row 13, as RFC 9112 §3.2 has it: 400 for no host, two of them, or one that is none.
 #[test]
 fn a_request_without_its_one_host_is_the_last_of_its_connection() {
-    let cases = ["", "Host: test\r\nHost: test\r\n", "Host: test\r\nHost: other\r\n", "Host : test\r\n"];
+    let cases = ["", "Host: localhost\r\nHost: localhost\r\n", "Host: localhost\r\nHost: other\r\n", "Host : test\r\n"];
     Attack::new("13", "requests for a page without a host, or with two").run(|victim| {
         for hosts in cases {
             let mut client = Client::connect(victim.address);
@@ -97,11 +97,11 @@ fn a_line_feed_alone_ends_a_line_of_the_head_and_hides_nothing() {
         assert_eq!(client.head().status, 101);
         assert_eq!(client.text(), "behind it");
 
-        let last = "GET /marker HTTP/1.1\nHost: test\nConnection: close\n\n";
+        let last = "GET /marker HTTP/1.1\nHost: localhost\nConnection: close\n\n";
         for head in [
-            "POST /length HTTP/1.1\nHost: test\nContent-Length: 5\n\n",
-            "POST /length HTTP/1.1\r\nHost: test\r\nX: a\nContent-Length: 5\r\n\r\n",
-            "POST /length HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\n",
+            "POST /length HTTP/1.1\nHost: localhost\nContent-Length: 5\n\n",
+            "POST /length HTTP/1.1\r\nHost: localhost\r\nX: a\nContent-Length: 5\r\n\r\n",
+            "POST /length HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\n",
         ] {
             let mut client = Client::connect(victim.address);
             client.send(format!("{head}hello{last}"));
@@ -109,8 +109,9 @@ fn a_line_feed_alone_ends_a_line_of_the_head_and_hides_nothing() {
         }
         // Two lengths are two lengths, whatever stands between their lines.
         let mut client = Client::connect(victim.address);
-        client
-            .send(format!("POST /length HTTP/1.1\nHost: test\nContent-Length: 5\nContent-Length: 6\n\nhello{MARKER}"));
+        client.send(format!(
+            "POST /length HTTP/1.1\nHost: localhost\nContent-Length: 5\nContent-Length: 6\n\nhello{MARKER}"
+        ));
         assert_eq!(statuses(client), [400]);
         ("taken for the end of a line everywhere; 101, 200".to_owned(), ())
     });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Attack, Client, KIB, MIB, Victim, cpu, request, text};
 
-const MARKER: &str = "GET /marker HTTP/1.1\r\nHost: test\r\n\r\n";
+const MARKER: &str = "GET /marker HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// The status of the answer to bytes that the server may stop reading half-way.
 fn status(victim: &Victim, bytes: &[u8]) -> Option<u16> {
@@ -290,8 +290,8 @@ fn a_lax_upgrade_is_refused_and_the_connection_ended() {
         ("a key of 15 bytes", good.replace(key, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAA"), 400),
         ("two keys", good.replace(key, &format!("{key}\r\n{key}")), 400),
         ("no key", without(key), 400),
-        ("no host", without("Host: test"), 400),
-        ("two hosts", good.replace("Host: test", "Host: test\r\nHost: other"), 400),
+        ("no host", without("Host: localhost"), 400),
+        ("two hosts", good.replace("Host: localhost", "Host: localhost\r\nHost: other"), 400),
         ("http/1.0", good.replace("HTTP/1.1", "HTTP/1.0"), 400),
         ("post", good.replacen("GET", "POST", 1), 405),
     ];

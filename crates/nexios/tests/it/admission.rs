@@ -77,7 +77,7 @@ async fn a_full_server_still_answers_plain_http() {
     let _first = connect(&server).await.unwrap();
     for _ in 0..3 {
         let mut wire = Wire::connect(server.address).await;
-        wire.send("GET /page HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        wire.send("GET /page HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
         assert_eq!(wire.head().await.status, 200);
     }
 }
@@ -119,7 +119,7 @@ async fn an_address_gets_its_place_back_however_a_connection_ends() {
         let mut wire = Wire::connect(server.address).await;
         match way {
             0 => wire.handshake("/ws").await,
-            1 => wire.send("GET /page HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await,
+            1 => wire.send("GET /page HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await,
             2 => wire.send(upgrade_request("/nowhere")).await,
             _ => {}
         }
@@ -192,4 +192,100 @@ async fn without_a_limit_there_is_none() {
         all.push(connect(&server).await.unwrap());
     }
     server.wait_for_connections(50).await;
+}
+
+// ---- rates of each address
+
+#[tokio::test]
+async fn handshakes_have_a_rate_for_each_address() {
+    let config = ServerConfig::new().trusted_proxies(["127.0.0.1"]);
+    let server = with(config.handshake_rate_per_address(Rate::per_second(0).burst(2))).await;
+    let connect = async |client: &'static str| {
+        let connect = nexios::client::Connect::new(server.url("/ws")).header("x-forwarded-for", client);
+        match within(connect.connect()).await {
+            Ok(_) => 101,
+            refused => {
+                let response = refusal(refused);
+                assert_eq!(response.headers()["retry-after"], "5");
+                response.status().as_u16()
+            }
+        }
+    };
+    for (client, expected) in [
+        ("203.0.113.7", [101, 101, 429]),
+        ("203.0.113.8", [101, 101, 429]),
+        ("::ffff:203.0.113.8", [429, 429, 429]),
+        ("2001:db8:0:1::1", [101, 101, 429]),
+        ("2001:db8:0:1:2::9", [429, 429, 429]),
+        ("2001:db8:0:2::1", [101, 101, 429]),
+    ] {
+        for expected in expected {
+            assert_eq!(connect(client).await, expected, "{client}");
+        }
+    }
+    // The proxy's own address is nobody's.
+    for _ in 0..5 {
+        within(nexios::client::connect(server.url("/ws"))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_refused_too_often_is_not_listened_to() {
+    let config = ServerConfig::new().refusal_rate_per_address(Rate::per_second(0).burst(3));
+    let server = with(config).await;
+    for _ in 0..3 {
+        let foreign = nexios::client::Connect::new(server.url("/ws")).header("origin", "https://evil.example");
+        assert_eq!(status(within(foreign.connect()).await), 403);
+    }
+    let mut wire = Wire::connect(server.address).await;
+    let head = wire.head().await;
+    assert_eq!(head.status, 429, "{}", head.text);
+    assert!(head.text.contains("retry-after: 5"), "{}", head.text);
+}
+
+#[tokio::test]
+async fn a_wrong_host_counts_as_a_refusal() {
+    let config = ServerConfig::new().refusal_rate_per_address(Rate::per_second(0).burst(2));
+    let server = with(config).await;
+    for _ in 0..2 {
+        let mut wire = Wire::connect(server.address).await;
+        wire.send("GET /page HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
+        assert_eq!(wire.head().await.status, 403);
+    }
+    assert_eq!(Wire::connect(server.address).await.head().await.status, 429);
+}
+
+#[tokio::test]
+async fn messages_have_a_rate_for_all_connections_of_an_address() {
+    let config = ServerConfig::new().trusted_proxies(["127.0.0.1"]);
+    let server = with(config.message_rate_per_address(Rate::per_second(0).burst(10))).await;
+    let connect = async |client: &'static str| {
+        let connect = nexios::client::Connect::new(server.url("/ws")).header("x-forwarded-for", client);
+        within(connect.connect()).await.unwrap()
+    };
+    let mut all = [connect("203.0.113.7").await, connect("203.0.113.7").await];
+    let mut answered = 0;
+    for websocket in &mut all {
+        for _ in 0..8 {
+            websocket.send_text("x").await.unwrap();
+        }
+        while let Ok(Ok(_)) =
+            tokio::time::timeout(std::time::Duration::from_millis(300), websocket.receive_text()).await
+        {
+            answered += 1;
+        }
+    }
+    assert!((10..=11).contains(&answered), "{answered}");
+    let mut other = connect("203.0.113.8").await;
+    other.send_text("x").await.unwrap();
+    within(other.receive_text()).await.unwrap();
+}
+
+#[tokio::test]
+async fn by_default_loopback_has_no_rate() {
+    let server = with(ServerConfig::new()).await;
+    for _ in 0..1_200 {
+        let foreign = nexios::client::Connect::new(server.url("/ws")).header("origin", "https://evil.example");
+        assert_eq!(status(within(foreign.connect()).await), 403);
+    }
 }

@@ -37,7 +37,7 @@ async fn an_app_is_merged_into_an_axum_router_with_a_state_of_its_own() {
     let mut websocket = nexios::client::connect(format!("ws://{address}/ws")).await.unwrap();
     assert_eq!(websocket.receive_text().await.unwrap(), "the app's state");
     let mut wire = Wire::connect(address).await;
-    wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    wire.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(wire.head().await.status, 200);
     wire.body("axum's state").await;
 }
@@ -92,7 +92,7 @@ async fn under_axum_everything_is_as_under_our_own_server() {
 async fn a_plain_get_and_a_bad_handshake_are_answered_under_axum_too() {
     let address = serve(App::new().websocket_route("/ws", echo).into_router()).await;
     for (request, expected) in [
-        ("GET /ws HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(), 426),
+        ("GET /ws HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 426),
         (crate::wire::upgrade_request("/ws").replacen("GET", "POST", 1), 405),
         (crate::wire::upgrade_request("/ws").replace(crate::wire::KEY, "x"), 400),
         (crate::wire::upgrade_request("/nowhere"), 404),
@@ -121,10 +121,10 @@ async fn groups_of_an_app_reach_its_members_from_an_axum_handler() {
     let mut websocket = nexios::client::connect(format!("ws://{address}/ws")).await.unwrap();
     assert_eq!(websocket.receive_text().await.unwrap(), "joined");
     let mut wire = Wire::connect(address).await;
-    wire.send("POST /publish HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n").await;
+    wire.send("POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").await;
     assert_eq!(wire.head().await.status, 405);
     let mut wire = Wire::connect(address).await;
-    wire.send("GET /publish HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    wire.send("GET /publish HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(wire.head().await.status, 200);
     assert_eq!(within(websocket.receive_text()).await.unwrap(), "extra, extra");
 }
@@ -138,7 +138,7 @@ async fn axum_sockets_live_beside_ours_in_one_app() {
     websocket.close(1000, "").await.unwrap();
     assert_eq!(code(websocket.receive().await), 1000);
     let mut wire = Wire::connect(address).await;
-    wire.send("GET /page HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    wire.send("GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(wire.head().await.status, 200);
 }
 

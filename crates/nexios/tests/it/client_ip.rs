@@ -38,7 +38,7 @@ async fn told(address: SocketAddr, headers: &[(&'static str, &'static str)]) -> 
 
 async fn whoami(address: SocketAddr, header: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /whoami HTTP/1.1\r\nhost: x\r\n{header}\r\nconnection: close\r\n\r\n");
+    let request = format!("GET /whoami HTTP/1.1\r\nhost: localhost\r\n{header}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).await.unwrap();

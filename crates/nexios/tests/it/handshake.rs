@@ -32,7 +32,7 @@ async fn a_missing_route_answers_404() {
 #[tokio::test]
 async fn a_plain_get_on_a_websocket_route_answers_426_and_says_what_to_upgrade_to() {
     let server = serve(app()).await;
-    let head = answer(&server, "GET /ws HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let head = answer(&server, "GET /ws HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(head.status, 426);
     assert!(head.text.contains("\r\nupgrade: websocket\r\n"), "{}", head.text);
     assert!(head.text.contains("\r\nsec-websocket-version: 13\r\n"), "{}", head.text);
@@ -71,7 +71,7 @@ async fn a_malformed_handshake_answers_400() {
         ("two keys", good.replace(&key, &key.repeat(2))),
         ("no version", good.replace("Sec-WebSocket-Version: 13\r\n", "")),
         ("connection: close", good.replace("Connection: Upgrade", "Connection: close")),
-        ("no host", good.replace("Host: test\r\n", "")),
+        ("no host", good.replace("Host: localhost\r\n", "")),
         ("http/1.0", good.replace("HTTP/1.1", "HTTP/1.0")),
         ("a body", request("/ws", &["Content-Length: 5"]) + "hello"),
         ("a chunked body", request("/ws", &["Transfer-Encoding: chunked"]) + "0\r\n\r\n"),
@@ -113,7 +113,7 @@ async fn nothing_behind_a_refused_handshake_is_taken_for_a_request() {
     ];
     for refused in refused {
         let mut wire = Wire::connect(server.address).await;
-        wire.send(refused + "GET /marker HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        wire.send(refused + "GET /marker HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         let answer = String::from_utf8(wire.rest().await).unwrap();
         assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
         assert!(!answer.contains("the marker"), "{answer}");
@@ -241,7 +241,7 @@ async fn many_resets_during_the_handshake_leave_the_server_as_it_was() {
 async fn an_ordinary_request_and_a_handshake_can_share_a_connection() {
     let server = serve(app()).await;
     let mut wire = Wire::connect(server.address).await;
-    wire.send("GET /marker HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    wire.send("GET /marker HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(wire.head().await.status, 200);
     wire.body("the marker").await;
     wire.handshake("/ws").await;

@@ -32,7 +32,7 @@ async fn server() -> Running {
     serve(app.config(Config::new().handshake_timeout(DEADLINE))).await
 }
 
-const MARKER: &str = "GET /marker HTTP/1.1\r\nHost: test\r\n\r\n";
+const MARKER: &str = "GET /marker HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// What is answered to a connection that sends this and then a header every 50 ms, and when that has ended.
 async fn trickle(wire: &mut Wire, first: &str) -> (String, Duration) {
@@ -96,7 +96,7 @@ async fn nothing_behind_a_late_head_is_taken_for_a_request() {
     wire.send("GET /marker HTTP/1.1\r\n").await;
     let head = wire.head().await;
     assert_eq!(head.status, 408);
-    wire.send(format!("Host: test\r\n\r\n{MARKER}")).await;
+    wire.send(format!("Host: localhost\r\n\r\n{MARKER}")).await;
     assert_eq!(wire.rest().await, b"");
 }
 
@@ -106,7 +106,7 @@ async fn the_applications_own_time_is_not_the_heads() {
     let mut slow = server.upgrade("/slow").await;
     assert_eq!(slow.text().await, "at last");
     let mut stream = Wire::connect(server.address).await;
-    stream.send("GET /stream HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    stream.send("GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(stream.head().await.status, 200);
     within(async {
         let mut body = Vec::new();

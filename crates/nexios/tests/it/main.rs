@@ -34,6 +34,7 @@ mod head_deadline;
 mod health;
 mod history;
 mod hostile;
+mod hosts;
 #[cfg(feature = "tls")]
 mod http2;
 mod identity;
@@ -48,6 +49,7 @@ mod macro_route;
 mod metrics;
 mod middleware;
 mod nodes;
+mod operator;
 mod origin;
 mod outcome;
 mod policy;

@@ -84,15 +84,19 @@ async fn an_absent_origin_and_null_are_allowed_where_the_list_says_so() {
 }
 
 #[tokio::test]
-async fn a_request_with_cookies_must_come_from_the_same_origin() {
+async fn a_page_must_be_of_the_same_origin_with_cookies_and_without() {
     let client = TestClient::new(App::new().websocket_route("/ws", accept));
     let with_cookies = |origin: &'static str| client.request("/ws").header("cookie", "a=b").header("origin", origin);
     assert_eq!(answer(with_cookies("http://test")).await, 101);
     assert_eq!(answer(with_cookies("https://TEST")).await, 101, "TLS may end in front of the server");
     for origin in ["http://test:8080", "http://evil.example", "http://test.evil.example", "null", ""] {
         assert_eq!(answer(with_cookies(origin)).await, 403, "{origin}");
-        assert_eq!(answer(client.request("/ws").header("origin", origin)).await, 101, "{origin} without cookies");
+        assert_eq!(answer(client.request("/ws").header("origin", origin)).await, 403, "{origin} without cookies");
     }
+    // A browser's cached credentials are no cookies.
+    let basic = client.request("/ws").header("authorization", "Basic YWRtaW46YWRtaW4=");
+    assert_eq!(answer(basic.header("origin", "http://evil.example")).await, 403);
+    assert_eq!(answer(client.request("/ws").header("origin", "http://test")).await, 101, "without cookies");
     assert_eq!(answer(client.request("/ws").header("cookie", "a=b")).await, 101, "no browser");
 }
 
@@ -117,6 +121,46 @@ async fn a_refusal_says_what_is_wrong_and_runs_no_handler() {
     let lines = logs.at(Level::INFO).concat();
     assert!(lines.contains("origin=https://evil\\xff\\x80.example"), "{lines}");
     assert!(!logs.at(Level::TRACE).concat().contains("SECRET"));
+}
+
+#[tokio::test]
+async fn opaque_origins_are_allowed_by_their_text() {
+    for origin in ["file://", "null", "capacitor://localhost", "app://-", "chrome-extension://abc", "vscode-webview://"]
+    {
+        let client = TestClient::new(app(Origins::only([origin])));
+        assert_eq!(answer(client.request("/ws").header("origin", origin)).await, 101, "{origin}");
+        for other in ["https://app.example", "file:///", "file://home", "app://", "data:", ""] {
+            if other != origin {
+                assert_eq!(answer(client.request("/ws").header("origin", other)).await, 403, "{other} for {origin}");
+            }
+        }
+    }
+    let client = TestClient::new(app(Origins::same_origin()));
+    for origin in ["file://", "null"] {
+        assert_eq!(answer(client.request("/ws").header("origin", origin)).await, 403, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_a_line_for_each_second() {
+    let (logs, _guard) = Logs::capture();
+    let client = TestClient::new(app(Origins::only(["https://app.example"])));
+    for _ in 0..50 {
+        assert_eq!(answer(client.request("/ws").header("origin", "https://evil.example")).await, 403);
+    }
+    let refused =
+        || logs.at(Level::INFO).into_iter().filter(|line| line.contains("origin not allowed")).collect::<Vec<_>>();
+    for _ in 0..40 {
+        let lines = refused();
+        let counts =
+            lines.iter().filter_map(|line| line.split("count=").nth(1)?.split(' ').next()?.parse::<u32>().ok());
+        if counts.sum::<u32>() == 50 {
+            assert!(lines.len() < 10, "{lines:?}");
+            return;
+        }
+        crate::serving::pause(100).await;
+    }
+    panic!("{:?}", refused());
 }
 
 /// What a browser's page at an origin is told by a server that may stand behind a proxy.

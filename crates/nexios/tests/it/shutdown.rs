@@ -99,7 +99,7 @@ async fn a_send_during_the_shutdown_is_an_error_not_a_panic() {
 async fn idle_http_connections_do_not_hold_it_up() {
     let server = serve(App::new().websocket_route("/ws", echo)).await;
     let mut idle = Wire::connect(server.address).await;
-    idle.send("GET /nowhere HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    idle.send("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(idle.head().await.status, 404);
     let mut silent = Wire::connect(server.address).await;
     pause(20).await;

@@ -180,7 +180,7 @@ pub(crate) fn upgrade_request(path: &str) -> String {
 /// An opening handshake with further header lines.
 pub(crate) fn request(path: &str, headers: &[&str]) -> String {
     let mut text = format!(
-        "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
     );
     for header in headers {

@@ -55,7 +55,7 @@ impl Peer {
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The opening handshake with further header lines.
     pub(crate) async fn upgrade(stream: S, path: &str, headers: &[&str]) -> io::Result<Self> {
-        Self::upgrade_as("test", stream, path, headers).await
+        Self::upgrade_as("localhost", stream, path, headers).await
     }
 
     /// The same for a host.

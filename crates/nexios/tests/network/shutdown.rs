@@ -121,7 +121,7 @@ fn after_sigterm_readiness_fails_for_as_long_as_a_load_balancer_needs_and_connec
 /// Of a GET on a connection of its own.
 async fn status(server: SocketAddr, path: &str) -> u16 {
     let mut stream = TcpStream::connect(server).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     within(stream.read_to_string(&mut answer)).await.unwrap();

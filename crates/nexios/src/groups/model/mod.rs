@@ -124,6 +124,7 @@ fn connection_with(config: Config, socket: usize) -> (WebSocket, Task, Peer) {
         meter: crate::observe::Meter::default(),
         proxies: TrustedProxies::default(),
         users: None,
+        log_sums: crate::observe::LogSums::default(),
     };
     let link = Link::new(Arc::new(settings), None);
     let (server, client) = tokio::io::duplex(socket);

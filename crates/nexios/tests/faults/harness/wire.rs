@@ -14,7 +14,7 @@ const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 /// An opening handshake with further header lines.
 pub(crate) fn request(path: &str, headers: &[&str]) -> String {
     let mut text = format!(
-        "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     );
     for header in headers {

@@ -176,7 +176,7 @@ async fn a_head_that_is_too_large_or_has_too_many_lines_is_answered_with_431() {
 }
 
 #[tokio::test]
-async fn with_cookies_it_must_come_from_its_own_origin() {
+async fn a_page_must_be_of_its_own_origin_with_cookies_and_without() {
     let (_server, _certificates, mut client) = start(app()).await;
     let request = handshake("/ws", &[]);
     let own = format!("https://{}", request.uri().authority().unwrap());
@@ -185,7 +185,7 @@ async fn with_cookies_it_must_come_from_its_own_origin() {
         assert_eq!(response.status(), status, "{origin}");
     }
     let (response, _stream) = client.open(handshake("/ws", &[("origin", "https://evil.example")])).await;
-    assert_eq!(response.status(), 200, "without cookies");
+    assert_eq!(response.status(), 403, "without cookies");
 }
 
 #[tokio::test]
@@ -206,4 +206,33 @@ async fn each_of_its_sockets_counts_as_a_connection() {
     server.wait_for_connections(1).await;
     let (response, _stream) = client.open(handshake("/ws", &[])).await;
     assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn the_authority_is_the_host_that_is_answered_to_or_not() {
+    let (_server, _certificates, mut client) = start(app().hosts(["app.example"])).await;
+    let ask = |authority: &str| Request::get(format!("https://{authority}/marker")).body(()).unwrap();
+    for (authority, expected) in
+        [("app.example", 200), ("APP.example:8443", 200), ("evil.example", 403), ("localhost", 403)]
+    {
+        let (response, _) = client.send(ask(authority), true).await;
+        assert_eq!(response.await.unwrap().status(), expected, "{authority}");
+    }
+    let (response, _stream) = client.open(handshake("/ws", &[])).await;
+    assert_eq!(response.status(), 403);
+}
+
+#[tokio::test]
+async fn on_loopback_the_authority_is_this_machines_own() {
+    let (_server, _certificates, mut client) = start(app()).await;
+    for (authority, expected) in
+        [("localhost", 200), ("127.0.0.1:8000", 200), ("evil.example", 403), ("user@localhost", 400)]
+    {
+        let request = Request::get(format!("https://{authority}/marker")).body(()).unwrap();
+        let (response, _) = client.send(request, true).await;
+        assert_eq!(response.await.unwrap().status(), expected, "{authority}");
+    }
+    let request = Request::get("https://localhost/marker").header("host", "evil.example").body(()).unwrap();
+    let (response, _) = client.send(request, true).await;
+    assert_eq!(response.await.unwrap().status(), 400, "two that differ");
 }

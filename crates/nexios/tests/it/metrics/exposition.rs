@@ -4,7 +4,7 @@ use nexios::prelude::*;
 
 use super::scrape::{get, scrape};
 use crate::programs::echo;
-use crate::serving::serve;
+use crate::serving::{serve, within};
 use crate::wire::{Wire, request, text};
 
 #[tokio::test]
@@ -85,4 +85,22 @@ async fn apps_of_one_process_are_counted_together() {
         wire.text().await;
         scrape(&server).await.check("nexios_messages_received_total{route=\"/m/twice\"}", expected);
     }
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_share_a_page() {
+    let server = serve(App::new().metrics("/metrics").websocket_route("/m/shared", echo)).await;
+    let asking = (0..200).map(|_| get(&server, "/metrics"));
+    let pages = within(futures_util::future::join_all(asking)).await;
+    assert!(pages.iter().all(|(status, _)| *status == 200));
+    let mut texts: Vec<_> = pages.into_iter().map(|(_, text)| text).collect();
+    // What another test counts meanwhile makes pages differ: those of one rendering are the same.
+    texts.sort();
+    texts.dedup();
+    assert!(texts.len() < 100, "{} pages of 200", texts.len());
+    // And it is as new as the question: this one is counted.
+    let before = scrape(&server).await.value("nexios_handshakes_total{route=\"/m/shared\",outcome=\"accepted\"}");
+    let _socket = server.upgrade("/m/shared").await;
+    let after = scrape(&server).await.value("nexios_handshakes_total{route=\"/m/shared\",outcome=\"accepted\"}");
+    assert!((after - before - 1.0).abs() < 0.1, "{before} {after}");
 }

@@ -13,7 +13,7 @@ pub(super) struct Scrape {
 
 pub(super) async fn get(server: &Running, path: &str) -> (u16, String) {
     let mut wire = Wire::connect(server.address).await;
-    wire.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")).await;
+    wire.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await;
     let head = wire.head().await;
     let body = String::from_utf8(wire.rest().await).unwrap();
     let body = if head.text.contains("chunked") { dechunk(&body) } else { body };
