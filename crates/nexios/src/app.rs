@@ -327,6 +327,8 @@ where
             node.run();
         }
         let (groups, proxies) = (self.groups.clone(), self.server.proxies.clone());
+        let budget = Arc::new(Budget::new(self.server.buffered()));
+        self.groups.account_to(&budget);
         let context = Arc::new(AppContext {
             groups: self.groups,
             connections: self.handle.connections(),
@@ -334,7 +336,7 @@ where
             on_error: self.on_error,
             users: Arc::clone(self.handle.users()),
             proxies: self.server.proxies.clone(),
-            budget: Arc::new(Budget::new(self.server.buffered())),
+            budget,
             is_metered: self.observed.is_metered(),
         });
         observe::observe_app(&context);

@@ -53,6 +53,7 @@ type ByName = Arc<dyn Fn(&str) -> Option<GroupConfig> + Send + Sync>;
 /// | [`history`](Self::history) | none |
 /// | [`grace`](Self::grace) | 5 s |
 /// | [`member_info`](Self::member_info) | 4 KiB |
+/// | [`listed`](Self::listed) | 1,000 connections |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
     pub(super) slow_consumer: Option<SlowConsumer>,
@@ -60,6 +61,7 @@ pub struct GroupConfig {
     pub(super) history: Option<History>,
     pub(super) grace: Duration,
     pub(super) member_info: usize,
+    pub(super) listed: usize,
 }
 
 impl Default for GroupsConfig {
@@ -161,6 +163,7 @@ impl Default for GroupConfig {
             history: None,
             grace: Duration::from_secs(5),
             member_info: 4096,
+            listed: 1_000,
         }
     }
 }
@@ -202,6 +205,14 @@ impl GroupConfig {
     /// [`Join::info`](crate::Join::info).
     pub fn member_info(mut self, bytes: usize) -> Self {
         self.member_info = bytes;
+        self
+    }
+
+    /// The most connections of a group, on all nodes, of which those who asked for [`notices`](crate::Join::notices) are told
+    /// one by one. Beyond, and beyond 512 KiB of keys and infos in any case, they are told only how many there are: what
+    /// members cost each other would grow with the square of their number.
+    pub fn listed(mut self, connections: usize) -> Self {
+        self.listed = connections;
         self
     }
 }

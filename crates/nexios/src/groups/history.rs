@@ -337,7 +337,7 @@ impl Stream {
     }
 
     /// The newest messages, at most so many.
-    pub(super) fn newest(&self, count: usize) -> impl ExactSizeIterator<Item = &Publication> {
+    pub(super) fn newest(&self, count: usize) -> impl DoubleEndedIterator<Item = &Publication> {
         let skipped = self.entries.len().saturating_sub(count);
         self.entries.range(skipped..).map(|entry| &entry.publication)
     }

@@ -9,6 +9,7 @@ use nexios_proto::{Message, Utf8Bytes};
 use serde::Serialize;
 
 use super::draft::{Draft, Sent, Source};
+use super::envelope::{envelope, enveloped};
 use super::history::{Data, History, Stream};
 use super::inner::GroupInner;
 use super::members::{Members, Publishing};
@@ -144,7 +145,7 @@ impl Group {
         if let Some(node) = self.groups().node() {
             return self.publish_to_nodes(draft, node);
         }
-        match self.find_for_publishing() {
+        match self.find_for_publishing()? {
             Some(group) => group.publish(draft, self.groups(), Source::Here)?,
             None => self.groups().check_sealed()?,
         }
@@ -220,10 +221,16 @@ impl GroupInner {
         source: Source,
     ) -> Result {
         // Compressed before the members' lock is taken for sending: others publish, join and leave meanwhile.
-        let codings = if draft.form == Form::Any { self.members().codings() } else { Vec::new() };
+        let (codings, wants_envelopes) = match draft.form {
+            Form::Any => self.members().forms(),
+            Form::Plain => (Vec::new(), false),
+        };
         let except = draft.except;
         let at = if let Source::Engine(position) = source { Some(position) } else { None };
-        let (publication, data) = self.encode(draft, codings, at)?;
+        let (mut publication, data) = self.encode(draft, codings.iter().copied(), at)?;
+        if wants_envelopes {
+            publication = enveloped(publication, Some(self.name()), &codings);
+        }
         let mut reached = draft.several.map(|several| groups.reached.by(several));
         let mut members = self.members();
         if source == Source::Here {
@@ -236,10 +243,10 @@ impl GroupInner {
         self.record(&mut members, at, &publication, data, groups);
         // The lock makes one order for all members; nothing under it waits.
         let published = match &mut reached {
-            None => members.publish(publication, except, self.terms()),
+            None => members.publish(publication, except, self.terms(), self.name()),
             Some(reached) => {
                 let mut after = self.distribute(&mut members);
-                after.append(members.send_now(&publication, self.terms(), |id| reached.is_new(id)));
+                after.append(members.send_now(&publication, self.terms(), self.name(), |id| reached.is_new(id)));
                 Publishing::Distributed(after)
             }
         };
@@ -281,7 +288,9 @@ impl GroupInner {
         } else {
             (Cow::Borrowed(&draft.message), Data::Whole)
         };
-        Ok((Publication::new(&message, codings).keyed(draft.key.clone()), data))
+        let publication = Publication::new(&message, codings).keyed(draft.key.clone());
+        // Where positions are told, all that members get is in envelopes.
+        Ok((if self.tells_positions() { publication } else { publication.relayed(draft.is_json) }, data))
     }
 
     /// A message with its position: see [`History::with_positions`](super::History::with_positions).
@@ -289,19 +298,7 @@ impl GroupInner {
         let text = draft.message.as_text().ok_or(GroupError::NoPlaceForPosition)?;
         let position = at.or_else(|| self.members().stream().map(Stream::next_position));
         let position = position.as_ref().map(ToString::to_string).unwrap_or_default();
-        // A string as JSON cannot fail.
-        let string = |text: &str| serde_json::Value::from(text).to_string();
-        let mut envelope = format!("{{\"group\":{},\"position\":\"{position}\",\"data\":", string(self.name()));
-        let at = envelope.len();
-        let data = if draft.is_json {
-            envelope.push_str(text);
-            Data::Json(at)
-        } else {
-            envelope.push_str(&string(text));
-            Data::Text(at)
-        };
-        envelope.push('}');
-        Ok((envelope, data))
+        Ok(envelope(Some(self.name()), Some(&position), text, draft.is_json))
     }
 
     /// Keeps a message, if the group has a history.
