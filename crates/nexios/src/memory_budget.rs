@@ -41,7 +41,13 @@ impl Default for Budget {
 
 impl Budget {
     pub(crate) fn new(limit: Limit) -> Self {
-        Self { limit, held: AtomicUsize::new(0), holders: AtomicUsize::new(0), shared: AtomicUsize::new(0), compressors: AtomicUsize::new(0) }
+        Self {
+            limit,
+            held: AtomicUsize::new(0),
+            holders: AtomicUsize::new(0),
+            shared: AtomicUsize::new(0),
+            compressors: AtomicUsize::new(0),
+        }
     }
 
     /// Bytes that are held now.

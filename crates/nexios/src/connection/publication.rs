@@ -133,7 +133,8 @@ impl Publication {
 
     /// What it holds in memory: the frames in all their forms.
     pub(crate) fn size(&self) -> usize {
-        let own = self.plain.len() + self.compressed.iter().filter_map(|(_, frame)| Some(frame.as_ref()?.len())).sum::<usize>();
+        let own = self.plain.len()
+            + self.compressed.iter().filter_map(|(_, frame)| Some(frame.as_ref()?.len())).sum::<usize>();
         if let Relay::Both(form) = &self.relay { own + form.size() } else { own }
     }
 

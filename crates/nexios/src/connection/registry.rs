@@ -93,6 +93,12 @@ impl Registry {
         Some(Sender::new(link))
     }
 
+    /// The same, and the address that it is counted for.
+    pub(crate) fn find_with_address(&self, id: ConnectionId) -> Option<(Sender, Address)> {
+        let (link, address) = self.shard(id).get(&id).map(|entry| (Arc::clone(&entry.link), entry.address))?;
+        Some((Sender::new(link), address))
+    }
+
     /// Waits until no connection is left.
     pub(crate) async fn wait_empty(&self) {
         loop {

@@ -214,7 +214,8 @@ mod tests {
         batch.push_notice(text("four joined"), Some(id(4)));
         let parts = batch.into_parts();
         let sent = |member, watches| {
-            let each = parts.each(id(member), watches, Terms::OF_CONNECTION).map(|(publication, _)| publication.message());
+            let each =
+                parts.each(id(member), watches, Terms::OF_CONNECTION).map(|(publication, _)| publication.message());
             each.map(|message| message.unwrap().as_text().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(sent(1, true), ["one", "two joined", "four joined"]);
@@ -222,7 +223,10 @@ mod tests {
         assert_eq!(sent(3, false), [] as [&str; 0]);
         assert_eq!(sent(4, true), ["one", "two joined", "three"]);
         assert_eq!(sent(5, false), ["one", "three"]);
-        assert!(matches!(parts.share_of(id(5), false), Share::Whole(_)) && matches!(parts.share_of(id(3), true), Share::Parts));
+        assert!(
+            matches!(parts.share_of(id(5), false), Share::Whole(_))
+                && matches!(parts.share_of(id(3), true), Share::Parts)
+        );
         assert!(!parts.are_notices() && parts.has_notices());
     }
 }

@@ -16,6 +16,9 @@ use crate::slow_consumer::SlowConsumer;
 /// |---|---|
 /// | [`name_len`](Self::name_len) | 200 bytes |
 /// | [`histories`](Self::histories) | 64 MiB together |
+/// | [`history_per_group`](Self::history_per_group) | an eighth of that |
+/// | [`history_per_publisher`](Self::history_per_publisher) | an eighth of that |
+/// | [`history_per_address`](Self::history_per_address) | a quarter of that |
 /// | [`each`](Self::each), [`by_name`](Self::by_name) | [`GroupConfig`]'s defaults |
 /// | [`policy`](Self::policy) | everything is allowed |
 ///
@@ -34,6 +37,9 @@ use crate::slow_consumer::SlowConsumer;
 pub struct GroupsConfig {
     pub(super) name_len: usize,
     pub(super) histories: usize,
+    history_per_group: Option<usize>,
+    history_per_publisher: Option<usize>,
+    history_per_address: Option<usize>,
     each: Arc<GroupConfig>,
     by_name: Option<ByName>,
     pub(super) policy: Option<Arc<dyn GroupPolicy>>,
@@ -69,6 +75,9 @@ impl Default for GroupsConfig {
         Self {
             name_len: 200,
             histories: 64 * 1024 * 1024,
+            history_per_group: None,
+            history_per_publisher: None,
+            history_per_address: None,
             each: Arc::default(),
             by_name: None,
             policy: None,
@@ -97,6 +106,46 @@ impl GroupsConfig {
     pub fn histories(mut self, bytes: usize) -> Self {
         self.histories = bytes;
         self
+    }
+
+    /// The most memory that the history of one group takes, in bytes and counted as for [`histories`](Self::histories). Beyond
+    /// it the group's own oldest messages go.
+    pub fn history_per_group(mut self, bytes: usize) -> Self {
+        self.history_per_group = Some(bytes);
+        self
+    }
+
+    /// The most memory that histories of all groups keep of what one publisher has published, in bytes. A publisher is the
+    /// user of [`WebSocket::authenticate`](crate::WebSocket::authenticate), or else the connection. Beyond it, its own
+    /// oldest messages go, in those of its groups first that keep most of it; what others published is kept.
+    ///
+    /// It counts what a connection's handler publishes in its own turn; what the application publishes by tasks of its own is
+    /// only bounded by [`history_per_group`](Self::history_per_group) and [`histories`](Self::histories). With a
+    /// [backplane](crate::App::backplane) the engine keeps the histories, and what is here is a copy.
+    pub fn history_per_publisher(mut self, bytes: usize) -> Self {
+        self.history_per_publisher = Some(bytes);
+        self
+    }
+
+    /// The same for all publishers behind one address, as it is counted for
+    /// [`ServerConfig::connections_per_address`](crate::ServerConfig::connections_per_address): of those who have most, the
+    /// oldest go. Behind a proxy the clients' addresses are known with
+    /// [`ServerConfig::trusted_proxies`](crate::ServerConfig::trusted_proxies).
+    pub fn history_per_address(mut self, bytes: usize) -> Self {
+        self.history_per_address = Some(bytes);
+        self
+    }
+
+    pub(super) fn group_quota(&self) -> usize {
+        self.history_per_group.unwrap_or(self.histories / 8)
+    }
+
+    pub(super) fn publisher_quota(&self) -> usize {
+        self.history_per_publisher.unwrap_or(self.histories / 8)
+    }
+
+    pub(super) fn address_quota(&self) -> usize {
+        self.history_per_address.unwrap_or(self.histories / 4)
     }
 
     /// The settings of every group for which [`by_name`](Self::by_name) has none.

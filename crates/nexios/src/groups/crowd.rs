@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::batch::Batch;
-use super::inner::{GroupInner, can_wait};
+use super::inner::{Flush, GroupInner, can_wait};
 use super::members::{Distributed, Members};
 use super::presence::{self, Change, Event, Present};
 use crate::connection::{Link, Publication, Terms};
@@ -90,7 +90,7 @@ impl Members {
 impl GroupInner {
     /// Notes a change for all but one of those who asked for notices.
     pub(super) fn notify(
-        &self,
+        self: &Arc<Self>,
         members: &mut Members,
         change: Option<Change>,
         except: Option<ConnectionId>,
@@ -108,8 +108,10 @@ impl GroupInner {
             return self.distribute(members);
         }
         // With all that changes in this turn, unless something is published before.
-        members.wants_flush = true;
-        Distributed::default()
+        let is_first = !std::mem::replace(&mut members.is_flushed_soon, true);
+        let mut after = Distributed::default();
+        after.flush = is_first.then(|| Flush::new(self));
+        after
     }
 
     /// Looks whether the group has become a crowd, or is none any more.
@@ -145,7 +147,14 @@ impl GroupInner {
     }
 
     /// The list, or only their number if it takes more than half of the room in the queue.
-    fn tell_list(&self, after: &mut Distributed, link: &Arc<Link>, list: Option<&Publication>, count: usize, more: bool) {
+    fn tell_list(
+        &self,
+        after: &mut Distributed,
+        link: &Arc<Link>,
+        list: Option<&Publication>,
+        count: usize,
+        more: bool,
+    ) {
         let room = link.room().0 / 2;
         if let Some(list) = list.filter(|list| list.len() <= room) {
             after.enqueue(link, list, Terms::OF_CONNECTION);

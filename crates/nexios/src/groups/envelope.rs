@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn whatever_a_text_says_it_stays_the_data_of_its_envelope() {
-        for text in ["", "plain", "\"", "{\"event\":\"leave\"}", "\",\"event\":\"leave\",\"x\":\"", "\u{0}\n\\", "ü🦀"] {
+        for text in ["", "plain", "\"", "{\"event\":\"leave\"}", "\",\"event\":\"leave\",\"x\":\"", "\u{0}\n\\", "ü🦀"]
+        {
             for position in [None, Some("9f3c2a0de1b45c77-17")] {
                 let (written, Data::Text(_)) = envelope(Some("a \"room\""), position, text, false) else { panic!() };
                 let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&written).unwrap();

@@ -127,12 +127,6 @@ impl GroupInner {
         let Some(groups) = self.groups.upgrade() else { return };
         let size = members.size();
         groups.memory.settle(&mut members.counted, size);
-        if std::mem::take(&mut members.wants_flush)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let flush = Flush(Arc::downgrade(self));
-            runtime.spawn(async move { drop(flush) });
-        }
         let is_worth_it = members.is_worth_keeping();
         if is_worth_it != members.is_kept {
             members.is_kept = is_worth_it;
@@ -184,7 +178,21 @@ impl GroupInner {
 }
 
 /// Distributes what is noticed of a group in one turn, when it is dropped: at its own turn, or with a runtime that ends.
-struct Flush(Weak<GroupInner>);
+#[derive(Debug)]
+pub(super) struct Flush(Weak<GroupInner>);
+
+impl Flush {
+    pub(super) fn new(group: &Arc<GroupInner>) -> Self {
+        Self(Arc::downgrade(group))
+    }
+
+    /// At the end of this turn. Under no lock: a runtime that ends takes nothing more, and it is dropped here.
+    pub(super) fn soon(self) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { drop(self) });
+        }
+    }
+}
 
 impl Drop for Flush {
     fn drop(&mut self) {

@@ -16,9 +16,9 @@ use super::presence::{Info, PERSON};
 use super::{Group, GroupError};
 use crate::backplane::{Node, Wait};
 use crate::connection::{Link, Publication, Terms};
-use crate::{Result, WebSocketDisconnect};
 use crate::slow_consumer::SlowConsumer;
 use crate::websocket::{JsonError, WebSocket};
+use crate::{Result, WebSocketDisconnect};
 
 /// How a connection joins a group ([`Group::join_with`]).
 ///
@@ -171,7 +171,8 @@ impl Join {
 
     /// What it takes in memory at most, in bytes.
     fn cost(&self) -> usize {
-        let told = self.user.as_ref().map_or(0, |user| user.len()) + self.info.as_ref().map_or(0, |info| info.get().len());
+        let told =
+            self.user.as_ref().map_or(0, |user| user.len()) + self.info.as_ref().map_or(0, |info| info.get().len());
         let is_told = self.user.is_some() || self.info.is_some() || self.notices;
         MEMBER + told + if is_told { 3 * PERSON } else { 0 }
     }
@@ -399,12 +400,7 @@ impl GroupInner {
     }
 
     /// What a newcomer is sent first, and why it is not what it has missed.
-    fn replay_of(
-        &self,
-        members: &Members,
-        link: &Link,
-        replay: Replay,
-    ) -> (Vec<Publication>, Option<NotRecovered>) {
+    fn replay_of(&self, members: &Members, link: &Link, replay: Replay) -> (Vec<Publication>, Option<NotRecovered>) {
         if replay.since.is_none() && replay.newest == 0 {
             return (Vec::new(), None);
         }

@@ -12,7 +12,7 @@ use super::crowd::Crowd;
 use super::elsewhere::{Elsewhere, Key, Untold};
 use super::envelope::enveloped;
 use super::history::{Data, Stream};
-use super::inner::{GroupInner, Leaving};
+use super::inner::{Flush, GroupInner, Leaving};
 use super::position::Position;
 use super::presence::{Change, Info, Present, Roster};
 use super::stats::Counts;
@@ -37,8 +37,8 @@ pub(super) struct Members {
     /// How members compress, and how many do so.
     codings: Vec<(Coding, usize)>,
     pub(super) batch: Batch,
-    /// Notices wait in the batch, and somebody has to distribute it at the end of this turn.
-    pub(super) wants_flush: bool,
+    /// Notices wait in the batch, and somebody distributes it at the end of a turn.
+    pub(super) is_flushed_soon: bool,
     /// Somebody got texts in envelopes only.
     has_enveloped: bool,
     stream: Option<Box<Stream>>,
@@ -193,6 +193,7 @@ impl Members {
         if self.batch.is_empty() {
             return after;
         }
+        self.is_flushed_soon = false;
         let mut parts = std::mem::take(&mut self.batch).into_parts();
         let roster = self.roster.as_deref();
         let watches = |link: &Arc<Link>| roster.is_some_and(|roster| roster.watches(link.id()));
@@ -225,8 +226,10 @@ impl Members {
         // What was noticed is of no use to it any more.
         for publication in self.batch.messages_for(link.id()) {
             let mut publication = Cow::Borrowed(publication);
-            if !matches!(after.enqueue_in_form(link, &mut publication, terms, group), Enqueued::Queued | Enqueued::Dropped)
-            {
+            if !matches!(
+                after.enqueue_in_form(link, &mut publication, terms, group),
+                Enqueued::Queued | Enqueued::Dropped
+            ) {
                 break;
             }
         }
@@ -289,6 +292,7 @@ impl Members {
         publication: &Publication,
         data: Data,
         config: &GroupConfig,
+        quota: usize,
     ) -> isize {
         let (Some(stream), Some(bounds)) = (&mut self.stream, &config.history) else { return 0 };
         let before = stream.size();
@@ -297,6 +301,7 @@ impl Members {
         stream.push(position.offset(), publication.clone(), data, now);
         self.is_expired = false;
         stream.trim(bounds, now);
+        while stream.size() > quota && stream.drop_oldest() > 0 {}
         isize::try_from(stream.size()).unwrap_or(isize::MAX) - isize::try_from(before).unwrap_or(isize::MAX)
     }
 
@@ -481,6 +486,8 @@ pub(super) enum Publishing {
 #[must_use]
 pub(super) struct Distributed {
     effects: Effects,
+    /// Notices wait for the end of this turn.
+    pub(super) flush: Option<Flush>,
     /// Somebody got a text in an envelope that was not made before.
     has_enveloped: bool,
 }
@@ -540,8 +547,10 @@ impl Distributed {
         for (publication, terms) in publications {
             let mut publication = Cow::Borrowed(publication);
             // One that has no room is closed, and needs no more of them.
-            if !matches!(self.enqueue_in_form(link, &mut publication, terms, group), Enqueued::Queued | Enqueued::Dropped)
-            {
+            if !matches!(
+                self.enqueue_in_form(link, &mut publication, terms, group),
+                Enqueued::Queued | Enqueued::Dropped
+            ) {
                 return;
             }
         }
@@ -554,10 +563,14 @@ impl Distributed {
 
     pub(super) fn append(&mut self, other: Self) {
         self.effects.wakers.extend(other.effects.wakers);
+        self.flush = self.flush.take().or(other.flush);
     }
 
     /// Wakes the tasks that have something to write.
     pub(super) fn finish(self) {
         self.effects.wake();
+        if let Some(flush) = self.flush {
+            flush.soon();
+        }
     }
 }

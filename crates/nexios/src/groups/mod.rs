@@ -33,6 +33,7 @@ mod policy;
 mod position;
 mod presence;
 mod publish;
+mod publishers;
 mod reached;
 mod remote;
 mod room;
@@ -63,6 +64,7 @@ use nexios_proto::Message;
 pub use policy::{Asker, GroupAction, GroupPolicy};
 pub use position::{InvalidPosition, Position};
 pub use presence::Present;
+use publishers::Publishers;
 use reached::Reached;
 use remote::Remote;
 use stats::Past;
@@ -115,6 +117,7 @@ pub(crate) struct GroupsInner {
     deadlines: Deadlines,
     /// What the histories take, in bytes.
     histories: AtomicUsize,
+    publishers: Arc<Publishers>,
     past: Past,
     reached: Reached,
     /// What groups, members and what they tell take of the app's memory budget.
@@ -136,6 +139,7 @@ impl Groups {
             names: Names::new(),
             deadlines: Deadlines::default(),
             histories: AtomicUsize::new(0),
+            publishers: Arc::default(),
             past: Past::default(),
             reached: Reached::default(),
             memory: Share::default(),

@@ -15,10 +15,13 @@ use super::inner::GroupInner;
 use super::members::{Members, Publishing};
 use super::policy::GroupAction;
 use super::position::Position;
+use super::publishers::{Publisher, Tally};
 use super::{Group, GroupError, GroupsInner};
 use crate::Result;
 use crate::backplane::{Channel, Node, Ordered};
-use crate::connection::{Coding, Form, Publication, PutOff, catch_up, catch_up_on_others, put_off};
+use crate::connection::{
+    Coding, Form, Publication, PutOff, catch_up, catch_up_on_others, connection_of_this_turn, put_off,
+};
 use crate::sync::atomic::Ordering;
 use crate::websocket::WebSocket;
 
@@ -240,7 +243,7 @@ impl GroupInner {
                 node.publish(channel, draft.posted());
             }
         }
-        self.record(&mut members, at, &publication, data, groups);
+        let over = self.record(&mut members, at, &publication, data, groups);
         // The lock makes one order for all members; nothing under it waits.
         let published = match &mut reached {
             None => members.publish(publication, except, self.terms(), self.name()),
@@ -252,6 +255,9 @@ impl GroupInner {
         };
         drop(members);
         drop(reached);
+        if let Some(publisher) = over {
+            publisher.thin();
+        }
         match published {
             Publishing::PutOff => self.put_off(self.work(), true),
             // Whoever published first sees to it; and so does this thread, before it goes on to something else.
@@ -301,7 +307,8 @@ impl GroupInner {
         Ok(envelope(Some(self.name()), Some(&position), text, draft.is_json))
     }
 
-    /// Keeps a message, if the group has a history.
+    /// Keeps a message, if the group has a history. It returns a publisher of whom too much is kept: to be thinned when no
+    /// lock is held.
     pub(super) fn record(
         self: &Arc<Self>,
         members: &mut Members,
@@ -309,11 +316,14 @@ impl GroupInner {
         publication: &Publication,
         data: Data,
         groups: &Arc<GroupsInner>,
-    ) {
-        if self.config.history.is_none() {
-            return;
-        }
-        let grown = members.record(at, publication, data, &self.config);
+    ) -> Option<Arc<Publisher>> {
+        self.config.history.as_ref()?;
+        let grown = members.record(at, publication, data, &self.config, groups.config.group_quota());
+        let connection = connection_of_this_turn();
+        let over = connection.zip(members.stream_mut()).and_then(|(connection, stream)| {
+            let tally = || Some(Tally::new(groups.publisher(connection)?, self, connection));
+            stream.count_for(connection, tally)
+        });
         let total = groups.count_history(grown);
         if total > groups.config.histories {
             // None of it is anybody else's to give, here.
@@ -328,5 +338,6 @@ impl GroupInner {
         }
         groups.check_room(total);
         self.look_after(members);
+        over
     }
 }

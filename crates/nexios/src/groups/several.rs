@@ -166,10 +166,14 @@ fn distribute(groups: &[Arc<GroupInner>], draft: &Draft, all: &Arc<GroupsInner>)
     for (group, members) in groups.iter().zip(&mut locked) {
         after.append(group.distribute(members));
     }
-    let mut reached = HashSet::new();
+    let (mut reached, mut over) = (HashSet::new(), Vec::new());
     for ((group, members), (publication, data)) in groups.iter().zip(&mut locked).zip(encoded) {
-        group.record(members, None, &publication, data, all);
+        over.extend(group.record(members, None, &publication, data, all));
         after.append(members.send_now(&publication, group.terms(), group.name(), |member| reached.insert(member)));
+    }
+    drop(locked);
+    for publisher in over {
+        publisher.thin();
     }
     Ok(after)
 }
