@@ -16,9 +16,9 @@ use crate::slow_consumer::SlowConsumer;
 /// |---|---|
 /// | [`name_len`](Self::name_len) | 200 bytes |
 /// | [`histories`](Self::histories) | 64 MiB together |
-/// | [`history_per_group`](Self::history_per_group) | an eighth of that |
-/// | [`history_per_publisher`](Self::history_per_publisher) | an eighth of that |
-/// | [`history_per_address`](Self::history_per_address) | a quarter of that |
+/// | [`history_per_group`](Self::history_per_group) | an eighth of that, at least 1 MiB |
+/// | [`history_per_publisher`](Self::history_per_publisher) | an eighth of that, at least 1 MiB |
+/// | [`history_per_address`](Self::history_per_address) | a quarter of that, at least 1 MiB |
 /// | [`each`](Self::each), [`by_name`](Self::by_name) | [`GroupConfig`]'s defaults |
 /// | [`policy`](Self::policy) | everything is allowed |
 ///
@@ -137,15 +137,21 @@ impl GroupsConfig {
     }
 
     pub(super) fn group_quota(&self) -> usize {
-        self.history_per_group.unwrap_or(self.histories / 8)
+        self.history_per_group.unwrap_or_else(|| self.share(8))
     }
 
     pub(super) fn publisher_quota(&self) -> usize {
-        self.history_per_publisher.unwrap_or(self.histories / 8)
+        self.history_per_publisher.unwrap_or_else(|| self.share(8))
     }
 
     pub(super) fn address_quota(&self) -> usize {
-        self.history_per_address.unwrap_or(self.histories / 4)
+        self.history_per_address.unwrap_or_else(|| self.share(4))
+    }
+
+    /// A part of what histories may keep. Where that is little, a mebibyte is nobody's to be kept from.
+    fn share(&self, parts: usize) -> usize {
+        const LEAST: usize = 1024 * 1024;
+        (self.histories / parts).max(LEAST)
     }
 
     /// The settings of every group for which [`by_name`](Self::by_name) has none.

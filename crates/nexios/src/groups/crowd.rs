@@ -123,6 +123,8 @@ impl GroupInner {
                 let mut crowd = Crowd::default();
                 crowd.changed();
                 members.crowd = Some(Box::new(crowd));
+                // What was noticed before is told before.
+                return self.distribute(members);
             }
             return Distributed::default();
         }

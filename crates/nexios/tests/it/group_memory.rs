@@ -75,7 +75,7 @@ async fn at_half_of_the_budget_a_join_is_refused_and_who_is_there_goes_on() {
     wait_for_connections(&client.handle(), 0).await;
     // Users who are waited for hold what they told until their grace is over.
     let mut third = client.connect("/third").await.unwrap();
-    assert_eq!(joined(&mut third).await, 0);
+    assert!(joined(&mut third).await < held / 4, "what connections took is free");
     for _ in 0..500 {
         if groups.is_empty() {
             break;

@@ -234,10 +234,10 @@ impl Member {
 }
 
 /// What was published, out of the envelope that watchers get it in.
-fn bare(text: &str) -> String {
+pub(crate) fn bare(text: &str) -> String {
     let read: Value = serde_json::from_str(text).unwrap_or_default();
     match (&read["event"], &read["data"]) {
-        (Value::Null, Value::String(data)) => data.clone(),
+        (Value::Null, Value::String(data)) if read["position"].is_null() => data.clone(),
         _ => text.to_owned(),
     }
 }
