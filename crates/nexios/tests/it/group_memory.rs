@@ -76,6 +76,7 @@ async fn at_half_of_the_budget_a_join_is_refused_and_who_is_there_goes_on() {
     // Users who are waited for hold what they told until their grace is over.
     let mut third = client.connect("/third").await.unwrap();
     assert!(joined(&mut third).await < held / 4, "what connections took is free");
+    drop(third);
     for _ in 0..500 {
         if groups.is_empty() {
             break;
