@@ -69,6 +69,7 @@ pub(crate) struct Settings {
 pub(crate) type OnError = Arc<dyn Fn(&Error) + Send + Sync>;
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) inbox: Inbox,

@@ -170,7 +170,7 @@ impl GroupInner {
         let mut after = self.distribute(members);
         let present = members.present();
         let list = presence::everybody(self.name(), &present);
-        for link in members.roster().into_iter().flat_map(|roster| roster.watchers()) {
+        for link in members.roster().into_iter().flat_map(presence::Roster::watchers) {
             self.tell_list(&mut after, link, list.as_ref(), present.len(), false);
         }
         members.count(&mut after);

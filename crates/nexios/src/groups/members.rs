@@ -28,6 +28,7 @@ pub(super) const MEMBER: usize = 96;
 
 /// Everything of a group that changes, under one lock: so all of it has one order.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(super) struct Members {
     /// For sending in one sweep.
     list: Vec<Arc<Link>>,

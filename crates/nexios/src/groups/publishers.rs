@@ -24,7 +24,7 @@ const SHARDS: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Publishers {
     hasher: RandomState,
-    publishers: [Mutex<HashMap<Whose, Weak<Publisher>>>; SHARDS],
+    known: [Mutex<HashMap<Whose, Weak<Publisher>>>; SHARDS],
     addresses: [Mutex<HashMap<Address, Weak<Origin>>>; SHARDS],
 }
 
@@ -140,7 +140,7 @@ impl Publishers {
     }
 
     fn publishers(&self, whose: &Whose) -> MutexGuard<'_, HashMap<Whose, Weak<Publisher>>> {
-        lock(&self.publishers[self.shard(self.hasher.hash_one(whose))])
+        lock(&self.known[self.shard(self.hasher.hash_one(whose))])
     }
 
     fn addresses(&self, address: Address) -> MutexGuard<'_, HashMap<Address, Weak<Origin>>> {
