@@ -375,6 +375,7 @@ where
         }
         let (groups, proxies) = (self.groups.clone(), self.server.proxies.clone());
         let budget = Arc::new(Budget::new(self.server.buffered()));
+        self.groups.account_to(&budget);
         let context = Arc::new(AppContext {
             groups: self.groups,
             connections: self.handle.connections(),

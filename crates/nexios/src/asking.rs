@@ -13,7 +13,8 @@ use crate::{Result, WebSocketDisconnect};
 impl Sender {
     /// Asks the peer and waits for its answer.
     ///
-    /// A question and its answer are text messages of two JSON fields; ids count up from 1 on each connection:
+    /// A question and its answer are text messages of two JSON fields. Ids are random numbers of 53 bits, which programs in
+    /// JavaScript read without loss too, and cannot be guessed:
     ///
     /// | who | what | message |
     /// |---|---|---|
@@ -25,9 +26,18 @@ impl Sender {
     /// further fields are ignored. The names `answer` and `refusal` are written as here, without escapes.
     ///
     /// An answer goes to the request that waits for it and to no handler: this works while the connection's handler waits
-    /// here itself, or does something else, or receives. From the first request on, every text message with the id of a
-    /// question that was asked is taken for an answer; the second one, or one that comes too late, is dropped. Other
-    /// messages, also those with an id that was never given, go to the handler as always.
+    /// here itself, or does something else, or receives. From the first request on, every text message of this peer with the
+    /// id of a question that it was asked is taken for an answer; the second one, or one that comes too late, is dropped (the
+    /// last 1,000 ids are remembered). Other messages go to the handler as always: those with an id that was never given, and
+    /// an answer that comes from another connection than the one that was asked.
+    ///
+    /// # Questions that others make up
+    ///
+    /// Whoever publishes to a [`Group`](crate::Group) may write a text that reads like a question. So from its first question
+    /// on a connection gets the texts of all its groups in [envelopes](crate::Join::enveloped),
+    /// `{"group":"room","data":"the text"}`: what has a `request` at its outermost level is this side's word. A client that
+    /// is asked is best joined with [`Join::enveloped`](crate::Join::enveloped) from the beginning, which also protects it
+    /// before its first question. What the application passes on by other ways than groups is its own word.
     ///
     /// ```
     /// # use nexios::prelude::*;
@@ -41,8 +51,9 @@ impl Sender {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> nexios::Result {
     /// # let mut websocket = TestClient::new(App::new().websocket_route("/", greet)).connect("/").await?;
-    /// assert_eq!(websocket.receive_text().await?, r#"{"request":1,"data":"your name?"}"#);
-    /// websocket.send_text(r#"{"answer":1,"data":"Ada"}"#).await?;
+    /// let question: serde_json::Value = websocket.receive_json().await?;
+    /// assert_eq!(question["data"], "your name?");
+    /// websocket.send_json(&serde_json::json!({"answer": question["request"], "data": "Ada"})).await?;
     /// assert_eq!(websocket.receive_text().await?, "hello, Ada");
     /// # Ok(())
     /// # }

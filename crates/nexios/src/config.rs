@@ -27,7 +27,7 @@ const BYTES: Rate = Rate::per_second(4_000_000_000);
 /// | [`fragments`](Self::fragments) | 16,384 frames in one message |
 /// | [`outbound_queue`](Self::outbound_queue) | 1 MiB |
 /// | [`slow_consumer`](Self::slow_consumer) | close with 1008 |
-/// | [`groups_per_connection`](Self::groups_per_connection) | 1,000 |
+/// | [`groups_per_connection`](Self::groups_per_connection) | 128 |
 /// | [`compression`](Self::compression) | off |
 /// | [`ping_interval`](Self::ping_interval) | 20 s |
 /// | [`ping_timeout`](Self::ping_timeout) | 20 s |
@@ -80,7 +80,7 @@ impl Default for Config {
             compression: Compression::off(),
             outbound_queue: 1024 * 1024,
             slow_consumer: SlowConsumer::Close,
-            groups_per_connection: Limit::At(1_000),
+            groups_per_connection: Limit::At(128),
             ping_interval: Some(Duration::from_secs(20)),
             ping_timeout: Duration::from_secs(20),
             handshake_timeout: Duration::from_secs(10),

@@ -128,6 +128,8 @@ impl Error {
                 return Some((CloseCode::UNSUPPORTED_DATA, Cause::UnexpectedMessage));
             } else if matches!(error.downcast_ref(), Some(GroupError::Forbidden { .. })) {
                 return Some((CloseCode::POLICY_VIOLATION, Cause::Forbidden));
+            } else if matches!(error.downcast_ref(), Some(GroupError::Overloaded)) {
+                return Some((CloseCode::TRY_AGAIN_LATER, Cause::Overloaded));
             } else if error.downcast_ref().is_some_and(JsonError::is_received) {
                 return Some((CloseCode::INVALID_PAYLOAD, Cause::UnexpectedMessage));
             }

@@ -1,6 +1,6 @@
 //! The memory that an app holds for its peers, counted for all of them together.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nexios_proto::Limit;
 
@@ -16,6 +16,8 @@ pub(crate) struct Budget {
     limit: Limit,
     held: AtomicUsize,
     holders: AtomicUsize,
+    /// Of what is held, that of shares.
+    shared: AtomicUsize,
     compressors: AtomicUsize,
 }
 
@@ -39,7 +41,13 @@ impl Default for Budget {
 
 impl Budget {
     pub(crate) fn new(limit: Limit) -> Self {
-        Self { limit, held: AtomicUsize::new(0), holders: AtomicUsize::new(0), compressors: AtomicUsize::new(0) }
+        Self {
+            limit,
+            held: AtomicUsize::new(0),
+            holders: AtomicUsize::new(0),
+            shared: AtomicUsize::new(0),
+            compressors: AtomicUsize::new(0),
+        }
     }
 
     /// Bytes that are held now.
@@ -65,17 +73,22 @@ impl Budget {
     pub(crate) fn place_for_compressor(self: &Arc<Self>) -> Option<CompressorPlace> {
         let place = CompressorPlace(Arc::clone(self));
         let compressors = self.compressors.fetch_add(1, Ordering::Relaxed) + 1;
-        let half = match self.limit {
+        (compressors.saturating_mul(COMPRESSOR) <= self.half()).then_some(place)
+    }
+
+    fn half(&self) -> usize {
+        match self.limit {
             Limit::At(limit) => limit / 2,
             Limit::Unlimited => usize::MAX,
-        };
-        (compressors.saturating_mul(COMPRESSOR) <= half).then_some(place)
+        }
     }
 
     /// The budget is exceeded, and a holder of this many bytes holds at least the average.
     pub(crate) fn is_exceeded_by(&self, bytes: usize) -> bool {
         let held = self.held();
-        !self.limit.allows(held) && bytes >= held / self.holders.load(Ordering::Relaxed).max(1)
+        // Of what single holders have: a share is held by many.
+        let by_holders = held.saturating_sub(self.shared.load(Ordering::Relaxed));
+        !self.limit.allows(held) && bytes >= by_holders / self.holders.load(Ordering::Relaxed).max(1)
     }
 }
 
@@ -109,6 +122,76 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
         self.budget.holders.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A part of the budget that many things of one kind take together, at most half of all.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    budget: OnceLock<Arc<Budget>>,
+    held: AtomicUsize,
+}
+
+/// Bytes of a share, given back unless they are [taken](Self::take).
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    share: &'a Share,
+    bytes: usize,
+}
+
+impl Share {
+    /// From now on it is counted in this budget.
+    pub(crate) fn account_to(&self, budget: &Arc<Budget>) {
+        if self.budget.set(Arc::clone(budget)).is_ok() {
+            self.count_in_budget(0, self.held.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Takes bytes for something new; `None` when there is no room for it.
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<Taken<'_>> {
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        self.count_in_budget(0, bytes);
+        let taken = Taken { share: self, bytes };
+        let has_room = |budget: &Arc<Budget>| held <= budget.half() && budget.limit.allows(budget.held());
+        self.budget.get().is_none_or(has_room).then_some(taken)
+    }
+
+    /// Counts another number of bytes for something that is there, whether there is room for them or not.
+    pub(crate) fn settle(&self, counted: &mut usize, bytes: usize) {
+        if *counted != bytes {
+            self.held.fetch_add(bytes, Ordering::Relaxed);
+            self.held.fetch_sub(*counted, Ordering::Relaxed);
+            self.count_in_budget(*counted, bytes);
+            *counted = bytes;
+        }
+    }
+
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.count_in_budget(bytes, 0);
+    }
+
+    fn count_in_budget(&self, before: usize, now: usize) {
+        let Some(budget) = self.budget.get() else { return };
+        for count in [&budget.held, &budget.shared] {
+            count.fetch_add(now, Ordering::Relaxed);
+            count.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Taken<'_> {
+    /// Keeps them; from now on it is the caller who gives them back.
+    pub(crate) fn take(mut self) -> usize {
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.share.give_back(self.bytes);
+        }
     }
 }
 

@@ -149,10 +149,10 @@ impl Sender {
         match queued {
             Enqueued::Queued => Ok(message.len()),
             Enqueued::NotOpen => Err(self.link.why_not_open()),
-            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise if may_drop => {
+            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise | Enqueued::Unenveloped if may_drop => {
                 Err(TrySendError::Full(message).into())
             }
-            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise => {
+            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise | Enqueued::Unenveloped => {
                 self.link.close_slow_consumer();
                 Err(self.link.why_not_open())
             }
@@ -192,7 +192,9 @@ impl Sender {
         let message = message.into();
         match self.link.enqueue(&message, Form::Any) {
             Enqueued::Queued => Ok(()),
-            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise => Err(TrySendError::Full(message)),
+            Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise | Enqueued::Unenveloped => {
+                Err(TrySendError::Full(message))
+            }
             Enqueued::NotOpen => Err(TrySendError::NotOpen(message)),
         }
     }

@@ -122,7 +122,7 @@ impl Node {
             }
             Body::Everybody(posted) => {
                 if let Some(groups) = self.groups.upgrade() {
-                    groups.deliver_to_all(&posted.message);
+                    groups.deliver_to_all(&posted.message, posted.is_json);
                 }
             }
             Body::User(user, posted) => {

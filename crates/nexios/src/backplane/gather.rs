@@ -115,13 +115,7 @@ impl Node {
 
     pub(super) fn answer(&self, to: NodeId, question: u64, group: &str, list: bool) {
         let Some(groups) = self.groups.upgrade() else { return };
-        let (members, mut present) = groups.who_is_here(group, list);
-        let mut size = 0;
-        let named = present.iter().take(NAMED.0).take_while(|entry| {
-            size += entry.size();
-            size <= NAMED.1
-        });
-        present.truncate(named.count());
+        let (members, present) = groups.who_is_here(group, if list { NAMED } else { (0, 0) });
         self.push(&Channel::node(to), &Body::Control(Control::Answer { question, members, present }));
     }
 }

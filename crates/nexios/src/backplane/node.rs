@@ -196,8 +196,8 @@ impl Node {
     // ---- what apps say to each other
 
     /// To all connections of the other nodes.
-    pub(crate) fn broadcast(&self, message: Message) {
-        self.push(&Channel::all_nodes(), &Body::Everybody(Posted::new(message)));
+    pub(crate) fn broadcast(&self, posted: Posted) {
+        self.push(&Channel::all_nodes(), &Body::Everybody(posted));
     }
 
     /// To a user's connections on other nodes.

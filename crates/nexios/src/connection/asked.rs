@@ -1,6 +1,6 @@
 //! Questions to the peer that wait for their answers, and how an answer finds its question.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use nexios_proto::Message;
 use serde::Deserialize;
@@ -16,11 +16,15 @@ use crate::websocket::StateError;
 /// So many questions of one connection wait for their answers.
 const LIMIT: usize = 1_000;
 
+/// Ids of this many questions are remembered after their end, so that a second or late answer is dropped.
+const REMEMBERED: usize = 1_000;
+
 /// What a connection has asked; from its first question to its end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Asked {
-    next: u64,
     pending: Pending,
+    /// The last questions that nobody waits for any more, the newest at the end.
+    over: VecDeque<u64>,
 }
 
 /// By id. A tree: it gives back its memory when many have been answered, and its keys are not the peer's choice.
@@ -49,10 +53,11 @@ impl Link {
             return Err(RequestError::TooMany { limit: LIMIT });
         }
         let (sender, answer) = oneshot::channel();
-        let id = asked.next;
-        asked.next += 1;
+        let id = asked.new_id();
         asked.pending.insert(id, sender);
         self.signals.set(ASKED);
+        // From its first question on, what others publish cannot look like one: no text of theirs comes raw.
+        state.is_enveloped = true;
         Ok(Asking { link: self, id, answer })
     }
 
@@ -68,7 +73,7 @@ impl Link {
         let Some((id, is_refusal)) = envelope.id() else { return false };
         let mut state = self.lock();
         let Some(asked) = state.asked.as_mut().filter(|asked| asked.gave(id)) else { return false };
-        let waiting = asked.pending.remove(&id);
+        let waiting = asked.finish(id);
         drop(state);
         let Some(waiting) = waiting else {
             tracing::trace!(id = %self.id(), question = id, "an answer that nobody waits for");
@@ -112,21 +117,35 @@ impl Asking<'_> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let mut state = self.link.lock();
-        let waiting = state.asked.as_mut().and_then(|asked| asked.pending.remove(&self.id));
+        let waiting = state.asked.as_mut().and_then(|asked| asked.finish(self.id));
         drop(state);
         drop(waiting);
     }
 }
 
 impl Asked {
-    fn gave(&self, id: u64) -> bool {
-        (1..self.next).contains(&id)
+    /// An id that cannot be guessed, in the 53 bits that a number of JavaScript holds without loss (RFC 8259 §6).
+    fn new_id(&self) -> u64 {
+        loop {
+            let id = rand::random::<u64>() >> 11;
+            if id > 0 && !self.gave(id) {
+                return id;
+            }
+        }
     }
-}
 
-impl Default for Asked {
-    fn default() -> Self {
-        Self { next: 1, pending: Pending::new() }
+    fn gave(&self, id: u64) -> bool {
+        self.pending.contains_key(&id) || self.over.contains(&id)
+    }
+
+    /// Nobody waits for this question from now on; returns who did.
+    fn finish(&mut self, id: u64) -> Option<oneshot::Sender<Answer>> {
+        let waiting = self.pending.remove(&id)?;
+        if self.over.len() >= REMEMBERED {
+            self.over.pop_front();
+        }
+        self.over.push_back(id);
+        Some(waiting)
     }
 }
 

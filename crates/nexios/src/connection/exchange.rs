@@ -179,6 +179,11 @@ pub(super) fn is_turn_of(id: ConnectionId) -> bool {
     EXCHANGE.try_with(|exchange| exchange.turn_of.get() == Some(id)).unwrap_or(false)
 }
 
+/// The connection whose handler is being polled on this thread.
+pub(crate) fn connection_of_this_turn() -> Option<ConnectionId> {
+    EXCHANGE.try_with(|exchange| exchange.turn_of.get()).ok().flatten()
+}
+
 /// The message for the handler of this connection. `knows_more`: the link has messages.
 #[inline]
 pub(super) fn receive(id: ConnectionId, knows_more: impl FnOnce() -> bool) -> Received {

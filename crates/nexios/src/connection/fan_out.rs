@@ -80,8 +80,9 @@ impl Link {
 
     #[inline]
     fn try_enqueue_shared(&self, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
-        let compressed = self.any_coding().and_then(|coding| publication.compressed(coding));
         let mut state = self.lock();
+        let Some(publication) = publication.form_for(state.is_enveloped) else { return Enqueued::Unenveloped };
+        let compressed = self.any_coding().and_then(|coding| publication.compressed(coding));
         let frame = match compressed {
             Some(compressed) if state.window.may_miss() => compressed,
             _ => publication.plain(),

@@ -71,6 +71,7 @@ pub(crate) struct Settings {
 pub(crate) type OnError = Arc<dyn Fn(&Error) + Send + Sync>;
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) inbox: Inbox,
@@ -88,6 +89,8 @@ pub(super) struct State {
     pub(super) handler_waits: bool,
     /// The `WebSocket` is gone: nobody will receive.
     pub(super) dropped: bool,
+    /// Texts of groups come in envelopes, beside which those of the framework cannot be forged. Once set, it stays.
+    pub(super) is_enveloped: bool,
     /// The handler has failed; the error is on its way out through the middleware, and decides the close code.
     pub(super) handler_failed: bool,
     /// Where the handshake's answer goes; without one, dropping it refuses.
@@ -140,6 +143,7 @@ impl Link {
                 close: None,
                 handler_waits: false,
                 dropped: false,
+                is_enveloped: false,
                 handler_failed: false,
                 respond,
                 accepted: None,
@@ -228,17 +232,31 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a membership, while there may be one more; the error says why not.
-    pub(crate) fn add_membership(&self, membership: Membership) -> Result {
+    /// Notes a membership, while there may be one more; the error says why not. `enveloped`: from now on texts of groups come
+    /// in envelopes.
+    pub(crate) fn add_membership(&self, membership: Membership, enveloped: bool) -> Result {
         let mut state = self.lock();
+        self.check_memberships_in(&state)?;
+        state.is_enveloped |= enveloped;
+        state.memberships.get_or_insert_default().push(membership);
+        Ok(())
+    }
+
+    /// Whether it may be in one more group; the error says why not.
+    pub(crate) fn check_memberships(&self) -> Result {
+        self.check_memberships_in(&self.lock())
+    }
+
+    fn check_memberships_in(&self, state: &State) -> Result {
         state.check_open()?;
         let limit = self.config().groups_per_connection;
-        let memberships = state.memberships.get_or_insert_default();
-        if !limit.allows(memberships.len() + 1) {
-            return Err(GroupError::TooManyGroups { limit }.into());
-        }
-        memberships.push(membership);
-        Ok(())
+        let groups = state.memberships.as_ref().map_or(0, |memberships| memberships.len());
+        if limit.allows(groups + 1) { Ok(()) } else { Err(GroupError::TooManyGroups { limit }.into()) }
+    }
+
+    /// Whether texts of groups come in envelopes.
+    pub(crate) fn is_enveloped(&self) -> bool {
+        self.lock().is_enveloped
     }
 
     pub(crate) fn remove_membership(&self, is: impl Fn(&Membership) -> bool) {

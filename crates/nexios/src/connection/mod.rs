@@ -42,6 +42,7 @@ mod worker;
 
 pub(crate) use backlog::Key;
 pub(crate) use deflate::Coding;
+pub(crate) use exchange::connection_of_this_turn;
 pub(crate) use fan_out::{Effects, Terms};
 pub(crate) use link::{Link, OnError, Settings};
 pub(crate) use publication::Publication;

@@ -1,5 +1,7 @@
 //! A message for many connections.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use nexios_proto::{Message, Utf8Bytes, encode};
 
@@ -14,9 +16,24 @@ pub(crate) struct Publication {
     /// How many bytes of `plain` stand before the message's own, or that it holds several.
     header: Option<u8>,
     is_text: bool,
+    /// How it goes to those who get texts of groups in envelopes.
+    relay: Relay,
     key: Option<Key>,
     /// `None` when compressing is not worth it.
     compressed: Vec<(Coding, Option<Bytes>)>,
+}
+
+/// Whose word a publication is, for receivers who are to tell the framework's from others'.
+#[derive(Clone, Debug)]
+enum Relay {
+    /// The framework's, or has an envelope already, or cannot be taken for a text: the same for all.
+    Same,
+    /// A text of the application's or of its clients.
+    Text,
+    /// A value of the application's as JSON.
+    Json,
+    /// One of these, and how it looks in its envelope.
+    Both(Arc<Publication>),
 }
 
 impl Publication {
@@ -24,7 +41,7 @@ impl Publication {
         let compressed = codings.into_iter().map(|coding| (coding, compress(message, coding))).collect();
         let plain = frame(message.len(), |out| encode::message(message, None, out));
         let header = u8::try_from(plain.len() - message.len()).ok();
-        Self { plain, messages: 1, header, is_text: message.is_text(), key: None, compressed }
+        Self { plain, messages: 1, header, is_text: message.is_text(), relay: Relay::Same, key: None, compressed }
     }
 
     /// The newest state of what the key stands for.
@@ -32,7 +49,43 @@ impl Publication {
         Self { key, ..self }
     }
 
-    /// One publication of several, in their order.
+    /// A message for a group: in an envelope for those who are to tell it from the framework's own words, if it is a text.
+    pub(crate) fn relayed(self, is_json: bool) -> Self {
+        let relay = match (self.is_text, is_json) {
+            (false, _) => Relay::Same,
+            (true, false) => Relay::Text,
+            (true, true) => Relay::Json,
+        };
+        Self { relay, ..self }
+    }
+
+    /// Whether it needs an envelope that it has not got.
+    pub(crate) fn is_unenveloped(&self) -> bool {
+        matches!(self.relay, Relay::Text | Relay::Json)
+    }
+
+    /// Whether what it says is a value as JSON, rather than a text.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.relay, Relay::Json)
+    }
+
+    /// The same with the form that it has in its envelope.
+    pub(crate) fn enveloped(self, form: Self) -> Self {
+        Self { relay: Relay::Both(Arc::new(form)), ..self }
+    }
+
+    /// What a receiver gets, which wants envelopes or not; `None` when there is no envelope yet.
+    #[inline]
+    pub(crate) fn form_for(&self, is_enveloped: bool) -> Option<&Self> {
+        match &self.relay {
+            _ if !is_enveloped => Some(self),
+            Relay::Same => Some(self),
+            Relay::Both(form) => Some(form),
+            Relay::Text | Relay::Json => None,
+        }
+    }
+
+    /// One publication of several, in their order. It has an envelope where each of them has.
     pub(crate) fn merged<'a>(publications: &(impl Iterator<Item = &'a Self> + Clone)) -> Self {
         let codings = Coding::distinct(publications.clone().flat_map(|one| &one.compressed).map(|(coding, _)| *coding));
         let merged = |coding| {
@@ -42,7 +95,15 @@ impl Publication {
         let compressed = codings.into_iter().map(|coding| (coding, merged(coding))).collect();
         let plain = concat(publications.clone().map(|one| &one.plain));
         let messages = publications.clone().map(|one| one.messages).sum();
-        Self { plain, messages, header: None, is_text: false, key: None, compressed }
+        let relay = if publications.clone().any(Self::is_unenveloped) {
+            Relay::Text
+        } else if publications.clone().any(|one| matches!(one.relay, Relay::Both(_))) {
+            let forms = publications.clone().map(|one| one.form_for(true).unwrap_or(one));
+            Relay::Both(Arc::new(Self::merged(&forms.collect::<Vec<_>>().into_iter())))
+        } else {
+            Relay::Same
+        };
+        Self { plain, messages, header: None, is_text: false, relay, key: None, compressed }
     }
 
     /// Whether it holds several messages.
@@ -57,7 +118,7 @@ impl Publication {
         self.messages
     }
 
-    pub(super) fn key(&self) -> Option<&Key> {
+    pub(crate) fn key(&self) -> Option<&Key> {
         self.key.as_ref()
     }
 
@@ -72,7 +133,9 @@ impl Publication {
 
     /// What it holds in memory: the frames in all their forms.
     pub(crate) fn size(&self) -> usize {
-        self.plain.len() + self.compressed.iter().filter_map(|(_, frame)| frame.as_ref()).map(Bytes::len).sum::<usize>()
+        let own = self.plain.len()
+            + self.compressed.iter().filter_map(|(_, frame)| Some(frame.as_ref()?.len())).sum::<usize>();
+        if let Relay::Both(form) = &self.relay { own + form.size() } else { own }
     }
 
     /// The bytes of the plain frames.

@@ -110,6 +110,12 @@ impl Registry {
         Some(Sender::new(link))
     }
 
+    /// The same, and the address that it is counted for.
+    pub(crate) fn find_with_address(&self, id: ConnectionId) -> Option<(Sender, Address)> {
+        let (link, address) = self.shard(id).get(&id).map(|entry| (Arc::clone(&entry.link), entry.address))?;
+        Some((Sender::new(link), address))
+    }
+
     /// Waits until no socket is left; a handler may still run.
     pub(crate) async fn wait_empty(&self) {
         self.wait_for_none(&self.count).await;

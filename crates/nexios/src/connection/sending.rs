@@ -23,6 +23,8 @@ pub(crate) enum Enqueued {
     Dropped,
     /// No room for a merged publication: its parts have to be queued one by one.
     Piecewise,
+    /// The receiver gets texts of groups in envelopes only, and this one has none yet: nothing was queued.
+    Unenveloped,
     /// The connection is closing, over, or not yet accepted.
     NotOpen,
 }

@@ -16,6 +16,9 @@ use crate::slow_consumer::SlowConsumer;
 /// |---|---|
 /// | [`name_len`](Self::name_len) | 200 bytes |
 /// | [`histories`](Self::histories) | 64 MiB together |
+/// | [`history_per_group`](Self::history_per_group) | an eighth of that, at least 1 MiB |
+/// | [`history_per_publisher`](Self::history_per_publisher) | an eighth of that, at least 1 MiB |
+/// | [`history_per_address`](Self::history_per_address) | a quarter of that, at least 1 MiB |
 /// | [`each`](Self::each), [`by_name`](Self::by_name) | [`GroupConfig`]'s defaults |
 /// | [`policy`](Self::policy) | everything is allowed |
 ///
@@ -34,6 +37,9 @@ use crate::slow_consumer::SlowConsumer;
 pub struct GroupsConfig {
     pub(super) name_len: usize,
     pub(super) histories: usize,
+    history_per_group: Option<usize>,
+    history_per_publisher: Option<usize>,
+    history_per_address: Option<usize>,
     each: Arc<GroupConfig>,
     by_name: Option<ByName>,
     pub(super) policy: Option<Arc<dyn GroupPolicy>>,
@@ -53,6 +59,7 @@ type ByName = Arc<dyn Fn(&str) -> Option<GroupConfig> + Send + Sync>;
 /// | [`history`](Self::history) | none |
 /// | [`grace`](Self::grace) | 5 s |
 /// | [`member_info`](Self::member_info) | 4 KiB |
+/// | [`listed`](Self::listed) | 1,000 connections |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
     pub(super) slow_consumer: Option<SlowConsumer>,
@@ -60,6 +67,7 @@ pub struct GroupConfig {
     pub(super) history: Option<History>,
     pub(super) grace: Duration,
     pub(super) member_info: usize,
+    pub(super) listed: usize,
 }
 
 impl Default for GroupsConfig {
@@ -67,6 +75,9 @@ impl Default for GroupsConfig {
         Self {
             name_len: 200,
             histories: 64 * 1024 * 1024,
+            history_per_group: None,
+            history_per_publisher: None,
+            history_per_address: None,
             each: Arc::default(),
             by_name: None,
             policy: None,
@@ -95,6 +106,52 @@ impl GroupsConfig {
     pub fn histories(mut self, bytes: usize) -> Self {
         self.histories = bytes;
         self
+    }
+
+    /// The most memory that the history of one group takes, in bytes and counted as for [`histories`](Self::histories). Beyond
+    /// it the group's own oldest messages go.
+    pub fn history_per_group(mut self, bytes: usize) -> Self {
+        self.history_per_group = Some(bytes);
+        self
+    }
+
+    /// The most memory that histories of all groups keep of what one publisher has published, in bytes. A publisher is the
+    /// user of [`WebSocket::authenticate`](crate::WebSocket::authenticate), or else the connection. Beyond it, its own
+    /// oldest messages go, in those of its groups first that keep most of it; what others published is kept.
+    ///
+    /// It counts what a connection's handler publishes in its own turn; what the application publishes by tasks of its own is
+    /// only bounded by [`history_per_group`](Self::history_per_group) and [`histories`](Self::histories). With a
+    /// [backplane](crate::App::backplane) the engine keeps the histories, and what is here is a copy.
+    pub fn history_per_publisher(mut self, bytes: usize) -> Self {
+        self.history_per_publisher = Some(bytes);
+        self
+    }
+
+    /// The same for all publishers behind one address, as it is counted for
+    /// [`ServerConfig::connections_per_address`](crate::ServerConfig::connections_per_address): of those who have most, the
+    /// oldest go. Behind a proxy the clients' addresses are known with
+    /// [`ServerConfig::trusted_proxies`](crate::ServerConfig::trusted_proxies).
+    pub fn history_per_address(mut self, bytes: usize) -> Self {
+        self.history_per_address = Some(bytes);
+        self
+    }
+
+    pub(super) fn group_quota(&self) -> usize {
+        self.history_per_group.unwrap_or_else(|| self.share(8))
+    }
+
+    pub(super) fn publisher_quota(&self) -> usize {
+        self.history_per_publisher.unwrap_or_else(|| self.share(8))
+    }
+
+    pub(super) fn address_quota(&self) -> usize {
+        self.history_per_address.unwrap_or_else(|| self.share(4))
+    }
+
+    /// A part of what histories may keep. Where that is little, a mebibyte is nobody's to be kept from.
+    fn share(&self, parts: usize) -> usize {
+        const LEAST: usize = 1024 * 1024;
+        (self.histories / parts).max(LEAST)
     }
 
     /// The settings of every group for which [`by_name`](Self::by_name) has none.
@@ -161,6 +218,7 @@ impl Default for GroupConfig {
             history: None,
             grace: Duration::from_secs(5),
             member_info: 4096,
+            listed: 1_000,
         }
     }
 }
@@ -202,6 +260,14 @@ impl GroupConfig {
     /// [`Join::info`](crate::Join::info).
     pub fn member_info(mut self, bytes: usize) -> Self {
         self.member_info = bytes;
+        self
+    }
+
+    /// The most connections of a group, on all nodes, of which those who asked for [`notices`](crate::Join::notices) are told
+    /// one by one. Beyond, and beyond 512 KiB of keys and infos in any case, they are told only how many there are: what
+    /// members cost each other would grow with the square of their number.
+    pub fn listed(mut self, connections: usize) -> Self {
+        self.listed = connections;
         self
     }
 }

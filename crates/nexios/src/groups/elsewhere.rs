@@ -1,12 +1,13 @@
 //! Who is in a group on other nodes, and what this node has to tell them.
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::inner::GroupInner;
-use super::members::Members;
-use super::presence::{Change, Info, Present, Who};
+use super::members::{Distributed, Members};
+use super::presence::{Change, Event, Info, PERSON, Present, Who};
 use crate::backplane::{Answer, ConnectionAddress, Entry, MessageId, Node, NodeId, Presence};
 use crate::sender::ConnectionId;
 
@@ -16,24 +17,32 @@ const SOON: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 /// So many bytes are told in one message, or one who tells more: engines have a limit (NATS 1 MiB).
 const PART: usize = 64 * 1024;
 
+/// What is gathered for other nodes under one lock at a time.
+const SLICE: usize = 256;
+
 /// What other nodes have told.
 #[derive(Debug, Default)]
 pub(super) struct Elsewhere {
     nodes: HashMap<NodeId, There>,
+    /// Users and connections that are told of and are not on this node, each once.
+    others: usize,
+    /// How many are told of by all nodes, and with how many bytes.
+    entries: usize,
+    told: usize,
 }
 
 #[derive(Debug, Default)]
 struct There {
     members: usize,
     known: HashMap<Key, Told>,
-    /// What was known before the node began to tell anew.
-    before: Option<HashSet<Key>>,
+    /// What was known before the node began to tell anew, and was not told again yet.
+    before: HashMap<Key, Told>,
     /// What it has told since may not have come.
     is_doubted: bool,
 }
 
 /// A user, or a connection without one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Key {
     User(Arc<str>),
     Connection(u64),
@@ -80,7 +89,7 @@ impl Elsewhere {
     /// The same of anybody, on other nodes than this.
     fn known(&self, key: &Key, except: Option<NodeId>) -> Option<&str> {
         let others = self.nodes.iter().filter(|(node, _)| Some(**node) != except);
-        let mut told = others.filter_map(|(_, there)| there.known.get(key));
+        let mut told = others.filter_map(|(_, there)| there.known.get(key).or_else(|| there.before.get(key)));
         told.next().map(|told| text(told.info.as_ref()))
     }
 
@@ -90,7 +99,13 @@ impl Elsewhere {
         there.members = presence.members;
         if presence.begin {
             there.is_doubted = false;
-            there.before = Some(there.known.keys().cloned().collect());
+            let again = mem::take(&mut there.known);
+            if there.before.is_empty() {
+                there.before = again;
+            } else {
+                // It begins again before it came to an end.
+                there.before.extend(again);
+            }
         }
         let mut heard = Vec::new();
         for entry in presence.entries {
@@ -99,42 +114,77 @@ impl Elsewhere {
                 (None, Some(connection)) => Key::Connection(*connection),
                 (None, None) => continue,
             };
-            if let Some(before) = &mut there.before {
-                before.remove(&key);
-            }
             let is_there = match key {
                 Key::User(_) => !entry.connections.is_empty() || entry.awaited,
                 Key::Connection(_) => entry.info.is_some(),
             };
             let info = entry.info.map(Info::from);
-            if !is_there {
-                heard.extend(there.known.remove(&key).map(|known| (key, Heard::Gone(known.info))));
-                continue;
+            let told = is_there.then(|| Told { info: info.clone(), connections: entry.connections });
+            let before = there.before.remove(&key);
+            (self.entries, self.told) = match &told {
+                Some(told) => (self.entries + 1, self.told + told.size(&key)),
+                None => (self.entries, self.told),
+            };
+            let before = match told {
+                Some(told) => there.known.insert(key.clone(), told).or(before),
+                None => there.known.remove(&key).or(before),
+            };
+            if let Some(before) = &before {
+                (self.entries, self.told) = (self.entries - 1, self.told - before.size(&key));
             }
-            let told = Told { info: info.clone(), connections: entry.connections };
-            match there.known.insert(key.clone(), told) {
-                None => heard.push((key, Heard::New(info))),
-                Some(known) if text(known.info.as_ref()) != text(info.as_ref()) => {
+            match (before, is_there) {
+                (None, true) => heard.push((key, Heard::New(info))),
+                (Some(before), true) if text(before.info.as_ref()) != text(info.as_ref()) => {
                     heard.push((key, Heard::Changed(info)));
                 }
-                Some(_) => {}
+                (Some(before), false) => heard.push((key, Heard::Gone(before.info))),
+                (Some(_), true) | (None, false) => {}
             }
         }
         if presence.end {
-            for key in there.before.take().into_iter().flatten() {
-                heard.extend(there.known.remove(&key).map(|known| (key, Heard::Gone(known.info))));
+            let gone = mem::take(&mut there.before);
+            let is_nobody = there.members == 0 && there.known.is_empty();
+            heard.extend(self.gone(gone));
+            if is_nobody {
+                self.nodes.remove(&node);
             }
-        }
-        if there.members == 0 && there.known.is_empty() {
+        } else if there.members == 0 && there.known.is_empty() && there.before.is_empty() {
             self.nodes.remove(&node);
         }
         heard
     }
 
+    fn gone(&mut self, gone: HashMap<Key, Told>) -> Vec<(Key, Heard)> {
+        self.entries -= gone.len();
+        self.told -= gone.iter().map(|(key, told)| told.size(key)).sum::<usize>();
+        gone.into_iter().map(|(key, told)| (key, Heard::Gone(told.info))).collect()
+    }
+
     /// A node is gone.
     fn bury(&mut self, node: NodeId) -> Vec<(Key, Heard)> {
-        let known = self.nodes.remove(&node).map(|there| there.known).unwrap_or_default();
-        known.into_iter().map(|(key, told)| (key, Heard::Gone(told.info))).collect()
+        let There { mut known, before, .. } = self.nodes.remove(&node).unwrap_or_default();
+        known.extend(before);
+        self.gone(known)
+    }
+
+    /// Users and connections that are told of, and are not on this node.
+    pub(super) fn others(&self) -> usize {
+        self.others
+    }
+
+    /// How many are told of by all nodes.
+    pub(super) fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// Keys, infos and lists of connections, in bytes.
+    pub(super) fn told(&self) -> usize {
+        self.told
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.entries * PERSON + self.told
     }
 
     fn is_empty(&self) -> bool {
@@ -146,7 +196,7 @@ impl Elsewhere {
         let mut at: HashMap<Arc<str>, usize> =
             list.iter().zip(0..).filter_map(|(present, at)| Some((present.user.clone()?, at))).collect();
         for (node, there) in &self.nodes {
-            for (key, told) in &there.known {
+            for (key, told) in there.known.iter().chain(&there.before) {
                 let addresses = told.connections.iter().map(|id| ConnectionAddress::new(*node, ConnectionId::new(*id)));
                 let known = match key {
                     Key::User(user) => *at.entry(Arc::clone(user)).or_insert_with(|| {
@@ -163,6 +213,13 @@ impl Elsewhere {
                 present.info_or(told.info.as_ref());
             }
         }
+    }
+}
+
+impl Told {
+    fn size(&self, key: &Key) -> usize {
+        let key = if let Key::User(user) = key { user.len() } else { 0 };
+        key + text(self.info.as_ref()).len() + size_of::<u64>() * self.connections.len()
     }
 }
 
@@ -193,6 +250,12 @@ impl Members {
             };
             let here = if let Key::User(user) = &key { self.user(user) } else { None };
             let known = here.or_else(|| elsewhere.known(&key, Some(node)));
+            match (&what, known) {
+                (Heard::New(_), None) => elsewhere.others += 1,
+                (Heard::Gone(_), None) => elsewhere.others -= 1,
+                _ => {}
+            }
+            let known = here.or_else(|| elsewhere.known(&key, Some(node)));
             changes.extend(match (what, known) {
                 (Heard::New(info), None) => Some(Change::join(who, info)),
                 (Heard::Gone(info), None) => Some(Change::leave(who, info)),
@@ -203,6 +266,21 @@ impl Members {
         }
         self.elsewhere = Some(elsewhere).filter(|elsewhere| !elsewhere.is_empty());
         changes
+    }
+
+    /// What is to be told of a change on this node: a user who is on others as well has neither come nor gone.
+    pub(super) fn beside_others(&mut self, change: Option<Change>) -> Option<Change> {
+        let Some(elsewhere) = self.elsewhere.as_deref_mut() else { return change };
+        change.and_then(|change| {
+            if change.key().is_some_and(|key| elsewhere.known(&key, None).is_some()) {
+                if change.is_of_user(Event::Join) {
+                    elsewhere.others -= 1;
+                } else if change.is_of_user(Event::Leave) {
+                    elsewhere.others += 1;
+                }
+            }
+            change.beside(|user| elsewhere.user(user))
+        })
     }
 
     /// Who a connection is for other nodes: nobody, if it tells nothing.
@@ -217,7 +295,7 @@ impl Members {
     pub(super) fn note_untold(&mut self, key: Option<Key>) -> Option<Duration> {
         let untold = self.untold.as_deref_mut()?;
         let had_keys = !untold.keys.is_empty() || untold.everything > Everything::No;
-        let had_number = std::mem::replace(&mut untold.number, true);
+        let had_number = mem::replace(&mut untold.number, true);
         match key {
             Some(key) => {
                 untold.keys.insert(key);
@@ -272,13 +350,12 @@ impl GroupInner {
     fn notice(self: &Arc<Self>, node: NodeId, hear: impl FnOnce(&mut Elsewhere) -> Vec<(Key, Heard)>) {
         let mut members = self.members();
         let changes = members.heard(node, hear);
-        if changes.is_empty() {
-            return;
-        }
-        let mut after = self.distribute(&mut members);
+        let mut after = Distributed::default();
         for change in changes {
-            after.append(members.notify(Some(change), self.name(), None));
+            after.append(self.notify(&mut members, Some(change), None));
         }
+        after.append(self.size_up(&mut members));
+        self.look_after(&mut members);
         drop(members);
         after.finish();
     }
@@ -321,11 +398,18 @@ impl GroupInner {
         let mut members = self.members();
         let len = members.len();
         let Some(untold) = members.untold.as_deref_mut() else { return Vec::new() };
-        let Untold { keys, number, everything, is_known } = std::mem::take(untold);
+        let Untold { keys, number, everything, is_known } = mem::take(untold);
         let (everything, ask) = (everything > Everything::No, everything == Everything::Exchanged);
         untold.is_known = is_known || len > 0;
-        let entries = if everything { members.all_entries() } else { members.entries(keys) };
-        if let Some(untold) = members.untold.as_deref_mut() {
+        let (len, entries) = if everything {
+            drop(members);
+            self.everybody()
+        } else {
+            let entries = members.entries(keys);
+            drop(members);
+            (len, entries)
+        };
+        if let Some(untold) = self.members().untold.as_deref_mut() {
             untold.is_known |= !entries.is_empty();
         }
         if entries.is_empty() && !number && !everything {
@@ -343,6 +427,23 @@ impl GroupInner {
         told
     }
 
+    /// How many there are, and who tells something: piece by piece, so that others come, go and publish in between. Who has
+    /// changed since a piece was gathered comes again behind all of them.
+    fn everybody(&self) -> (usize, Vec<Entry>) {
+        let (mut entries, mut last) = (Vec::new(), None);
+        loop {
+            let mut members = self.members();
+            let keys = members.keys_behind(last.as_ref(), SLICE);
+            last = keys.last().cloned();
+            entries.extend(members.entries(keys));
+            if last.is_none() {
+                let changed = members.untold.as_deref_mut().map(|untold| mem::take(&mut untold.keys));
+                entries.extend(members.entries(changed.into_iter().flatten()));
+                return (members.len(), entries);
+            }
+        }
+    }
+
     /// Whether all that other nodes have to tell is known here.
     pub(super) fn is_introduced(&self) -> bool {
         self.remote.as_ref().is_some_and(|remote| remote.is_introduced())
@@ -354,15 +455,29 @@ impl GroupInner {
         for Answer { node, members, present } in answers {
             elsewhere.hear(node, Presence::of(members, present));
         }
-        let mut present = here.map(|group| group.members().present_here()).unwrap_or_default();
+        let mut present: Vec<_> = here.map(|group| group.members().present_here().collect()).unwrap_or_default();
         elsewhere.add_to(&mut present);
         present
     }
 
-    /// For another node that asks.
-    pub(super) fn who_is_here(&self, list: bool) -> (usize, Vec<Entry>) {
-        let members = self.members();
-        (members.len(), if list { members.all_entries() } else { Vec::new() })
+    /// For another node that asks: of so many at most, and of about so many bytes.
+    pub(super) fn who_is_here(&self, (most, bytes): (usize, usize)) -> (usize, Vec<Entry>) {
+        let (mut entries, mut last, mut size) = (Vec::new(), None, 0);
+        loop {
+            let members = self.members();
+            let keys = members.keys_behind(last.as_ref(), SLICE.min(most - entries.len()));
+            last = keys.last().cloned();
+            for entry in members.entries(keys) {
+                size += entry.size();
+                if size > bytes {
+                    return (members.len(), entries);
+                }
+                entries.push(entry);
+            }
+            if last.is_none() {
+                return (members.len(), entries);
+            }
+        }
     }
 
     /// The group is no longer here.
@@ -387,7 +502,7 @@ impl Presence {
         for entry in entries {
             size += entry.size();
             if size > PART && !part.is_empty() {
-                parts.push(Self::of(members, std::mem::take(&mut part)));
+                parts.push(Self::of(members, mem::take(&mut part)));
                 size = entry.size();
             }
             part.push(entry);

@@ -33,6 +33,11 @@ pub enum GroupError {
         /// The limit of [`GroupConfig::member_info`](crate::GroupConfig::member_info).
         limit: usize,
     },
+    /// The server holds as much as it may for its peers ([`ServerConfig::buffered_bytes`](crate::ServerConfig::buffered_bytes)),
+    /// of which groups, members and what they tell take at most half. Who is a member stays one. Closes 1013 when a handler
+    /// lets it out.
+    #[error("the server is overloaded: no memory is left for groups")]
+    Overloaded,
     /// The app's [`GroupPolicy`](crate::GroupPolicy) does not allow it. Closes 1008 when a handler lets it out.
     #[error("{action} is not allowed")]
     Forbidden {

@@ -153,7 +153,7 @@ impl Group {
         {
             return Ok(page?);
         }
-        let group = self.find_or_create();
+        let group = self.try_find_or_create()?;
         let mut members = group.members();
         let freed = members.trim(&group.config, Instant::now());
         let page = members.stream().map(|stream| stream.page(since, limit));
@@ -231,17 +231,23 @@ impl Group {
         self.groups().names.find(&self.name)
     }
 
-    pub(super) fn find_or_create(&self) -> Arc<GroupInner> {
+    /// The group, which comes into being while there is room for it.
+    pub(super) fn try_find_or_create(&self) -> Result<Arc<GroupInner>, GroupError> {
         let groups = self.groups();
-        groups.names.find_or_create(&self.name, || groups.create(&self.name))
+        if let Some(group) = self.find() {
+            return Ok(group);
+        }
+        let cost = groups.memory.try_take(GroupInner::cost(&self.name)).ok_or(GroupError::Overloaded)?;
+        Ok(groups.names.find_or_create(&self.name, || groups.create(&self.name, cost)))
     }
 
     /// A group that nobody is in takes a message only for its history.
-    pub(super) fn find_for_publishing(&self) -> Option<Arc<GroupInner>> {
-        self.find().or_else(|| {
-            let has_history = self.groups().config.of(&self.name).history.is_some();
-            has_history.then(|| self.find_or_create())
-        })
+    pub(super) fn find_for_publishing(&self) -> Result<Option<Arc<GroupInner>>, GroupError> {
+        if let Some(group) = self.find() {
+            return Ok(Some(group));
+        }
+        let has_history = self.groups().config.of(&self.name).history.is_some();
+        if has_history { self.try_find_or_create().map(Some) } else { Ok(None) }
     }
 
     fn look(&self, action: GroupAction) -> Result<Option<Arc<GroupInner>>, GroupError> {

@@ -1,6 +1,7 @@
 //! What was published to a group, for those who come later or come back.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque, hash_map};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexios_proto::{Message, Utf8Bytes};
@@ -9,8 +10,10 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::position::Position;
+use super::publishers::{Publisher, Tally};
 use crate::backplane::{Keep, Place};
 use crate::connection::Publication;
+use crate::sender::ConnectionId;
 use crate::{Error, Result};
 
 /// What a kept message costs beside its bytes.
@@ -154,6 +157,8 @@ pub(super) struct Stream {
     floor: u64,
     entries: VecDeque<Entry>,
     size: usize,
+    /// What of it is whose, by the connections that published.
+    tallies: HashMap<ConnectionId, Tally>,
     /// When somebody was last told a position, or may have been.
     used: Instant,
 }
@@ -164,6 +169,8 @@ struct Entry {
     offset: u64,
     publication: Publication,
     data: Data,
+    /// Of which connection's tally it is a part, and with how many bytes.
+    publisher: Option<(ConnectionId, usize)>,
 }
 
 /// Where a message stands that has come from elsewhere.
@@ -195,8 +202,8 @@ impl Stream {
     /// A stream that has come to this position, of which nothing up to `floor` is known.
     pub(super) fn at(end: Position, floor: u64) -> Self {
         let Position { epoch, offset: last } = end;
-        let (entries, used) = (VecDeque::new(), Instant::now());
-        Self { epoch, is_copy: false, last, floor, entries, size: STREAM, used }
+        let (entries, tallies, used) = (VecDeque::new(), HashMap::new(), Instant::now());
+        Self { epoch, is_copy: false, last, floor, entries, size: STREAM, tallies, used }
     }
 
     /// A copy of a stream that has come to this position elsewhere, without the messages up to `floor`.
@@ -235,6 +242,7 @@ impl Stream {
     /// Messages up to this one are lost: nobody who has less than that can be given what it misses.
     pub(super) fn break_at(&mut self, offset: u64) {
         self.entries = VecDeque::new();
+        self.tallies = HashMap::new();
         self.size = STREAM;
         self.last = self.last.max(offset);
         self.floor = self.floor.max(offset);
@@ -254,7 +262,7 @@ impl Stream {
         for (position, publication, data, at) in older.into_iter().rev() {
             if position.offset <= self.floor {
                 self.size += size(&publication);
-                self.entries.push_front(Entry { at, offset: position.offset, publication, data });
+                self.entries.push_front(Entry { at, offset: position.offset, publication, data, publisher: None });
             }
         }
         self.floor = self.floor.min(floor);
@@ -288,7 +296,39 @@ impl Stream {
             // Of ever so many groups most have one message: places for four of them would be most of what they take.
             self.entries.reserve_exact(1);
         }
-        self.entries.push_back(Entry { at, offset, publication, data });
+        self.entries.push_back(Entry { at, offset, publication, data, publisher: None });
+    }
+
+    /// Counts the newest message for the connection that published it; returns a publisher of whom too much is kept.
+    pub(super) fn count_for(
+        &mut self,
+        connection: ConnectionId,
+        tally: impl FnOnce() -> Option<Tally>,
+    ) -> Option<Arc<Publisher>> {
+        // Who begins a stream has what it costs by itself, too.
+        let own = if self.entries.len() == 1 { STREAM } else { 0 };
+        let newest = self.entries.back_mut()?;
+        let bytes = size(&newest.publication) + own;
+        let tally = match self.tallies.entry(connection) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(place) => place.insert(tally()?),
+        };
+        newest.publisher = Some((connection, bytes));
+        tally.add(bytes)
+    }
+
+    /// Keeps no more than so many bytes of what a connection published, as far as that is the oldest here or most of it;
+    /// returns how many bytes are gone.
+    pub(super) fn keep_of(&mut self, connection: ConnectionId, most: usize) -> usize {
+        let mut freed = 0;
+        while let Some(bytes) = self.tallies.get(&connection).map(Tally::bytes)
+            && bytes > most
+            && let Some(oldest) = self.entries.front()
+            && (oldest.publisher.is_some_and(|(publisher, _)| publisher == connection) || bytes >= self.size / 2)
+        {
+            freed += self.drop_oldest();
+        }
+        freed
     }
 
     /// Lets go of what is beyond the bounds.
@@ -308,6 +348,14 @@ impl Stream {
         let freed = size(&oldest.publication);
         self.size -= freed;
         self.floor = oldest.offset;
+        if let Some((connection, bytes)) = oldest.publisher
+            && let Some(tally) = self.tallies.get_mut(&connection)
+        {
+            tally.remove(bytes);
+            if tally.messages() == 0 {
+                self.tallies.remove(&connection);
+            }
+        }
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
@@ -337,7 +385,7 @@ impl Stream {
     }
 
     /// The newest messages, at most so many.
-    pub(super) fn newest(&self, count: usize) -> impl ExactSizeIterator<Item = &Publication> {
+    pub(super) fn newest(&self, count: usize) -> impl DoubleEndedIterator<Item = &Publication> {
         let skipped = self.entries.len().saturating_sub(count);
         self.entries.range(skipped..).map(|entry| &entry.publication)
     }

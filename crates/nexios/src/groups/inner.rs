@@ -32,6 +32,9 @@ pub(crate) struct GroupInner {
     pub(super) remote: Option<Box<Remote>>,
 }
 
+/// Memory of a group without members, its place among the names included, without its name.
+const GROUP: usize = 768;
+
 /// Beyond any server's life, and within what a clock can tell.
 const LONGEST_GRACE: Duration = Duration::from_hours(100 * 365 * 24);
 
@@ -57,6 +60,11 @@ impl GroupInner {
         Self { groups, name, config, number, numbering: Mutex::default(), members, remote }
     }
 
+    /// What a group takes by itself, in bytes.
+    pub(super) fn cost(name: &str) -> usize {
+        GROUP + name.len()
+    }
+
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -77,17 +85,12 @@ impl GroupInner {
 
     /// Queues for every member what was put off.
     pub(super) fn distribute(&self, members: &mut Members) -> Distributed {
-        members.distribute(self.terms())
+        members.distribute(self.terms(), &self.name)
     }
 
     pub(super) fn remove(self: &Arc<Self>, id: ConnectionId, leaving: Leaving) {
         let mut members = self.members();
-        // What was published before is for it, too.
-        let mut before = self.distribute(&mut members);
-        let Some(link) = members.remove(id) else {
-            drop(members);
-            return before.finish();
-        };
+        let Some((link, mut after)) = members.remove(id, self.terms(), &self.name) else { return };
         let (user, key) = (members.user_of(id), members.key_of(id));
         let grace = self.config.grace.min(LONGEST_GRACE);
         let gone_at = (leaving == Leaving::Ended && !grace.is_zero() && user.is_some() && can_wait())
@@ -95,11 +98,12 @@ impl GroupInner {
         let change = members.forget(id, gone_at);
         members.keep_position();
         let change = members.beside_others(change);
-        before.append(members.notify(change, &self.name, id));
+        after.append(self.notify(&mut members, change, None));
+        after.append(self.size_up(&mut members));
         let untold = members.note_untold(key);
         self.look_after(&mut members);
         drop(members);
-        before.finish();
+        after.finish();
         self.will_tell(untold);
         self.tell(|groups| groups.config.on_leave.as_ref(), &link, user);
     }
@@ -121,6 +125,8 @@ impl GroupInner {
     /// Keeps the group while there is something to keep, and has its next deadline seen to.
     pub(super) fn look_after(self: &Arc<Self>, members: &mut Members) {
         let Some(groups) = self.groups.upgrade() else { return };
+        let size = members.size();
+        groups.memory.settle(&mut members.counted, size);
         let is_worth_it = members.is_worth_keeping();
         if is_worth_it != members.is_kept {
             members.is_kept = is_worth_it;
@@ -145,13 +151,15 @@ impl GroupInner {
         let now = Instant::now();
         members.deadline = None;
         let freed = members.trim(&self.config, now);
-        let mut after = self.distribute(&mut members);
+        let mut after = Distributed::default();
         let mut untold = None;
         for change in members.give_up(now) {
             untold = members.note_untold(change.key()).or(untold);
             let change = members.beside_others(Some(change));
-            after.append(members.notify(change, &self.name, None));
+            after.append(self.notify(&mut members, change, None));
         }
+        after.append(self.size_up(&mut members));
+        after.append(self.tell_crowd(&mut members, now));
         self.look_after(&mut members);
         drop(members);
         self.freed(freed);
@@ -169,8 +177,33 @@ impl GroupInner {
     }
 }
 
-/// Somebody can be waited for.
-fn can_wait() -> bool {
+/// Distributes what is noticed of a group in one turn, when it is dropped: at its own turn, or with a runtime that ends.
+#[derive(Debug)]
+pub(super) struct Flush(Weak<GroupInner>);
+
+impl Flush {
+    pub(super) fn new(group: &Arc<GroupInner>) -> Self {
+        Self(Arc::downgrade(group))
+    }
+
+    /// At the end of this turn. Under no lock: a runtime that ends takes nothing more, and it is dropped here.
+    pub(super) fn soon(self) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { drop(self) });
+        }
+    }
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.upgrade() {
+            group.catch_up();
+        }
+    }
+}
+
+/// Something can be done later.
+pub(super) fn can_wait() -> bool {
     tokio::runtime::Handle::try_current().is_ok()
 }
 
@@ -187,6 +220,7 @@ impl Drop for GroupInner {
             let members = self.members_mut();
             groups.histories.fetch_sub(members.history_size(), Ordering::Relaxed);
             groups.past.add(members.counts());
+            let counted = members.counted;
             if let Some(at) = members.deadline {
                 groups.deadlines.remove(at, self.number);
             }
@@ -194,6 +228,7 @@ impl Drop for GroupInner {
                 self.say_goodbye(node);
             }
             groups.names.forget(&self.name);
+            groups.memory.give_back(counted + Self::cost(&self.name));
         }
     }
 }

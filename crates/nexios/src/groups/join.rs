@@ -1,22 +1,24 @@
 //! Becoming a member, and what a client that was here before has missed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::envelope::enveloped;
 use super::history::{NotRecovered, Stream};
 use super::inner::{GroupInner, Leaving};
-use super::members::{Distributed, Members, Membership};
+use super::members::{Distributed, MEMBER, Members, Membership};
 use super::policy::GroupAction;
 use super::position::Position;
-use super::presence::Info;
+use super::presence::{Info, PERSON};
 use super::{Group, GroupError};
-use crate::Result;
 use crate::backplane::{Node, Wait};
 use crate::connection::{Link, Publication, Terms};
 use crate::slow_consumer::SlowConsumer;
 use crate::websocket::{JsonError, WebSocket};
+use crate::{Result, WebSocketDisconnect};
 
 /// How a connection joins a group ([`Group::join_with`]).
 ///
@@ -40,6 +42,7 @@ pub struct Join {
     info: Option<Info>,
     replay: Replay,
     notices: bool,
+    enveloped: bool,
 }
 
 /// What is replayed to a newcomer.
@@ -115,14 +118,63 @@ impl Join {
     /// {"group":"room","event":"join","user":"ann","info":{"name":"Ann"}}
     /// ```
     ///
-    /// The first is sent once, with everybody there, the newcomer included, as [`Present`](crate::Present) has it; `present`
-    /// is left out if it would take more than half of the room in the connection's queue. Then `event` is `join`, `leave`,
-    /// or `update` when a user's info changes; a member without a user's key has `"connection":7` in place of `user`. Each
-    /// change costs one message to everybody who asked for this: it is meant for groups whose members can be shown in a
-    /// list.
+    /// The first has everybody there, the newcomer included, as [`Present`](crate::Present) has it; `present` is left out if
+    /// it would take more than half of the room in the connection's queue. Then `event` is `join`, `leave`, or `update` when a
+    /// user's info changes, once for each change and in the order of the changes; a member without a user's key has
+    /// `"connection":7` in place of `user`. What changes in one turn of the runtime reaches a client in one write.
+    ///
+    /// # Crowds
+    ///
+    /// Each change costs one message to everybody who asked for this. So a group of more connections than
+    /// [`GroupConfig::listed`](crate::GroupConfig::listed) (1,000), or with more than 512 KiB of keys and infos, tells only how
+    /// many there are: to newcomers with a first page of up to 100 and 16 KiB, to others once in a second or less often, as long
+    /// as the number changes.
+    ///
+    /// ```json
+    /// {"group":"room","event":"present","count":2041,"more":true,"present":[{"user":"bob","connections":[3]}]}
+    /// {"group":"room","event":"present","count":2103,"more":true}
+    /// ```
+    ///
+    /// A client forgets what it knew with each `present`, which may come again at any time: one without `more` is complete, and
+    /// every later change follows until the next one; behind one with `more` comes nothing but another. When half of the
+    /// limit is left, everybody is told the list again. The rest of a list is [`Group::presence`]'s to tell, page by page as
+    /// the application likes.
+    ///
+    /// # What others say
+    ///
+    /// A client that takes notices gets the group's texts [in envelopes](Self::enveloped), so that no member's text can be
+    /// taken for a notice.
     pub fn notices(mut self) -> Self {
         self.notices = true;
         self
+    }
+
+    /// Sends the texts that are published to this and all other groups of the connection in envelopes, from now on:
+    ///
+    /// ```json
+    /// {"group":"room","data":"the text"}
+    /// ```
+    ///
+    /// `data` is a text as a JSON string, or the value of [`send_json`](Group::send_json); what is
+    /// [broadcast](crate::Groups::broadcast) has no `group`. Groups whose messages tell their
+    /// [positions](crate::History::with_positions) have such an envelope anyway; binary messages never. So what has an
+    /// `event` at its outermost level is the framework's, and what has `data` is somebody's: a member that publishes
+    /// `{"group":"room","event":"leave","user":"bob"}` cannot speak in its name.
+    ///
+    /// It is on for a connection that asked for [`notices`](Self::notices) in any of its groups, and for one that was asked
+    /// something ([`Sender::request`](crate::Sender::request)) from the first question on: a client that answers questions is
+    /// to be joined with this. What the application sends to the connection itself goes out as it is.
+    pub fn enveloped(mut self) -> Self {
+        self.enveloped = true;
+        self
+    }
+
+    /// What it takes in memory at most, in bytes.
+    fn cost(&self) -> usize {
+        let told =
+            self.user.as_ref().map_or(0, |user| user.len()) + self.info.as_ref().map_or(0, |info| info.get().len());
+        let is_told = self.user.is_some() || self.info.is_some() || self.notices;
+        MEMBER + told + if is_told { 3 * PERSON } else { 0 }
     }
 
     fn check_len(&self, limit: usize) -> Result<(), GroupError> {
@@ -137,7 +189,8 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// [`GroupError`] for a bad name, one group too many, or a policy that does not allow it;
+    /// [`GroupError`] for a bad name, one group too many, a policy that does not allow it, or a server that holds as much as
+    /// it may;
     /// [`Error::State`](crate::Error::State) before `accept` and [`Error::Disconnect`](crate::Error::Disconnect) after the
     /// end: nothing can be sent to such a connection.
     pub async fn join(&self, websocket: &WebSocket) -> Result {
@@ -175,8 +228,7 @@ impl Group {
         self.check_name()?;
         self.check_join(websocket, &join)?;
         let link = websocket.link();
-        let group = self.find_or_create();
-        join.check_len(group.config.member_info)?;
+        let group = self.find_or_create_for(link, &join)?;
         match self.groups().node() {
             Some(node) if group.has_to_wait(&join) => {
                 let (node, link) = (Arc::clone(node), Arc::clone(link));
@@ -184,6 +236,17 @@ impl Group {
             }
             _ => group.join(link, join).map(Joining::Done),
         }
+    }
+
+    /// The group, if the connection may join it: nothing comes into being, or is counted, for one that may not.
+    fn find_or_create_for(&self, link: &Link, join: &Join) -> Result<Arc<GroupInner>> {
+        if let Some(group) = self.find() {
+            join.check_len(group.config.member_info)?;
+            return Ok(group);
+        }
+        join.check_len(self.groups().config.of(self.name()).member_info)?;
+        link.check_memberships()?;
+        Ok(self.try_find_or_create()?)
     }
 
     fn check_join(&self, websocket: &WebSocket, join: &Join) -> Result<(), GroupError> {
@@ -273,20 +336,26 @@ impl GroupInner {
             let reason = Some(NotRecovered::AlreadyMember);
             return Ok(Joined { recovered: false, position, replayed: 0, reason });
         }
-        link.add_membership(Membership { group: Arc::clone(self) })?;
+        let groups = self.groups().ok_or_else(WebSocketDisconnect::lost)?;
+        let cost = groups.memory.try_take(join.cost()).ok_or(GroupError::Overloaded)?;
+        link.add_membership(Membership { group: Arc::clone(self) }, join.enveloped || join.notices)?;
+        members.counted += cost.take();
         // It has no part in what was published before, but by the history.
-        let mut after = self.distribute(&mut members);
-        let replay = members.replay(link, join.replay);
-        members.insert(Arc::clone(link));
-        members.keep_position();
-        let (missed, reason) = replay;
-        self.replay(&mut after, link, &missed);
+        let (missed, reason) = self.replay_of(&members, link, join.replay);
         let user = join.user.clone();
-        let change = members.introduce(link, join.user, join.info, join.notices);
+        // The others are told of it, before it is one of those who are told.
+        let change = members.introduce(link.id(), join.user, join.info, join.notices);
         let change = members.beside_others(change);
-        after.append(members.notify(change, self.name(), link.id()));
+        let mut after = self.notify(&mut members, change, None);
+        members.insert(Arc::clone(link));
         if join.notices {
-            members.tell_who_is_there(&mut after, self.name(), link);
+            members.watch(link);
+        }
+        members.keep_position();
+        self.replay(&mut after, link, &missed);
+        after.append(self.size_up(&mut members));
+        if join.notices {
+            self.tell_who_is_there(&mut members, &mut after, link);
         }
         members.count(&mut after);
         let key = members.key_of(link.id());
@@ -306,13 +375,16 @@ impl GroupInner {
         }
         join.user = members.user_of(link.id());
         join.check_len(self.config.member_info)?;
-        // What was published before is told before.
-        let mut after = self.distribute(&mut members);
+        if let Some(groups) = self.groups() {
+            members.counted += groups.memory.try_take(join.cost()).ok_or(GroupError::Overloaded)?.take();
+        }
         let change = join.info.and_then(|info| members.update(link.id(), info));
         let change = members.beside_others(change);
-        after.append(members.notify(change, self.name(), link.id()));
+        let mut after = self.notify(&mut members, change, Some(link.id()));
+        after.append(self.size_up(&mut members));
         let key = members.key_of(link.id());
         let untold = members.note_untold(key);
+        self.look_after(&mut members);
         drop(members);
         after.finish();
         self.will_tell(untold);
@@ -323,38 +395,65 @@ impl GroupInner {
         // There was room for all of it: none of it is dropped for the rest.
         let terms = Terms { slow: Some(SlowConsumer::Close), queue: usize::MAX, ..self.terms() };
         for publication in missed {
-            after.enqueue(link, publication, terms);
+            after.enqueue_in_form(link, &mut Cow::Borrowed(publication), terms, self.name());
+        }
+    }
+
+    /// What a newcomer is sent first, and why it is not what it has missed.
+    fn replay_of(&self, members: &Members, link: &Link, replay: Replay) -> (Vec<Publication>, Option<NotRecovered>) {
+        if replay.since.is_none() && replay.newest == 0 {
+            return (Vec::new(), None);
+        }
+        let room = Room { left: link.room(), envelope: link.is_enveloped().then_some(self.name()) };
+        let missed = replay.since.map(|since| members.missed(since, &room));
+        match missed {
+            Some(Ok(missed)) => (missed, None),
+            Some(Err(reason)) => (members.newest(replay.newest, &room), Some(reason)),
+            None => (members.newest(replay.newest, &room), None),
         }
     }
 }
 
-impl Members {
-    /// What a newcomer is sent first, and why it is not what it has missed.
-    fn replay(&self, link: &Link, replay: Replay) -> (Vec<Publication>, Option<NotRecovered>) {
-        let room = link.room();
-        let missed = replay.since.map(|since| self.missed(since, room));
-        match missed {
-            Some(Ok(missed)) => (missed, None),
-            Some(Err(reason)) => (self.newest(replay.newest, room), Some(reason)),
-            None => (self.newest(replay.newest, room), None),
+/// What a newcomer's queue has room for.
+struct Room<'a> {
+    /// In bytes, and what each message takes besides its frame.
+    left: (usize, usize),
+    /// The group whose texts it gets in envelopes.
+    envelope: Option<&'a str>,
+}
+
+impl Room<'_> {
+    /// These, as they are sent, as long as there is room for them; and whether that was all.
+    fn take<'a>(&self, publications: impl Iterator<Item = &'a Publication>) -> (Vec<Publication>, bool) {
+        let (mut left, each) = self.left;
+        let mut taken = Vec::new();
+        for publication in publications {
+            let publication = match self.envelope {
+                Some(group) => enveloped(publication.clone(), Some(group), &[]),
+                None => publication.clone(),
+            };
+            let sent = publication.form_for(self.envelope.is_some()).unwrap_or(&publication).len();
+            match left.checked_sub(sent + each) {
+                Some(rest) => left = rest,
+                None => return (taken, false),
+            }
+            taken.push(publication);
         }
+        (taken, true)
     }
+}
 
-    fn missed(&self, since: Position, (room, each): (usize, usize)) -> Result<Vec<Publication>, NotRecovered> {
+impl Members {
+    fn missed(&self, since: Position, room: &Room<'_>) -> Result<Vec<Publication>, NotRecovered> {
         let missed = self.stream().ok_or(NotRecovered::NoHistory)?.since(since)?;
-        let missed: Vec<_> = missed.cloned().collect();
-        let size: usize = missed.iter().map(|publication| publication.len() + each).sum();
-        if size > room { Err(NotRecovered::TooMuch) } else { Ok(missed) }
+        let (missed, is_all) = room.take(missed);
+        if is_all { Ok(missed) } else { Err(NotRecovered::TooMuch) }
     }
 
-    fn newest(&self, count: usize, (room, each): (usize, usize)) -> Vec<Publication> {
-        let newest: Vec<_> = self.stream().map(|stream| stream.newest(count).cloned().collect()).unwrap_or_default();
-        let mut size = 0;
-        let fitting = newest.iter().rev().take_while(|publication| {
-            size += publication.len() + each;
-            size <= room
-        });
-        let skipped = newest.len() - fitting.count();
-        newest.into_iter().skip(skipped).collect()
+    fn newest(&self, count: usize, room: &Room<'_>) -> Vec<Publication> {
+        let newest = self.stream().into_iter().flat_map(|stream| stream.newest(count).rev());
+        let (mut newest, _) = room.take(newest);
+        newest.reverse();
+        newest
     }
 }

@@ -1,17 +1,20 @@
 //! Who is in a group, and what the group holds.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::batch::Batch;
+use super::batch::{Batch, Parts, Share};
 use super::config::GroupConfig;
+use super::crowd::Crowd;
 use super::elsewhere::{Elsewhere, Key, Untold};
+use super::envelope::enveloped;
 use super::history::{Data, Stream};
-use super::inner::{GroupInner, Leaving};
+use super::inner::{Flush, GroupInner, Leaving};
 use super::position::Position;
-use super::presence::{self, Change, Info, Present, Roster};
+use super::presence::{Change, Info, Present, Roster};
 use super::stats::Counts;
 use crate::backplane::Entry;
 use crate::connection::{Coding, Effects, Enqueued, Link, Publication, Terms};
@@ -20,8 +23,12 @@ use crate::sender::ConnectionId;
 /// Beyond so many members, there is an index.
 const FEW: usize = 16;
 
+/// Memory of a membership, in the group's list and index and in the connection's list: measured, as they grow.
+pub(super) const MEMBER: usize = 96;
+
 /// Everything of a group that changes, under one lock: so all of it has one order.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(super) struct Members {
     /// For sending in one sweep.
     list: Vec<Arc<Link>>,
@@ -30,9 +37,17 @@ pub(super) struct Members {
     index: Option<Box<HashMap<ConnectionId, usize>>>,
     /// How members compress, and how many do so.
     codings: Vec<(Coding, usize)>,
-    batch: Batch,
+    pub(super) batch: Batch,
+    /// Notices wait in the batch, and somebody distributes it at the end of a turn.
+    pub(super) is_flushed_soon: bool,
+    /// Somebody got texts in envelopes only.
+    has_enveloped: bool,
     stream: Option<Box<Stream>>,
     roster: Option<Box<Roster>>,
+    /// There are too many to be told of one by one.
+    pub(super) crowd: Option<Box<Crowd>>,
+    /// What is counted for it in the memory budget, in bytes.
+    pub(super) counted: usize,
     /// Who is on other nodes.
     pub(super) elsewhere: Option<Box<Elsewhere>>,
     /// What those do not know yet; nothing without a backplane.
@@ -99,6 +114,7 @@ impl Members {
             }
         }
         let id = link.id();
+        self.batch.has_joined(id);
         self.list.push(link);
         if let Some(index) = &mut self.index {
             index.insert(id, self.list.len() - 1);
@@ -107,11 +123,19 @@ impl Members {
         }
     }
 
-    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Arc<Link>> {
+    /// Removes a member; what was published before is for it, too.
+    pub(super) fn remove(&mut self, id: ConnectionId, terms: Terms, group: &str) -> Option<(Arc<Link>, Distributed)> {
         let at = self.place(id)?;
+        let link = Arc::clone(&self.list[at]);
+        let before = self.distribute_to(&link, terms, group);
+        self.take_out(at);
+        Some((link, before))
+    }
+
+    fn take_out(&mut self, at: usize) {
         let link = self.list.swap_remove(at);
         if let Some(index) = &mut self.index {
-            index.remove(&id);
+            index.remove(&link.id());
             if let Some(moved) = self.list.get(at) {
                 index.insert(moved.id(), at);
             }
@@ -128,7 +152,11 @@ impl Members {
                 self.codings.swap_remove(at);
             }
         }
-        Some(link)
+    }
+
+    /// In which forms a message is sent: how the members compress, and whether some get texts in envelopes.
+    pub(super) fn forms(&self) -> (Vec<Coding>, bool) {
+        (self.codings(), self.wants_envelopes())
     }
 
     /// How the members compress; few groups have more than one way.
@@ -138,37 +166,75 @@ impl Members {
 
     // ---- what is published
 
+    /// Whether texts are worth being put into envelopes before they are published.
+    fn wants_envelopes(&self) -> bool {
+        self.has_enveloped || self.roster.as_ref().is_some_and(|roster| roster.is_watched())
+    }
+
     /// Takes a message for every member but one. What is left to do is the caller's, after its lock.
     pub(super) fn publish(
         &mut self,
         publication: Publication,
         except: Option<ConnectionId>,
         terms: Terms,
+        group: &str,
     ) -> Publishing {
         self.counts.publications += 1;
         let is_first = self.batch.is_empty();
         self.batch.push(publication, except);
         if self.batch.is_full() || !Batch::is_worth(self.list.len()) {
-            return Publishing::Distributed(self.distribute(terms));
+            return Publishing::Distributed(self.distribute(terms, group));
         }
         if is_first { Publishing::PutOff } else { Publishing::Joined }
     }
 
     /// Queues what was put off for every member.
-    pub(super) fn distribute(&mut self, terms: Terms) -> Distributed {
+    pub(super) fn distribute(&mut self, terms: Terms, group: &str) -> Distributed {
         let mut after = Distributed::default();
         if self.batch.is_empty() {
             return after;
         }
-        let parts = std::mem::take(&mut self.batch).into_parts();
-        after.effects.wakers.reserve(self.list.len());
-        for link in &self.list {
-            let id = link.id();
-            let whole = parts.whole_for(id);
-            if whole.is_none_or(|whole| after.enqueue(link, whole, terms) == Enqueued::Piecewise) {
-                after.enqueue_all(link, parts.each(id), terms);
+        self.is_flushed_soon = false;
+        let mut parts = std::mem::take(&mut self.batch).into_parts();
+        let roster = self.roster.as_deref();
+        let watches = |link: &Arc<Link>| roster.is_some_and(|roster| roster.watches(link.id()));
+        if parts.are_notices() {
+            for link in roster.into_iter().flat_map(Roster::watchers) {
+                after.share_out(link, &mut parts, true, terms, group);
+            }
+        } else {
+            after.effects.wakers.reserve(self.list.len());
+            let has_notices = parts.has_notices();
+            for link in &self.list {
+                let watches = has_notices && watches(link);
+                after.share_out(link, &mut parts, watches, terms, group);
             }
         }
+        self.has_enveloped |= after.has_enveloped;
+        self.count(&mut after);
+        after
+    }
+
+    /// Queues what was put off for a member that is about to leave.
+    fn distribute_to(&mut self, link: &Arc<Link>, terms: Terms, group: &str) -> Distributed {
+        let mut after = Distributed::default();
+        if self.batch.is_empty() {
+            return after;
+        }
+        if self.batch.len() >= self.list.len() {
+            return self.distribute(terms, group);
+        }
+        // What was noticed is of no use to it any more.
+        for publication in self.batch.messages_for(link.id()) {
+            let mut publication = Cow::Borrowed(publication);
+            if !matches!(
+                after.enqueue_in_form(link, &mut publication, terms, group),
+                Enqueued::Queued | Enqueued::Dropped
+            ) {
+                break;
+            }
+        }
+        self.has_enveloped |= after.has_enveloped;
         self.count(&mut after);
         after
     }
@@ -178,13 +244,16 @@ impl Members {
         &mut self,
         publication: &Publication,
         terms: Terms,
+        group: &str,
         mut is_for: impl FnMut(ConnectionId) -> bool,
     ) -> Distributed {
         let mut after = Distributed::default();
         self.counts.publications += 1;
+        let mut publication = Cow::Borrowed(publication);
         for link in self.list.iter().filter(|link| is_for(link.id())) {
-            after.enqueue(link, publication, terms);
+            after.enqueue_in_form(link, &mut publication, terms, group);
         }
+        self.has_enveloped |= after.has_enveloped;
         self.count(&mut after);
         after
     }
@@ -224,6 +293,7 @@ impl Members {
         publication: &Publication,
         data: Data,
         config: &GroupConfig,
+        quota: usize,
     ) -> isize {
         let (Some(stream), Some(bounds)) = (&mut self.stream, &config.history) else { return 0 };
         let before = stream.size();
@@ -232,6 +302,7 @@ impl Members {
         stream.push(position.offset(), publication.clone(), data, now);
         self.is_expired = false;
         stream.trim(bounds, now);
+        while stream.size() > quota && stream.drop_oldest() > 0 {}
         isize::try_from(stream.size()).unwrap_or(isize::MAX) - isize::try_from(before).unwrap_or(isize::MAX)
     }
 
@@ -271,10 +342,14 @@ impl Members {
 
     // ---- presence
 
-    /// A new member tells of itself, or wants to be told of others.
+    pub(super) fn roster(&self) -> Option<&Roster> {
+        self.roster.as_deref()
+    }
+
+    /// A connection that is about to be a member tells of itself, or wants to be told of others.
     pub(super) fn introduce(
         &mut self,
-        link: &Arc<Link>,
+        id: ConnectionId,
         user: Option<Arc<str>>,
         info: Option<Info>,
         wants_notices: bool,
@@ -282,11 +357,12 @@ impl Members {
         if self.roster.is_none() && user.is_none() && info.is_none() && !wants_notices {
             return None;
         }
-        let roster = self.roster.get_or_insert_default();
-        if wants_notices {
-            roster.watch(link);
-        }
-        roster.join(link.id(), user, info)
+        self.roster.get_or_insert_default().join(id, user, info)
+    }
+
+    /// From now on it is told of others.
+    pub(super) fn watch(&mut self, link: &Arc<Link>) {
+        self.roster.get_or_insert_default().watch(link);
     }
 
     /// A member tells something new of itself.
@@ -307,9 +383,9 @@ impl Members {
         self.roster.as_ref().is_some_and(|roster| roster.has_info(id))
     }
 
-    /// For other nodes: everybody who tells something.
-    pub(super) fn all_entries(&self) -> Vec<Entry> {
-        self.entries(self.roster.iter().flat_map(|roster| roster.keys()))
+    /// For other nodes: some of those who tell something, behind this one.
+    pub(super) fn keys_behind(&self, last: Option<&Key>, most: usize) -> Vec<Key> {
+        self.roster.iter().flat_map(|roster| roster.keys_behind(last)).take(most).collect()
     }
 
     /// These, as they are now.
@@ -324,16 +400,15 @@ impl Members {
         self.list.len().saturating_add(self.elsewhere.as_ref().map_or(0, |elsewhere| elsewhere.len()))
     }
 
-    pub(super) fn present_here(&self) -> Vec<Present> {
-        let connections = self.list.iter().map(|link| link.id());
-        match &self.roster {
-            Some(roster) => roster.list(connections),
-            None => Roster::default().list(connections),
-        }
+    pub(super) fn present_here(&self) -> impl Iterator<Item = Present> {
+        let connections = || self.list.iter().map(|link| link.id());
+        let known = self.roster.iter().flat_map(move |roster| roster.list(connections()));
+        let unknown = self.list.iter().filter(|_| self.roster.is_none()).map(|link| Present::of_connection(link.id()));
+        known.chain(unknown)
     }
 
     pub(super) fn present(&self) -> Vec<Present> {
-        let mut present = self.present_here();
+        let mut present: Vec<_> = self.present_here().collect();
         if let Some(elsewhere) = &self.elsewhere {
             elsewhere.add_to(&mut present);
         }
@@ -349,32 +424,6 @@ impl Members {
         self.roster.as_mut().map(|roster| roster.give_up(now)).unwrap_or_default()
     }
 
-    /// What is to be told of a change on this node: a user who is on others as well has neither come nor gone.
-    pub(super) fn beside_others(&self, change: Option<Change>) -> Option<Change> {
-        change.and_then(|change| change.beside(|user| self.elsewhere.as_ref()?.user(user)))
-    }
-
-    /// Tells those who watch, but not the one whom it is about.
-    pub(super) fn notify(
-        &mut self,
-        change: Option<Change>,
-        group: &str,
-        about: impl Into<Option<ConnectionId>>,
-    ) -> Distributed {
-        let mut after = Distributed::default();
-        let about = about.into();
-        let Some(roster) = &self.roster else { return after };
-        let watchers = || roster.watchers().filter(|link| Some(link.id()) != about);
-        let change = change.filter(|_| watchers().next().is_some());
-        if let Some(publication) = change.and_then(|change| change.publication(group)) {
-            for link in watchers() {
-                after.enqueue(link, &publication, Terms::OF_CONNECTION);
-            }
-        }
-        self.count(&mut after);
-        after
-    }
-
     /// Sends a notice to all members, or to those who watch.
     pub(super) fn tell(&mut self, publication: &Publication, everybody: bool) -> Distributed {
         let mut after = Distributed::default();
@@ -384,13 +433,6 @@ impl Members {
         }
         self.count(&mut after);
         after
-    }
-
-    /// Tells a newcomer who is there; what changes from here on, it is told as well.
-    pub(super) fn tell_who_is_there(&self, after: &mut Distributed, group: &str, link: &Arc<Link>) {
-        if let Some(publication) = presence::who_is_there(group, &self.present(), link.room().0 / 2) {
-            after.enqueue(link, &publication, Terms::OF_CONNECTION);
-        }
     }
 
     // ---- upkeep
@@ -409,7 +451,8 @@ impl Members {
     pub(super) fn new_deadline(&mut self, config: &GroupConfig) -> Option<Instant> {
         let too_old = self.oldest().zip(config.history.as_ref()).and_then(|(at, bounds)| at.checked_add(bounds.age));
         let gone = self.roster.as_ref().and_then(|roster| roster.next_gone());
-        let next = too_old.into_iter().chain(gone).min()?;
+        let told = self.crowd.as_ref().and_then(|crowd| crowd.next());
+        let next = too_old.into_iter().chain(gone).chain(told).min()?;
         if self.deadline.is_some_and(|known| known <= next) {
             return None;
         }
@@ -419,6 +462,13 @@ impl Members {
 
     pub(super) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// What members, and what they and other nodes tell, take in memory, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let told = self.roster.as_ref().map_or(0, |roster| roster.size());
+        let elsewhere = self.elsewhere.as_ref().map_or(0, |elsewhere| elsewhere.size());
+        self.list.len() * MEMBER + told + elsewhere
     }
 }
 
@@ -437,6 +487,10 @@ pub(super) enum Publishing {
 #[must_use]
 pub(super) struct Distributed {
     effects: Effects,
+    /// Notices wait for the end of this turn.
+    pub(super) flush: Option<Flush>,
+    /// Somebody got a text in an envelope that was not made before.
+    has_enveloped: bool,
 }
 
 impl Distributed {
@@ -446,11 +500,58 @@ impl Distributed {
         link.enqueue_shared(publication, terms, &mut self.effects)
     }
 
+    /// Queues a message, which gets its envelope when the first member asks for one.
+    #[inline]
+    pub(super) fn enqueue_in_form(
+        &mut self,
+        link: &Arc<Link>,
+        publication: &mut Cow<'_, Publication>,
+        terms: Terms,
+        group: &str,
+    ) -> Enqueued {
+        let enqueued = self.enqueue(link, publication, terms);
+        if enqueued != Enqueued::Unenveloped {
+            return enqueued;
+        }
+        self.has_enveloped = true;
+        let group = Some(group).filter(|group| !group.is_empty());
+        *publication = Cow::Owned(enveloped(publication.as_ref().clone(), group, &[]));
+        self.enqueue(link, publication, terms)
+    }
+
+    /// Queues a member's share of a batch.
+    #[inline]
+    fn share_out(&mut self, link: &Arc<Link>, parts: &mut Parts, watches: bool, terms: Terms, group: &str) {
+        let of_all = if parts.are_notices() { Terms::OF_CONNECTION } else { terms };
+        let enqueued = match parts.share_of(link.id(), watches) {
+            Share::Nothing => return,
+            Share::Whole(whole) => self.enqueue(link, whole, of_all),
+            Share::Parts => Enqueued::Piecewise,
+        };
+        match enqueued {
+            Enqueued::Piecewise => self.enqueue_all(link, parts.each(link.id(), watches, terms), group),
+            Enqueued::Unenveloped if parts.envelop(group) => {
+                self.has_enveloped = true;
+                self.share_out(link, parts, watches, terms, group);
+            }
+            _ => {}
+        }
+    }
+
     /// Queues messages for a member, as long as it takes them.
-    fn enqueue_all<'a>(&mut self, link: &Arc<Link>, publications: impl Iterator<Item = &'a Publication>, terms: Terms) {
-        for publication in publications {
+    fn enqueue_all<'a>(
+        &mut self,
+        link: &Arc<Link>,
+        publications: impl Iterator<Item = (&'a Publication, Terms)>,
+        group: &str,
+    ) {
+        for (publication, terms) in publications {
+            let mut publication = Cow::Borrowed(publication);
             // One that has no room is closed, and needs no more of them.
-            if !matches!(self.enqueue(link, publication, terms), Enqueued::Queued | Enqueued::Dropped) {
+            if !matches!(
+                self.enqueue_in_form(link, &mut publication, terms, group),
+                Enqueued::Queued | Enqueued::Dropped
+            ) {
                 return;
             }
         }
@@ -463,10 +564,14 @@ impl Distributed {
 
     pub(super) fn append(&mut self, other: Self) {
         self.effects.wakers.extend(other.effects.wakers);
+        self.flush = self.flush.take().or(other.flush);
     }
 
     /// Wakes the tasks that have something to write.
     pub(super) fn finish(self) {
         self.effects.wake();
+        if let Some(flush) = self.flush {
+            flush.soon();
+        }
     }
 }

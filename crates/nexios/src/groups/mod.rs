@@ -13,9 +13,11 @@
 mod batch;
 mod catching_up;
 mod config;
+mod crowd;
 mod deadlines;
 mod draft;
 mod elsewhere;
+mod envelope;
 mod error;
 mod gap;
 mod group;
@@ -31,6 +33,7 @@ mod policy;
 mod position;
 mod presence;
 mod publish;
+mod publishers;
 mod reached;
 mod remote;
 mod room;
@@ -61,6 +64,7 @@ use nexios_proto::Message;
 pub use policy::{Asker, GroupAction, GroupPolicy};
 pub use position::{InvalidPosition, Position};
 pub use presence::Present;
+use publishers::Publishers;
 use reached::Reached;
 use remote::Remote;
 use stats::Past;
@@ -70,6 +74,7 @@ use crate::auth::Users;
 use crate::backplane::{Backplane, BackplaneConfig, Entry, Node, NodeGuard};
 use crate::connection::{Registry, catch_up};
 use crate::disconnect::WebSocketDisconnect;
+use crate::memory_budget::{Budget, Share, Taken};
 use crate::sender::ConnectionId;
 use crate::server::{AppHandle, WeakHandle};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -112,8 +117,11 @@ pub(crate) struct GroupsInner {
     deadlines: Deadlines,
     /// What the histories take, in bytes.
     histories: AtomicUsize,
+    publishers: Arc<Publishers>,
     past: Past,
     reached: Reached,
+    /// What groups, members and what they tell take of the app's memory budget.
+    memory: Share,
     /// Every connection of the app.
     connections: Arc<Registry>,
     /// The server goes down.
@@ -131,8 +139,10 @@ impl Groups {
             names: Names::new(),
             deadlines: Deadlines::default(),
             histories: AtomicUsize::new(0),
+            publishers: Arc::default(),
             past: Past::default(),
             reached: Reached::default(),
+            memory: Share::default(),
             connections,
             sealed: OnceLock::new(),
             node: OnceLock::new(),
@@ -145,6 +155,11 @@ impl Groups {
     pub(crate) fn configure(&mut self, config: GroupsConfig) -> bool {
         let unused = Arc::get_mut(&mut self.handle).and_then(|handle| Arc::get_mut(&mut handle.inner));
         unused.map(|inner| inner.config = config).is_some()
+    }
+
+    /// From now on what they hold is counted there.
+    pub(crate) fn account_to(&self, budget: &Arc<Budget>) {
+        self.inner().memory.account_to(budget);
     }
 
     /// The app is built.
@@ -226,7 +241,8 @@ impl Groups {
 }
 
 impl GroupsInner {
-    fn create(self: &Arc<Self>, name: &Arc<str>) -> Arc<GroupInner> {
+    fn create(self: &Arc<Self>, name: &Arc<str>, cost: Taken<'_>) -> Arc<GroupInner> {
+        cost.take();
         let config = self.config.of(name);
         if config.history.is_some() {
             self.histories.fetch_add(STREAM, Ordering::Relaxed);
@@ -241,14 +257,14 @@ impl GroupsInner {
     }
 
     /// A message of another node's, to every connection.
-    pub(crate) fn deliver_to_all(&self, message: &Message) {
+    pub(crate) fn deliver_to_all(&self, message: &Message, is_json: bool) {
         catch_up();
-        self.send_to_all(message);
+        self.send_to_all(message, is_json);
     }
 
     /// For another node that asks.
-    pub(crate) fn who_is_here(&self, group: &str, list: bool) -> (usize, Vec<Entry>) {
-        self.names.find(group).map(|group| group.who_is_here(list)).unwrap_or_default()
+    pub(crate) fn who_is_here(&self, group: &str, most: (usize, usize)) -> (usize, Vec<Entry>) {
+        self.names.find(group).map(|group| group.who_is_here(most)).unwrap_or_default()
     }
 
     /// A history has grown or shrunk; returns what all take.

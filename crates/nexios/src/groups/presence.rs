@@ -1,6 +1,7 @@
 //! Who is in a group, and what they tell of themselves.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use nexios_proto::Message;
@@ -51,6 +52,19 @@ impl Present {
         self.info.as_ref().map(|info| info.get())
     }
 
+    /// About how much it takes as JSON, in bytes.
+    pub(super) fn size(&self) -> usize {
+        /// A number of 64 bits and what is around it.
+        const NUMBER: usize = 21;
+        let told = self.user.as_ref().map_or(0, |user| user.len()) + len(self.info.as_ref());
+        64 + told + NUMBER * (self.connections.len() + 2 * self.elsewhere.len())
+    }
+
+    /// A connection that tells nothing.
+    pub(super) fn of_connection(id: ConnectionId) -> Self {
+        Self { user: None, info: None, connections: vec![id], elsewhere: Vec::new() }
+    }
+
     /// Somebody who is on other nodes only.
     pub(super) fn elsewhere(user: Option<Arc<str>>) -> Self {
         Self { user, info: None, connections: Vec::new(), elsewhere: Vec::new() }
@@ -71,20 +85,33 @@ fn numbers<S: Serializer>(connections: &[ConnectionId], serializer: S) -> Result
 /// A small value that a member has brought, as JSON.
 pub(super) type Info = Arc<RawValue>;
 
+/// Memory of a user or a member in the maps, beside keys and infos: measured, with what the allocator adds.
+pub(super) const PERSON: usize = 320;
+
+/// Memory of a connection in a list of connections, or among those who asked for notices.
+const PLACE: usize = 48;
+
 /// Those who have told something of themselves, and those who ask for notices.
+///
+/// The maps are in order, so that whoever lists all of a large group can do it piece by piece.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    users: HashMap<Arc<str>, User>,
-    connections: HashMap<ConnectionId, Member>,
-    watchers: HashMap<ConnectionId, Arc<Link>>,
+    users: BTreeMap<Arc<str>, User>,
+    connections: BTreeMap<ConnectionId, Member>,
+    watchers: BTreeMap<ConnectionId, Arc<Link>>,
     /// Users whose last connection was lost, by when they count as gone.
     waiting: BTreeMap<(Instant, u64), Arc<str>>,
     waits: u64,
+    /// Connections with a user's key.
+    with_user: usize,
+    /// Keys and infos, in bytes.
+    told: usize,
 }
 
 #[derive(Debug)]
 struct User {
     info: Option<Info>,
+    /// In their order.
     connections: Vec<ConnectionId>,
     /// The last connection was lost: its place among those who are waited for.
     waiting: Option<(Instant, u64)>,
@@ -140,23 +167,36 @@ pub(super) enum Who {
     Elsewhere(ConnectionAddress),
 }
 
-/// What somebody who wants notices is told first.
+/// What somebody who wants notices is told first, and whenever it begins anew.
 #[derive(Debug, Serialize)]
 struct Everybody<'a> {
     group: &'a str,
     event: &'static str,
     count: usize,
+    /// There are more than those that are listed, and changes are not told one by one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     present: Option<&'a [Present]>,
 }
 
-/// The message that lists everybody, or only their number if the list would be longer than `limit`.
-pub(super) fn who_is_there(group: &str, present: &[Present], limit: usize) -> Option<Publication> {
-    let write = |list| {
-        let everybody = Everybody { group, event: "present", count: present.len(), present: list };
-        serde_json::to_string(&everybody).ok()
-    };
-    let text = write(Some(present)).filter(|text| text.len() <= limit).or_else(|| write(None))?;
+/// The message that lists everybody.
+pub(super) fn everybody(group: &str, present: &[Present]) -> Option<Publication> {
+    written(&Everybody { group, event: "present", count: present.len(), more: false, present: Some(present) })
+}
+
+/// The message that lists a first page of a crowd.
+pub(super) fn first_page(group: &str, count: usize, page: &[Present]) -> Option<Publication> {
+    written(&Everybody { group, event: "present", count, more: true, present: Some(page) })
+}
+
+/// The message that tells how many there are, where no list is.
+pub(super) fn only_count(group: &str, count: usize, more: bool) -> Option<Publication> {
+    written(&Everybody { group, event: "present", count, more, present: None })
+}
+
+fn written(everybody: &Everybody<'_>) -> Option<Publication> {
+    let text = serde_json::to_string(everybody).ok()?;
     Some(Publication::new(&Message::from(text), []))
 }
 
@@ -171,6 +211,15 @@ impl Change {
 
     pub(super) fn update(who: Who, info: Option<Info>) -> Self {
         Self { event: Event::Update, who, info }
+    }
+
+    pub(super) fn is(&self, event: Event) -> bool {
+        self.event == event
+    }
+
+    /// Whether a user has come or gone.
+    pub(super) fn is_of_user(&self, event: Event) -> bool {
+        self.event == event && matches!(self.who, Who::User(_))
     }
 
     /// Whom other nodes are to be told of.
@@ -222,8 +271,44 @@ impl Roster {
         self.watchers.values()
     }
 
+    /// Some of those who ask for notices, behind this one.
+    pub(super) fn watchers_behind(&self, last: Option<ConnectionId>) -> impl Iterator<Item = &Arc<Link>> {
+        let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.watchers.range((behind, Bound::Unbounded)).map(|(_, link)| link)
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    pub(super) fn watches(&self, connection: ConnectionId) -> bool {
+        self.watchers.contains_key(&connection)
+    }
+
     pub(super) fn watch(&mut self, link: &Arc<Link>) {
         self.watchers.insert(link.id(), Arc::clone(link));
+    }
+
+    /// Users, and connections of which no user is known, if there are so many connections.
+    pub(super) fn count(&self, connections: usize) -> usize {
+        self.users.len() + connections.saturating_sub(self.with_user)
+    }
+
+    /// Users who are waited for.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Keys and infos, in bytes.
+    pub(super) fn told(&self) -> usize {
+        self.told
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        (self.users.len() + self.connections.len()) * PERSON
+            + (self.watchers.len() + self.with_user + self.waiting.len()) * PLACE
+            + self.told
     }
 
     /// The key that a connection joined with.
@@ -240,24 +325,35 @@ impl Roster {
     ) -> Option<Change> {
         let Some(key) = user else {
             if info.is_some() {
+                self.told += len(info.as_ref());
                 self.connections.insert(connection, Member { user: None, info: info.clone() });
             }
             return Some(Change { event: Event::Join, who: Who::Connection(connection), info });
         };
-        self.connections.insert(connection, Member { user: Some(Arc::clone(&key)), info: None });
         let Some(known) = self.users.get_mut(&key) else {
+            self.with_user += 1;
+            self.told += key.len() + len(info.as_ref());
+            self.connections.insert(connection, Member { user: Some(Arc::clone(&key)), info: None });
             let newcomer = User { info: info.clone(), connections: vec![connection], waiting: None };
             self.users.insert(Arc::clone(&key), newcomer);
             return Some(Change { event: Event::Join, who: Who::User(key), info });
         };
-        known.connections.push(connection);
+        self.with_user += 1;
+        if let Err(at) = known.connections.binary_search(&connection) {
+            known.connections.insert(at, connection);
+        }
         if let Some(place) = known.waiting.take() {
             self.waiting.remove(&place);
         }
-        if info.is_none() || text(info.as_ref()) == text(known.info.as_ref()) {
+        // One copy of the key for all of its connections.
+        let key = self.users.get_key_value(&key).map_or(key, |(key, _)| Arc::clone(key));
+        self.connections.insert(connection, Member { user: Some(Arc::clone(&key)), info: None });
+        let known = &mut self.users.get_mut(&key)?.info;
+        if info.is_none() || text(info.as_ref()) == text(known.as_ref()) {
             return None;
         }
-        known.info.clone_from(&info);
+        self.told = self.told + len(info.as_ref()) - len(known.as_ref());
+        known.clone_from(&info);
         Some(Change { event: Event::Update, who: Who::User(key), info })
     }
 
@@ -273,6 +369,7 @@ impl Roster {
         if text(known.as_ref()) == Some(info.get()) {
             return None;
         }
+        self.told = self.told + info.get().len() - len(known.as_ref());
         *known = Some(Arc::clone(&info));
         Some(Change { event: Event::Update, who, info: Some(info) })
     }
@@ -282,10 +379,14 @@ impl Roster {
         self.watchers.remove(&connection);
         let Member { user, info } = self.connections.remove(&connection).unwrap_or_default();
         let Some(key) = user else {
+            self.told -= len(info.as_ref());
             return Some(Change { event: Event::Leave, who: Who::Connection(connection), info });
         };
+        self.with_user -= 1;
         let user = self.users.get_mut(&key)?;
-        user.connections.retain(|other| *other != connection);
+        if let Ok(at) = user.connections.binary_search(&connection) {
+            user.connections.remove(at);
+        }
         if !user.connections.is_empty() {
             return None;
         }
@@ -296,8 +397,15 @@ impl Roster {
             self.waiting.insert(place, key);
             return None;
         }
-        let info = self.users.remove(&key).and_then(|user| user.info);
-        Some(Change { event: Event::Leave, who: Who::User(key), info })
+        Some(self.remove(key))
+    }
+
+    /// A user is gone.
+    fn remove(&mut self, key: Arc<str>) -> Change {
+        let user = self.users.remove(&key);
+        let info = user.and_then(|user| user.info);
+        self.told -= key.len() + len(info.as_ref());
+        Change { event: Event::Leave, who: Who::User(key), info }
     }
 
     /// Those who were waited for until now.
@@ -307,8 +415,7 @@ impl Roster {
             && first.key().0 <= now
         {
             let key = first.remove();
-            let info = self.users.remove(&key).and_then(|user| user.info);
-            gone.push(Change { event: Event::Leave, who: Who::User(key), info });
+            gone.push(self.remove(key));
         }
         gone
     }
@@ -322,10 +429,21 @@ impl Roster {
         self.connections.get(&connection).is_some_and(|member| member.info.is_some())
     }
 
-    /// Who has told something, or was known to: for other nodes.
-    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
-        let users = self.users.keys().map(|user| Key::User(Arc::clone(user)));
-        let others = self.connections.iter().filter(|(_, member)| member.info.is_some());
+    /// Who has told something, or was known to, behind this one: users first. For other nodes.
+    pub(super) fn keys_behind(&self, last: Option<&Key>) -> impl Iterator<Item = Key> {
+        use Bound::{Excluded, Unbounded};
+        let users = match last {
+            None => Some((Unbounded, Unbounded)),
+            Some(Key::User(user)) => Some((Excluded(&**user), Unbounded)),
+            Some(Key::Connection(_)) => None,
+        };
+        let others = match last {
+            Some(Key::Connection(id)) => Excluded(ConnectionId::new(*id)),
+            _ => Unbounded,
+        };
+        let users = users.into_iter().flat_map(|range| self.users.range::<str, _>(range));
+        let others = self.connections.range((others, Unbounded)).filter(|(_, member)| member.info.is_some());
+        let users = users.map(|(user, _)| Key::User(Arc::clone(user)));
         users.chain(others.map(|(id, _)| Key::Connection(id.as_u64())))
     }
 
@@ -352,7 +470,7 @@ impl Roster {
     }
 
     /// Everybody, of these connections: users first, then who has none.
-    pub(super) fn list(&self, connections: impl Iterator<Item = ConnectionId>) -> Vec<Present> {
+    pub(super) fn list(&self, connections: impl Iterator<Item = ConnectionId>) -> impl Iterator<Item = Present> {
         let users = self.users.iter().map(|(key, user)| Present {
             user: Some(Arc::clone(key)),
             info: user.info.clone(),
@@ -360,14 +478,18 @@ impl Roster {
             elsewhere: Vec::new(),
         });
         let others = connections.filter(|connection| self.user_of(*connection).is_none());
-        let others = others.map(|connection| Present {
+        let others = others.map(move |connection| Present {
             user: None,
             info: self.connections.get(&connection).and_then(|member| member.info.clone()),
             connections: vec![connection],
             elsewhere: Vec::new(),
         });
-        users.chain(others).collect()
+        users.chain(others)
     }
+}
+
+fn len(info: Option<&Info>) -> usize {
+    info.map_or(0, |info| info.get().len())
 }
 
 fn text(info: Option<&Info>) -> Option<&str> {

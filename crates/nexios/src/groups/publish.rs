@@ -9,15 +9,19 @@ use nexios_proto::{Message, Utf8Bytes};
 use serde::Serialize;
 
 use super::draft::{Draft, Sent, Source};
+use super::envelope::{envelope, enveloped};
 use super::history::{Data, History, Stream};
 use super::inner::GroupInner;
 use super::members::{Members, Publishing};
 use super::policy::GroupAction;
 use super::position::Position;
+use super::publishers::{Publisher, Tally};
 use super::{Group, GroupError, GroupsInner};
 use crate::Result;
 use crate::backplane::{Channel, Node, Ordered};
-use crate::connection::{Coding, Form, Publication, PutOff, catch_up, catch_up_on_others, put_off};
+use crate::connection::{
+    Coding, Form, Publication, PutOff, catch_up, catch_up_on_others, connection_of_this_turn, put_off,
+};
 use crate::sync::atomic::Ordering;
 use crate::websocket::WebSocket;
 
@@ -144,7 +148,7 @@ impl Group {
         if let Some(node) = self.groups().node() {
             return self.publish_to_nodes(draft, node);
         }
-        match self.find_for_publishing() {
+        match self.find_for_publishing()? {
             Some(group) => group.publish(draft, self.groups(), Source::Here)?,
             None => self.groups().check_sealed()?,
         }
@@ -220,10 +224,16 @@ impl GroupInner {
         source: Source,
     ) -> Result {
         // Compressed before the members' lock is taken for sending: others publish, join and leave meanwhile.
-        let codings = if draft.form == Form::Any { self.members().codings() } else { Vec::new() };
+        let (codings, wants_envelopes) = match draft.form {
+            Form::Any => self.members().forms(),
+            Form::Plain => (Vec::new(), false),
+        };
         let except = draft.except;
         let at = if let Source::Engine(position) = source { Some(position) } else { None };
-        let (publication, data) = self.encode(draft, codings, at)?;
+        let (mut publication, data) = self.encode(draft, codings.iter().copied(), at)?;
+        if wants_envelopes {
+            publication = enveloped(publication, Some(self.name()), &codings);
+        }
         let mut reached = draft.several.map(|several| groups.reached.by(several));
         let mut members = self.members();
         if source == Source::Here {
@@ -233,18 +243,21 @@ impl GroupInner {
                 node.publish(channel, draft.posted());
             }
         }
-        self.record(&mut members, at, &publication, data, groups);
+        let over = self.record(&mut members, at, &publication, data, groups);
         // The lock makes one order for all members; nothing under it waits.
         let published = match &mut reached {
-            None => members.publish(publication, except, self.terms()),
+            None => members.publish(publication, except, self.terms(), self.name()),
             Some(reached) => {
                 let mut after = self.distribute(&mut members);
-                after.append(members.send_now(&publication, self.terms(), |id| reached.is_new(id)));
+                after.append(members.send_now(&publication, self.terms(), self.name(), |id| reached.is_new(id)));
                 Publishing::Distributed(after)
             }
         };
         drop(members);
         drop(reached);
+        if let Some(publisher) = over {
+            publisher.thin();
+        }
         match published {
             Publishing::PutOff => self.put_off(self.work(), true),
             // Whoever published first sees to it; and so does this thread, before it goes on to something else.
@@ -281,7 +294,9 @@ impl GroupInner {
         } else {
             (Cow::Borrowed(&draft.message), Data::Whole)
         };
-        Ok((Publication::new(&message, codings).keyed(draft.key.clone()), data))
+        let publication = Publication::new(&message, codings).keyed(draft.key.clone());
+        // Where positions are told, all that members get is in envelopes.
+        Ok((if self.tells_positions() { publication } else { publication.relayed(draft.is_json) }, data))
     }
 
     /// A message with its position: see [`History::with_positions`](super::History::with_positions).
@@ -289,22 +304,11 @@ impl GroupInner {
         let text = draft.message.as_text().ok_or(GroupError::NoPlaceForPosition)?;
         let position = at.or_else(|| self.members().stream().map(Stream::next_position));
         let position = position.as_ref().map(ToString::to_string).unwrap_or_default();
-        // A string as JSON cannot fail.
-        let string = |text: &str| serde_json::Value::from(text).to_string();
-        let mut envelope = format!("{{\"group\":{},\"position\":\"{position}\",\"data\":", string(self.name()));
-        let at = envelope.len();
-        let data = if draft.is_json {
-            envelope.push_str(text);
-            Data::Json(at)
-        } else {
-            envelope.push_str(&string(text));
-            Data::Text(at)
-        };
-        envelope.push('}');
-        Ok((envelope, data))
+        Ok(envelope(Some(self.name()), Some(&position), text, draft.is_json))
     }
 
-    /// Keeps a message, if the group has a history.
+    /// Keeps a message, if the group has a history. It returns a publisher of whom too much is kept: to be thinned when no
+    /// lock is held.
     pub(super) fn record(
         self: &Arc<Self>,
         members: &mut Members,
@@ -312,11 +316,14 @@ impl GroupInner {
         publication: &Publication,
         data: Data,
         groups: &Arc<GroupsInner>,
-    ) {
-        if self.config.history.is_none() {
-            return;
-        }
-        let grown = members.record(at, publication, data, &self.config);
+    ) -> Option<Arc<Publisher>> {
+        self.config.history.as_ref()?;
+        let grown = members.record(at, publication, data, &self.config, groups.config.group_quota());
+        let connection = connection_of_this_turn();
+        let over = connection.zip(members.stream_mut()).and_then(|(connection, stream)| {
+            let tally = || Some(Tally::new(groups.publisher(connection)?, self, connection));
+            stream.count_for(connection, tally)
+        });
         let total = groups.count_history(grown);
         if total > groups.config.histories {
             // None of it is anybody else's to give, here.
@@ -331,5 +338,6 @@ impl GroupInner {
         }
         groups.check_room(total);
         self.look_after(members);
+        over
     }
 }

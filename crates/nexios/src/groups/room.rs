@@ -8,6 +8,9 @@ use std::sync::Arc;
 use super::GroupsInner;
 use super::history::STREAM;
 use super::inner::GroupInner;
+use super::members::Members;
+use crate::sender::ConnectionId;
+use tokio::time::Instant;
 
 impl GroupsInner {
     /// Lets what is kept beyond three quarters of the bound go, the oldest first: shard by shard, each of which is a fair
@@ -31,7 +34,7 @@ impl GroupsInner {
         for (index, group) in groups.iter().enumerate() {
             let members = group.members();
             held += members.history_size();
-            oldest.extend(members.oldest().map(|at| Reverse((at, index))));
+            oldest.extend(eviction_order(&members).map(|order| Reverse((order, index))));
         }
         let mut excess = excess(held);
         while excess > 0
@@ -47,9 +50,30 @@ impl GroupsInner {
                 excess = excess.saturating_sub(STREAM);
                 continue;
             }
-            oldest.extend(members.oldest().map(|at| Reverse((at, index))));
+            oldest.extend(eviction_order(&members).map(|order| Reverse((order, index))));
             self.histories.fetch_sub(freed, Ordering::Relaxed);
             excess = excess.saturating_sub(freed);
         }
+    }
+}
+
+/// Groups that keep a position alone go before messages: who asks for groups by ever new names evicts nothing of others. Then
+/// it is by age.
+fn eviction_order(members: &Members) -> Option<(bool, Instant)> {
+    let has_messages = members.stream().is_some_and(|stream| stream.len() > 0);
+    members.oldest().map(|at| (has_messages, at))
+}
+
+impl GroupInner {
+    /// Keeps no more than so many bytes of what a connection published.
+    pub(super) fn keep_of(self: &Arc<Self>, connection: ConnectionId, most: usize) {
+        let mut members = self.members();
+        let freed = members.stream_mut().map_or(0, |stream| stream.keep_of(connection, most));
+        if freed > 0 && members.len() == 0 && members.stream().is_some_and(|stream| stream.len() == 0) {
+            members.expire();
+        }
+        self.look_after(&mut members);
+        drop(members);
+        self.freed(freed);
     }
 }

@@ -1,5 +1,6 @@
 //! One message to several groups, or to everybody.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
@@ -12,7 +13,7 @@ use super::members::Distributed;
 use super::policy::{GroupAction, check};
 use super::{Group, Groups, GroupsInner};
 use crate::Result;
-use crate::backplane::Node;
+use crate::backplane::{Node, Posted};
 use crate::connection::{Coding, Publication, Terms, catch_up};
 use crate::sender::give_way;
 use crate::websocket::JsonError;
@@ -68,7 +69,8 @@ impl Groups {
         if let Some(node) = self.inner().node() {
             return publish_to_nodes(groups, draft, node);
         }
-        let mut found: Vec<_> = groups.iter().filter_map(Group::find_for_publishing).collect();
+        let found = groups.iter().filter_map(|group| group.find_for_publishing().transpose());
+        let mut found = found.collect::<Result<Vec<_>, _>>()?;
         // Whoever holds several of these locks has taken them in one order.
         found.sort_by_key(Arc::as_ptr);
         found.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -88,7 +90,7 @@ impl Groups {
     ///
     /// [`GroupError::Forbidden`](crate::GroupError::Forbidden) when the app's policy does not allow it.
     pub async fn broadcast(&self, message: impl Into<Message>) -> Result {
-        let sent = self.publish_to_all(&message.into())?;
+        let sent = self.publish_to_all(&message.into(), false)?;
         give_way(sent).await;
         Ok(())
     }
@@ -100,18 +102,18 @@ impl Groups {
     ///
     /// As for [`broadcast`](Self::broadcast), and [`Error::Json`](crate::Error::Json) when it cannot be written as JSON.
     pub async fn broadcast_json(&self, value: &(impl Serialize + ?Sized)) -> Result {
-        let sent = self.publish_to_all(&JsonError::encode(value)?.into())?;
+        let sent = self.publish_to_all(&JsonError::encode(value)?.into(), true)?;
         give_way(sent).await;
         Ok(())
     }
 
-    fn publish_to_all(&self, message: &Message) -> Result<usize> {
+    fn publish_to_all(&self, message: &Message, is_json: bool) -> Result<usize> {
         check(self.inner().config.policy.as_ref(), self.asker(), GroupAction::Broadcast, "")?;
         self.inner().check_sealed()?;
         catch_up();
-        self.inner().send_to_all(message);
+        self.inner().send_to_all(message, is_json);
         if let Some(node) = self.inner().node() {
-            node.broadcast(message.clone());
+            node.broadcast(Posted { is_json, ..Posted::new(message.clone()) });
         }
         Ok(message.len())
     }
@@ -119,13 +121,14 @@ impl Groups {
 
 impl GroupsInner {
     /// Sends to every connection of this node.
-    pub(super) fn send_to_all(&self, message: &Message) {
+    pub(super) fn send_to_all(&self, message: &Message, is_json: bool) {
         let links = self.connections.all();
         let codings = Coding::distinct(links.iter().filter_map(|link| link.any_coding()));
-        let publication = Publication::new(message, codings);
+        let mut publication = Cow::Owned(Publication::new(message, codings).relayed(is_json));
         let mut after = Distributed::default();
         for link in &links {
-            after.enqueue(link, &publication, Terms::OF_CONNECTION);
+            // It is no group's.
+            after.enqueue_in_form(link, &mut publication, Terms::OF_CONNECTION, "");
         }
         self.past.add(after.counts());
         after.finish();
@@ -163,10 +166,14 @@ fn distribute(groups: &[Arc<GroupInner>], draft: &Draft, all: &Arc<GroupsInner>)
     for (group, members) in groups.iter().zip(&mut locked) {
         after.append(group.distribute(members));
     }
-    let mut reached = HashSet::new();
+    let (mut reached, mut over) = (HashSet::new(), Vec::new());
     for ((group, members), (publication, data)) in groups.iter().zip(&mut locked).zip(encoded) {
-        group.record(members, None, &publication, data, all);
-        after.append(members.send_now(&publication, group.terms(), |member| reached.insert(member)));
+        over.extend(group.record(members, None, &publication, data, all));
+        after.append(members.send_now(&publication, group.terms(), group.name(), |member| reached.insert(member)));
+    }
+    drop(locked);
+    for publisher in over {
+        publisher.thin();
     }
     Ok(after)
 }

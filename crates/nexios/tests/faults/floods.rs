@@ -130,16 +130,16 @@ fn joins_beyond_the_limit_are_refused_and_leaving_all_leaves_nothing() {
             client.send(text(&format!("+{name}")));
         }
         client.send(text("?"));
-        assert_eq!(client.text(), "1000 99000 1000");
-        for name in &names[..1_000] {
+        assert_eq!(client.text(), "128 99872 128");
+        for name in &names[..128] {
             client.send(text(&format!("-{name}")));
         }
         client.send(text("?"));
-        assert_eq!(client.text(), "1000 99000 0");
+        assert_eq!(client.text(), "128 99872 0");
         client.send(text(&format!("+{}", "x".repeat(201))));
         client.send(text("?"));
-        assert_eq!(client.text(), "1000 99001 0", "a name of 201 bytes");
-        ("1,000 granted, 99,000 refused; no group when all were left".to_owned(), client)
+        assert_eq!(client.text(), "128 99873 0", "a name of 201 bytes");
+        ("128 granted, 99,872 refused; no group when all were left".to_owned(), client)
     });
 }
 

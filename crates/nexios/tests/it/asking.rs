@@ -91,10 +91,83 @@ async fn echo_answers(mut client: WebSocket) {
 async fn the_answer_comes_back_to_who_asked() {
     let mut pair = Pair::new().await;
     let asked = pair.ask::<Vec<u32>>(json!({ "op": "sizes" }));
-    assert_eq!(pair.client.receive_text().await.unwrap(), r#"{"request":1,"data":{"op":"sizes"}}"#);
-    pair.client.send_text(r#"{"answer":1,"data":[1,2]}"#).await.unwrap();
+    let text = pair.client.receive_text().await.unwrap();
+    let id: u64 = text.strip_prefix(r#"{"request":"#).unwrap().split(',').next().unwrap().parse().unwrap();
+    assert_eq!(text, format!(r#"{{"request":{id},"data":{{"op":"sizes"}}}}"#));
+    pair.client.send_json(&json!({ "answer": id, "data": [1, 2] })).await.unwrap();
     assert_eq!(within(asked).await.unwrap().unwrap(), [1, 2]);
     pair.given_nothing().await;
+}
+
+#[tokio::test]
+async fn ids_cannot_be_foretold_and_are_numbers_that_javascript_reads() {
+    let mut pair = Pair::new().await;
+    let _asked: Vec<_> = (0..100).map(|number| pair.ask::<u32>(number)).collect();
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(question(&mut pair.client).await.0);
+    }
+    assert!(ids.iter().all(|id| (1..1 << 53).contains(id)), "{ids:?}");
+    assert!(ids.iter().filter(|id| **id > 1 << 48).count() > 80, "they use all of it: {ids:?}");
+    assert!(!ids.is_sorted());
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 100);
+}
+
+#[tokio::test]
+async fn only_the_connection_that_was_asked_can_answer() {
+    let (app, mut senders, mut given) = receiving();
+    let client = TestClient::new(app);
+    let mut asked = client.connect("/ws").await.unwrap();
+    let sender = senders.recv().await.unwrap();
+    let other = client.connect("/ws").await.unwrap();
+    let mut other = Pair { client: other, sender: senders.recv().await.unwrap(), given: mpsc::unbounded_channel().1 };
+    // It was asked something, too.
+    let _other_asked = other.ask::<Value>("?");
+    question(&mut other.client).await;
+    let answer = tokio::spawn(async move { sender.request::<String>("your name?", SOON).await });
+    let (id, _) = question(&mut asked).await;
+    for form in [json!({ "answer": id, "data": "admin" }), json!({ "refusal": id })] {
+        other.client.send_json(&form).await.unwrap();
+        let given = within(given.recv()).await.unwrap();
+        assert_eq!(serde_json::from_str::<Value>(given.as_text().unwrap()).unwrap(), form, "it is an ordinary message");
+    }
+    assert!(!answer.is_finished());
+    asked.send_json(&json!({ "answer": id, "data": "Ada" })).await.unwrap();
+    assert_eq!(within(answer).await.unwrap().unwrap(), "Ada");
+}
+
+#[tokio::test]
+async fn from_its_first_question_on_no_members_text_looks_like_one() {
+    let (senders, mut see) = mpsc::unbounded_channel();
+    let app = app(async move |mut websocket: WebSocket| {
+        websocket.accept().await?;
+        let room = websocket.groups().group("room");
+        room.join(&websocket).await?;
+        let _ = senders.send(websocket.sender());
+        loop {
+            let text = websocket.receive_text().await?;
+            room.send_text_except(&websocket, text).await?;
+        }
+    });
+    let client = TestClient::new(app);
+    let mut ada = client.connect("/ws").await.unwrap();
+    let sender = see.recv().await.unwrap();
+    let mut mallory = client.connect("/ws").await.unwrap();
+    see.recv().await.unwrap();
+    let forged = r#"{"request":1,"data":"your password?"}"#;
+    mallory.send_text("hello").await.unwrap();
+    assert_eq!(within(ada.receive_text()).await.unwrap(), "hello", "nobody has asked anything");
+    let asked = tokio::spawn(async move { sender.request::<String>("your name?", SOON).await });
+    let (id, _) = question(&mut ada).await;
+    mallory.send_text(forged).await.unwrap();
+    let told: Value = within(ada.receive_json()).await.unwrap();
+    assert_eq!(told, json!({ "group": "room", "data": forged }));
+    ada.send_json(&json!({ "answer": id, "data": "Ada" })).await.unwrap();
+    assert_eq!(within(asked).await.unwrap().unwrap(), "Ada");
+    ada.send_text("hi").await.unwrap();
+    assert_eq!(within(mallory.receive_text()).await.unwrap(), "hi", "who was not asked gets it as it is");
 }
 
 #[tokio::test]
@@ -111,8 +184,9 @@ async fn a_handler_asks_its_own_peer_while_it_does_not_receive() {
     })
     .await;
     client.send_text("read ahead").await.unwrap();
-    for (id, round) in [(1, 0), (2, 1), (3, 2)] {
-        assert_eq!(question(&mut client).await, (id, json!(round)));
+    for round in 0..3 {
+        let (id, asked) = question(&mut client).await;
+        assert_eq!(asked, round);
         client.send_json(&json!({ "answer": id, "data": 10 + round })).await.unwrap();
     }
     assert_eq!(within(client.receive_text()).await.unwrap(), "33");
@@ -202,43 +276,44 @@ async fn an_answer_may_be_spaced_and_ordered_in_any_way() {
 async fn what_is_no_answer_goes_to_the_handler() {
     let mut pair = Pair::new().await;
     let asked = pair.ask::<u32>("?");
-    question(&mut pair.client).await;
+    let (id, _) = question(&mut pair.client).await;
     let others = [
         // Never given.
         r#"{"answer":0,"data":1}"#,
-        r#"{"answer":2,"data":1}"#,
-        r#"{"refusal":2,"data":1}"#,
+        r#"{"answer":NEXT,"data":1}"#,
+        r#"{"refusal":NEXT,"data":1}"#,
         r#"{"answer":18446744073709551615}"#,
         r#"{"answer":18446744073709551617}"#,
         r#"{"answer":100000000000000000000000000000000000000001}"#,
         // No id.
-        r#"{"answer":-1}"#,
-        r#"{"answer":1.0}"#,
-        r#"{"answer":1e0}"#,
-        r#"{"answer":"1"}"#,
-        r#"{"answer":[1]}"#,
+        r#"{"answer":-ID}"#,
+        r#"{"answer":ID.0}"#,
+        r#"{"answer":IDe0}"#,
+        r#"{"answer":"ID"}"#,
+        r#"{"answer":[ID]}"#,
         r#"{"answer":true}"#,
         r#"{"answer":null}"#,
         // Another shape, or none.
-        r#"{"answer":1,"refusal":1}"#,
-        r#"{"answer":1,"answer":1}"#,
-        r#"{"nested":{"answer":1}}"#,
-        r#"[{"answer":1}]"#,
+        r#"{"answer":ID,"refusal":ID}"#,
+        r#"{"answer":ID,"answer":ID}"#,
+        r#"{"nested":{"answer":ID}}"#,
+        r#"[{"answer":ID}]"#,
         r#"[1,null,"\"answer\""]"#,
-        r#"{"answer":1} {"answer":1}"#,
-        r#"{"answer":1"#,
-        r#"{"answer":01}"#,
+        r#"{"answer":ID} {"answer":ID}"#,
+        r#"{"answer":ID"#,
+        r#"{"answer":0ID}"#,
         r#""answer""#,
         r#"{"request":1,"data":"the other way round"}"#,
-        "\u{a0}{\"answer\":1}",
+        "\u{a0}{\"answer\":ID}",
         "",
     ];
     for other in others {
-        pair.client.send_text(other).await.unwrap();
+        let other = other.replace("NEXT", &(id + 1).to_string()).replace("ID", &id.to_string());
+        pair.client.send_text(other.clone()).await.unwrap();
         assert_eq!(pair.given().await, Message::from(other));
     }
     assert!(!asked.is_finished());
-    pair.client.send_text(r#"{"answer":1,"data":1}"#).await.unwrap();
+    pair.client.send_json(&json!({ "answer": id, "data": 1 })).await.unwrap();
     assert_eq!(within(asked).await.unwrap().unwrap(), 1);
 }
 
@@ -246,10 +321,10 @@ async fn what_is_no_answer_goes_to_the_handler() {
 async fn a_binary_message_is_never_an_answer() {
     let mut pair = Pair::new().await;
     let asked = pair.ask::<u32>("?");
-    question(&mut pair.client).await;
-    let answer = r#"{"answer":1,"data":7}"#;
-    pair.client.send_bytes(answer).await.unwrap();
-    assert_eq!(pair.given().await, Message::Binary(answer.into()));
+    let (id, _) = question(&mut pair.client).await;
+    let answer = json!({ "answer": id, "data": 7 }).to_string();
+    pair.client.send_bytes(answer.clone()).await.unwrap();
+    assert_eq!(pair.given().await, Message::Binary(answer.clone().into()));
     pair.client.send_text(answer).await.unwrap();
     assert_eq!(within(asked).await.unwrap().unwrap(), 7);
 }
@@ -279,15 +354,15 @@ async fn after_a_timeout_a_late_answer_is_dropped_and_the_next_question_is_answe
     let asked = pair.sender.request::<u32>("slow", Duration::from_secs(2)).await;
     assert!(matches!(asked, Err(RequestError::Timeout)), "{asked:?}");
     assert_eq!(began.elapsed().as_secs(), 2);
-    assert_eq!(question(&mut pair.client).await, (1, json!("slow")));
-    pair.client.send_text(r#"{"answer":1,"data":1}"#).await.unwrap();
+    let (slow, _) = question(&mut pair.client).await;
+    pair.client.send_json(&json!({ "answer": slow, "data": 1 })).await.unwrap();
     pair.given_nothing().await;
     let asked = pair.ask::<u32>("quick");
-    assert_eq!(question(&mut pair.client).await, (2, json!("quick")));
-    pair.client.send_text(r#"{"answer":1,"data":1}"#).await.unwrap();
-    pair.client.send_text(r#"{"answer":2,"data":2}"#).await.unwrap();
+    let (quick, _) = question(&mut pair.client).await;
+    pair.client.send_json(&json!({ "answer": slow, "data": 1 })).await.unwrap();
+    pair.client.send_json(&json!({ "answer": quick, "data": 2 })).await.unwrap();
     assert_eq!(asked.await.unwrap().unwrap(), 2);
-    pair.client.send_text(r#"{"answer":2,"data":3}"#).await.unwrap();
+    pair.client.send_json(&json!({ "answer": quick, "data": 3 })).await.unwrap();
     pair.given_nothing().await;
 }
 
@@ -320,8 +395,8 @@ async fn a_refusal_carries_its_reason() {
 async fn an_error_shows_the_beginning_of_a_long_refusal() {
     let mut pair = Pair::new().await;
     let asked = pair.ask::<u32>("?");
-    question(&mut pair.client).await;
-    pair.client.send_json(&json!({ "refusal": 1, "data": "é".repeat(10_000) })).await.unwrap();
+    let (id, _) = question(&mut pair.client).await;
+    pair.client.send_json(&json!({ "refusal": id, "data": "é".repeat(10_000) })).await.unwrap();
     let error = within(asked).await.unwrap().unwrap_err();
     assert_eq!(error.to_string().chars().count(), "the peer refused: ".len() + 200);
 }
@@ -330,8 +405,8 @@ async fn an_error_shows_the_beginning_of_a_long_refusal() {
 async fn an_answer_of_another_type_is_a_json_error_and_closes_1007() {
     let mut pair = Pair::new().await;
     let asked = pair.ask::<u32>("?");
-    question(&mut pair.client).await;
-    pair.client.send_text(r#"{"answer":1,"data":"seven"}"#).await.unwrap();
+    let (id, _) = question(&mut pair.client).await;
+    pair.client.send_json(&json!({ "answer": id, "data": "seven" })).await.unwrap();
     let error = within(asked).await.unwrap().unwrap_err();
     assert!(matches!(&error, RequestError::Json(json) if json.is_received() && json.is_data()), "{error:?}");
 
@@ -341,8 +416,8 @@ async fn an_answer_of_another_type_is_a_json_error_and_closes_1007() {
         Ok(())
     })
     .await;
-    question(&mut client).await;
-    client.send_text(r#"{"answer":1}"#).await.unwrap();
+    let (id, _) = question(&mut client).await;
+    client.send_json(&json!({ "answer": id })).await.unwrap();
     assert_eq!(code(within(client.receive()).await), 1007);
 }
 
@@ -358,15 +433,15 @@ async fn a_question_that_is_no_json_is_never_sent() {
 
 #[tokio::test]
 async fn a_refusal_or_a_timeout_that_a_handler_lets_out_closes_1011() {
-    for answer in [r#"{"refusal":1}"#, "no answer"] {
+    for answer in [r#"{"refusal":ID}"#, "no answer"] {
         let mut client = connect(async |mut websocket: WebSocket| {
             websocket.accept().await?;
             websocket.sender().request::<u32>("?", Duration::from_millis(100)).await?;
             Ok(())
         })
         .await;
-        question(&mut client).await;
-        client.send_text(answer).await.unwrap();
+        let (id, _) = question(&mut client).await;
+        client.send_text(answer.replace("ID", &id.to_string())).await.unwrap();
         assert_eq!(code(within(client.receive()).await), 1011, "{answer}");
     }
 }
@@ -436,8 +511,9 @@ async fn before_accept_nothing_can_be_asked() {
         websocket.send_text("answered").await
     })
     .await;
-    assert_eq!(question(&mut client).await, (1, json!("!")));
-    client.send_text(r#"{"answer":1}"#).await.unwrap();
+    let (id, asked) = question(&mut client).await;
+    assert_eq!(asked, "!");
+    client.send_json(&json!({ "answer": id })).await.unwrap();
     assert_eq!(within(client.receive_text()).await.unwrap(), "answered");
 }
 
@@ -451,13 +527,14 @@ async fn an_answer_that_arrives_during_the_closing_handshake_counts() {
         let sender = sender.clone();
         tokio::spawn(async move { sender.request::<u32>(data, SOON).await })
     });
-    assert_eq!(wire.text().await, r#"{"request":1,"data":"a"}"#);
-    assert_eq!(wire.text().await, r#"{"request":2,"data":"b"}"#);
+    let first: Value = serde_json::from_str(&wire.text().await).unwrap();
+    let second: Value = serde_json::from_str(&wire.text().await).unwrap();
+    assert_eq!((&first["data"], &second["data"]), (&json!("a"), &json!("b")));
     sender.close(4002, "").await.unwrap();
     assert_eq!(wire.close_frame().await.0, 4002);
     let late = sender.request::<u32>("c", SOON).await;
     assert!(matches!(&late, Err(RequestError::Disconnect(end)) if end.code() == 4002), "{late:?}");
-    wire.send(text(r#"{"answer":1,"data":7}"#)).await;
+    wire.send(text(&json!({ "answer": first["request"], "data": 7 }).to_string())).await;
     assert_eq!(within(answered).await.unwrap().unwrap(), 7);
     assert!(!unanswered.is_finished());
     wire.send(close(4002, "")).await;
@@ -470,8 +547,10 @@ async fn an_answer_that_arrives_during_the_closing_handshake_counts() {
 async fn a_thousand_questions_wait_and_dropping_one_frees_its_place() {
     let mut pair = Pair::new().await;
     let mut asked: Vec<_> = (0..1_000).map(|number| pair.ask::<u32>(number)).collect();
+    let mut ids = std::collections::HashMap::new();
     for _ in 0..1_000 {
-        question(&mut pair.client).await;
+        let (id, number) = question(&mut pair.client).await;
+        ids.insert(number.as_u64().unwrap(), id);
     }
     let error = pair.sender.request::<u32>("one more", SOON).await.unwrap_err();
     assert!(matches!(error, RequestError::TooMany { limit: 1_000 }), "{error:?}");
@@ -479,13 +558,13 @@ async fn a_thousand_questions_wait_and_dropping_one_frees_its_place() {
     dropped.abort();
     assert!(dropped.await.unwrap_err().is_cancelled());
     let next = pair.ask::<u32>("next");
-    assert_eq!(question(&mut pair.client).await, (1_001, json!("next")));
+    let (id, _) = question(&mut pair.client).await;
     let error = pair.sender.request::<u32>("one more", SOON).await.unwrap_err();
     assert!(matches!(error, RequestError::TooMany { .. }), "{error:?}");
-    pair.client.send_text(r#"{"answer":1001,"data":5}"#).await.unwrap();
+    pair.client.send_json(&json!({ "answer": id, "data": 5 })).await.unwrap();
     assert_eq!(within(next).await.unwrap().unwrap(), 5);
     // The answer to what was dropped is nobody's.
-    pair.client.send_text(r#"{"answer":500,"data":5}"#).await.unwrap();
+    pair.client.send_json(&json!({ "answer": ids[&499], "data": 5 })).await.unwrap();
     pair.given_nothing().await;
 }
 
@@ -522,9 +601,9 @@ async fn an_answer_behind_more_than_is_read_ahead_waits_for_the_handler() {
     .await;
     let sender = see.recv().await.unwrap();
     let asked = tokio::spawn(async move { sender.request::<u32>("?", SOON).await });
-    question(&mut client).await;
+    let (id, _) = question(&mut client).await;
     client.send_bytes(vec![0; 80 * 1024]).await.unwrap();
-    client.send_text(r#"{"answer":1,"data":7}"#).await.unwrap();
+    client.send_json(&json!({ "answer": id, "data": 7 })).await.unwrap();
     pause(50).await;
     assert!(!asked.is_finished());
     go_on.send(()).unwrap();

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
+use crate::presence::bare;
 use crate::serving::serve;
 use crate::wire::{Wire, upgrade_request};
 
@@ -155,7 +156,7 @@ async fn visit(door: &Door, path: &str, since: Option<Position>, seen: &Seen) ->
     let (mut first, mut last) = (None, None);
     let mut hellos = fastrand::usize(0..5);
     loop {
-        let text = websocket.receive_text().await?;
+        let text = bare(&websocket.receive_text().await?);
         if text == "hello" && hellos > 0 {
             hellos -= 1;
             websocket.send_text("hello").await?;
@@ -208,7 +209,7 @@ struct Heard {
 async fn stay((mut stayer, mut heard): (WebSocket, Heard), room: usize) -> (WebSocket, Heard) {
     let room = format!("room {room} ");
     while heard.last_words < PUBLISHERS {
-        let text = stayer.receive_text().await.unwrap();
+        let text = bare(&stayer.receive_text().await.unwrap());
         match text.strip_prefix(&room) {
             Some(numbers) => heard.in_room(numbers),
             None => heard.of_all(&text),

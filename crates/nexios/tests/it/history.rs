@@ -3,6 +3,7 @@
 mod bounds;
 mod envelope;
 mod paging;
+mod quotas;
 mod races;
 mod replay;
 mod room;

@@ -151,12 +151,12 @@ impl Room {
         self.group.send_text(mark.clone()).await.unwrap();
         let mut heard: Vec<_> = member.early.drain(..).collect();
         loop {
-            let text = within(member.socket.receive_text()).await.unwrap();
+            let text = bare(&within(member.socket.receive_text()).await.unwrap());
             if text == mark {
                 return heard;
             }
             if !text.starts_with(MARK) {
-                heard.push(text.to_string());
+                heard.push(text);
             }
         }
     }
@@ -187,9 +187,9 @@ impl Member {
 
     async fn receive(&mut self) -> String {
         loop {
-            let text = within(self.socket.receive_text()).await.unwrap();
+            let text = bare(&within(self.socket.receive_text()).await.unwrap());
             if !text.starts_with(MARK) {
-                return text.to_string();
+                return text;
             }
         }
     }
@@ -230,6 +230,15 @@ impl Member {
         while lefts < others + 1 {
             lefts += usize::from(self.answer().await == "left");
         }
+    }
+}
+
+/// What was published, out of the envelope that watchers get it in.
+pub(crate) fn bare(text: &str) -> String {
+    let read: Value = serde_json::from_str(text).unwrap_or_default();
+    match (&read["event"], &read["data"]) {
+        (Value::Null, Value::String(data)) if read["position"].is_null() => data.clone(),
+        _ => text.to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use nexios::Limit;
 use nexios::prelude::*;
 use nexios::testing::TestClient;
 use nexios::{GroupStats, GroupsStats, MemberEvent};
@@ -420,8 +421,10 @@ async fn twenty_thousand_groups_of_three_members_come_into_being_and_leave_nothi
     const GROUPS: usize = 20_000;
     const CONNECTIONS: usize = 60;
     let (done, mut is_done) = mpsc::unbounded_channel();
-    let app =
-        App::new().websocket_route("/", async move |mut websocket: WebSocket, groups: Groups| -> nexios::Result {
+    let config = Config::new().groups_per_connection(Limit::Unlimited);
+    let app = App::new().config(config).websocket_route(
+        "/",
+        async move |mut websocket: WebSocket, groups: Groups| -> nexios::Result {
             websocket.accept().await?;
             let number: usize = websocket.query_params().get("number").unwrap().parse().unwrap();
             // Three connections share the same 1,000 groups.
@@ -432,7 +435,8 @@ async fn twenty_thousand_groups_of_three_members_come_into_being_and_leave_nothi
             loop {
                 websocket.receive().await?;
             }
-        });
+        },
+    );
     let (groups, client) = (app.groups(), TestClient::new(app));
     let mut sockets = Vec::new();
     for number in 0..CONNECTIONS {

@@ -69,7 +69,10 @@ fn lose_a_peer(scenario: &str) {
     let mut seen = [next(&events), next(&events)];
     let took = lost.elapsed();
     seen.sort();
-    assert!(seen.contains(&"far ended: KeepaliveTimeout".to_owned()), "after {took:?}: {seen:?}");
+    assert!(
+        seen.contains(&r#"{"group":"room","data":"far ended: KeepaliveTimeout"}"#.to_owned()),
+        "after {took:?}: {seen:?}"
+    );
     assert!(seen.iter().any(|text| text.contains(r#""leave""#) && text.contains("far")), "{seen:?}");
     assert!(took < DEADLINE, "{took:?}");
     wait_until(PATIENCE, "its descriptor is gone", || server.descriptors() <= before);

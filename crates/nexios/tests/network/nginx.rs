@@ -241,7 +241,7 @@ fn without_pings_nginx_ends_an_idle_connection_and_the_server_knows_that_it_was_
         while within(peer.next()).await.is_ok() {}
         assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
         let mut told = Vec::new();
-        while !told.contains(&"idle ended: ConnectionLost".to_owned()) {
+        while !told.contains(&r#"{"group":"room","data":"idle ended: ConnectionLost"}"#.to_owned()) {
             assert!(told.len() < 4, "{told:?}");
             told.push(watcher.text().await);
         }

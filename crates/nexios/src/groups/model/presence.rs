@@ -59,3 +59,47 @@ fn a_user_with_two_tabs_is_listed_once_and_leaves_once() {
         assert!(groups.is_empty());
     });
 }
+
+/// Those who are there join together: in the end each of the watchers knows of each other by the list or by one notice.
+#[test]
+fn who_joins_in_a_batch_is_shown_or_told_each_other_once() {
+    explore_with_time(|time| {
+        let groups = groups(GroupsConfig::new());
+        let room = groups.group("room");
+        let (first, mut first_task, mut first_peer) = connection();
+        let (second, mut second_task, mut second_peer) = connection();
+        let (third, third_task, _third_peer) = connection();
+        block_on(room.join_with(&first, Join::new().user("first").notices())).unwrap();
+        scope(|threads| {
+            threads.spawn(|| block_on(room.join_with(&second, Join::new().user("second").notices())).unwrap());
+            threads.spawn(|| {
+                join_as("third", &room, &third);
+                super::send(&room, "said");
+            });
+            threads.spawn(|| time.end_tick());
+        });
+        time.end_tick();
+        for texts in [first_peer.rest(&mut first_task), second_peer.rest(&mut second_task)] {
+            let mut users = Vec::new();
+            for text in &texts {
+                let told: serde_json::Value = serde_json::from_str(text).unwrap();
+                match told["event"].as_str() {
+                    Some("present") => users = told["present"].as_array().unwrap().clone(),
+                    Some("join") => users.push(told.clone()),
+                    Some(other) => panic!("{other}"),
+                    None => {
+                        assert_eq!(told["data"], "said", "in its envelope");
+                        assert!(
+                            users.iter().any(|one| one["user"] == "third"),
+                            "it came behind who said it: {texts:?}"
+                        );
+                    }
+                }
+            }
+            let mut users: Vec<_> = users.iter().map(|one| one["user"].as_str().unwrap()).collect();
+            users.sort_unstable();
+            assert_eq!(users, ["first", "second", "third"], "{texts:?}");
+        }
+        drop((first_task, second_task, third_task));
+    });
+}
