@@ -8,6 +8,7 @@ mod messages;
 mod params;
 mod receive;
 mod request;
+mod reserved;
 mod send;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, Uri};
 pub use messages::Messages;
 pub use params::Params;
+pub(crate) use reserved::is_reserved;
 use request::Request;
 
 use crate::auth::Identity;
