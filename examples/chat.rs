@@ -29,8 +29,14 @@ const MAX_TEXT: usize = 2000;
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Request {
-    Join { name: String, since: Option<Position> },
-    Message { text: String },
+    Join {
+        name: String,
+        #[serde(default)]
+        since: Option<String>,
+    },
+    Message {
+        text: String,
+    },
     Leave,
 }
 
@@ -72,7 +78,7 @@ struct Guest {
 impl Guest {
     async fn serve(&mut self, websocket: &mut WebSocket) -> nexios::Result {
         match websocket.receive_json().await? {
-            Request::Join { name, since } => self.join(websocket, &name, since).await,
+            Request::Join { name, since } => self.join(websocket, &name, position(&since.unwrap_or_default())).await,
             Request::Message { text } => self.say(&text).await,
             Request::Leave => self.leave(websocket).await,
         }
@@ -109,6 +115,12 @@ impl Guest {
         self.name = None;
         self.room.leave(websocket).await
     }
+}
+
+/// Where a client that comes back had been; without a text it was never here. What is no position is taken for one of a
+/// stream that is gone: the client is told `"recovered":false`, and begins anew.
+fn position(text: &str) -> Option<Position> {
+    (!text.is_empty()).then(|| text.parse().unwrap_or(Position::new(0, 0)))
 }
 
 fn trimmed<'a>(what: &str, text: &'a str, most: usize) -> nexios::Result<&'a str> {

@@ -29,7 +29,7 @@ use crate::{Result, WebSocket};
 /// one), and names a user (`sub`). A token that is meant for somebody (`aud`) passes only where that is the
 /// [audience](Self::audience), and one whose header asks for what must be understood (`crit`, RFC 7515 §4.1.11) never does.
 ///
-/// Signatures are verified with RustCrypto's implementations, called directly: no provider is installed for the process, and
+/// Signatures are verified with implementations of the `RustCrypto` project, called directly: no provider is installed for the process, and
 /// whatever a program uses beside it for tokens of its own is not touched.
 ///
 /// As a middleware it [authenticates](WebSocket::authenticate) the connection as the user of `sub` until `exp`, and leaves

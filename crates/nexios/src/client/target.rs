@@ -42,7 +42,8 @@ impl Target {
         let host = url.host().ok_or_else(|| invalid("it has no host"))?.to_owned();
         let port = url.port_or_known_default().ok_or_else(|| invalid("it has no port"))?;
         let (authority, path_and_query) = (authority(&url), origin_form(&url));
-        let uri = format!("{}://{authority}{path_and_query}", url.scheme()).parse().map_err(|_| invalid("it is too long"))?;
+        let uri =
+            format!("{}://{authority}{path_and_query}", url.scheme()).parse().map_err(|_| invalid("it is too long"))?;
         let authorization = authorization(&url).map_err(invalid)?;
         Ok(Self { host, port, is_secure, authority, path_and_query, authorization, shown: cleaned(&url), uri })
     }
@@ -164,7 +165,10 @@ mod tests {
         let check = |user: &str, credentials: Option<&str>| {
             let target = target(&format!("ws://{user}host/"));
             let expected = credentials.map(|text| format!("Basic {}", STANDARD.encode(text)));
-            assert_eq!(target.authorization.as_ref().map(HeaderValue::as_bytes), expected.as_deref().map(str::as_bytes));
+            assert_eq!(
+                target.authorization.as_ref().map(HeaderValue::as_bytes),
+                expected.as_deref().map(str::as_bytes)
+            );
             assert!(target.authorization.is_none_or(|value| value.is_sensitive()));
             assert_eq!((target.uri.to_string().as_str(), target.shown.as_str()), ("ws://host/", "ws://host/"));
         };

@@ -23,8 +23,8 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, Uri};
 pub use messages::Messages;
 pub use params::Params;
-pub(crate) use reserved::is_reserved;
 use request::Request;
+pub(crate) use reserved::is_reserved;
 
 use crate::auth::Identity;
 use crate::connection::Link;

@@ -37,7 +37,10 @@ impl Key {
         let key = RsaPublicKey::from_public_key_pem(pem).map_err(|error| error.to_string());
         let key = key.or_else(|error| RsaPublicKey::from_pkcs1_pem(pem).map_err(|_| error)).map_err(InvalidKey)?;
         if key.n().bits() < LEAST_RSA_BITS {
-            return Err(InvalidKey(format!("it has {} bits, and at least {LEAST_RSA_BITS} are needed", key.n().bits())));
+            return Err(InvalidKey(format!(
+                "it has {} bits, and at least {LEAST_RSA_BITS} are needed",
+                key.n().bits()
+            )));
         }
         Ok(Self::Rs256(Box::new(rsa::pkcs1v15::VerifyingKey::new(key))))
     }

@@ -23,7 +23,7 @@ struct Header {
 pub(super) fn open(token: &str, key: &Key) -> Result<Map<String, Value>, &'static str> {
     let (message, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
     let (header, payload) = message.split_once('.').ok_or(MALFORMED)?;
-    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| MALFORMED)?;
+    let header = read_header(&decode(header)?)?;
     if header.alg != key.algorithm() {
         return Err("its algorithm is not the key's");
     }
@@ -35,6 +35,14 @@ pub(super) fn open(token: &str, key: &Key) -> Result<Map<String, Value>, &'stati
     }
     // Further dots are none of the alphabet: neither five parts nor four pass.
     serde_json::from_slice(&decode(payload)?).map_err(|_| MALFORMED)
+}
+
+fn read_header(json: &[u8]) -> Result<Header, &'static str> {
+    // RFC 7515 §4: an object. An array of the same values would be read as one.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(MALFORMED);
+    }
+    serde_json::from_slice(json).map_err(|_| MALFORMED)
 }
 
 /// RFC 7515 §2: base64url, without padding.

@@ -9,8 +9,8 @@ use http::header::COOKIE;
 /// Over HTTP/2 they may come in several lines (RFC 9113 §8.2.3).
 pub(super) fn token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(COOKIE).iter();
-    let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
-    pairs.filter_map(|pair| value(pair, name)).next()
+    let mut pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
+    pairs.find_map(|pair| value(pair, name))
 }
 
 fn value<'a>(pair: &'a [u8], name: &str) -> Option<&'a str> {
@@ -75,7 +75,8 @@ mod tests {
     fn a_value_is_what_stands_in_its_quotes() {
         check(&[b"token=\"x/y==\""], Some("x/y=="));
         check(&[b"token=\"\"; a=b"], None);
-        for bad in [&b"token=\""[..], b"token=\"x", b"token=x\"", b"token=x\"y", b"token=\"x\"y\"", b"token=\"\"x\"\""] {
+        for bad in [&b"token=\""[..], b"token=\"x", b"token=x\"", b"token=x\"y", b"token=\"x\"y\"", b"token=\"\"x\"\""]
+        {
             check(&[bad], None);
         }
     }
