@@ -1,6 +1,7 @@
 //! A chat with rooms: `cargo run --release --example chat`, then open http://127.0.0.1:8000.
 //!
-//! With `--redis URL` or `--nats URL` its rooms reach over all nodes that were given the same URL: see `docs/nodes.md`.
+//! With `--redis URL` or `--nats URL` its rooms reach over all nodes that were given the same URL: see `docs/nodes.md`. A URL
+//! with a password is better given as `CHAT_REDIS` or `CHAT_NATS`: arguments are shown to everybody on the machine.
 //!
 //! The page is `chat.html`, the socket is at `/chat/{room}`. A room is a group: its history is what was said last, its
 //! presence is who is here. Whatever a client does wrong is answered with an event of the type `error`, and the
@@ -142,8 +143,14 @@ fn now() -> u64 {
 fn on_several_nodes(app: App) -> nexios::Result<App> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let variable = |name| std::env::var(name).ok().filter(|url| !url.is_empty());
     match arguments[..] {
-        [] => Ok(app),
+        [] => Ok(match (variable("CHAT_REDIS"), variable("CHAT_NATS")) {
+            (Some(url), None) => app.backplane(Redis::connect(url)),
+            (None, Some(urls)) => app.backplane(Nats::connect(urls)),
+            (None, None) => app,
+            (Some(_), Some(_)) => return Err(Error::other("CHAT_REDIS and CHAT_NATS are both set")),
+        }),
         ["--redis", url] => Ok(app.backplane(Redis::connect(url))),
         ["--nats", urls] => Ok(app.backplane(Nats::connect(urls))),
         _ => Err(Error::other("usage: chat [--redis URL | --nats URL]")),
