@@ -126,7 +126,6 @@ mod hygiene {
     }
 
     #[derive(Clone)]
-    #[expect(non_camel_case_types, reason = "the name of the attribute's own type parameter")]
     pub(super) struct __State(pub(super) &'static str);
 
     #[nexios::websocket_route("/state")]
