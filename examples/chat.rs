@@ -1,6 +1,7 @@
 //! A chat with rooms: `cargo run --release --example chat`, then open http://127.0.0.1:8000.
 //!
-//! With `--redis URL` or `--nats URL` its rooms reach over all nodes that were given the same URL: see `docs/nodes.md`.
+//! With `--redis URL` or `--nats URL` its rooms reach over all nodes that were given the same URL: see `docs/nodes.md`. A URL
+//! with a password is better given as `CHAT_REDIS` or `CHAT_NATS`: arguments are shown to everybody on the machine.
 //!
 //! The page is `chat.html`, the socket is at `/chat/{room}`. A room is a group: its history is what was said last, its
 //! presence is who is here. Whatever a client does wrong is answered with an event of the type `error`, and the
@@ -29,8 +30,14 @@ const MAX_TEXT: usize = 2000;
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Request {
-    Join { name: String, since: Option<Position> },
-    Message { text: String },
+    Join {
+        name: String,
+        #[serde(default)]
+        since: Option<String>,
+    },
+    Message {
+        text: String,
+    },
     Leave,
 }
 
@@ -72,7 +79,7 @@ struct Guest {
 impl Guest {
     async fn serve(&mut self, websocket: &mut WebSocket) -> nexios::Result {
         match websocket.receive_json().await? {
-            Request::Join { name, since } => self.join(websocket, &name, since).await,
+            Request::Join { name, since } => self.join(websocket, &name, position(&since.unwrap_or_default())).await,
             Request::Message { text } => self.say(&text).await,
             Request::Leave => self.leave(websocket).await,
         }
@@ -111,6 +118,12 @@ impl Guest {
     }
 }
 
+/// Where a client that comes back had been; without a text it was never here. What is no position is taken for one of a
+/// stream that is gone: the client is told `"recovered":false`, and begins anew.
+fn position(text: &str) -> Option<Position> {
+    (!text.is_empty()).then(|| text.parse().unwrap_or(Position::new(0, 0)))
+}
+
 fn trimmed<'a>(what: &str, text: &'a str, most: usize) -> nexios::Result<&'a str> {
     let text = text.trim();
     let problem = match text.chars().count() {
@@ -130,8 +143,14 @@ fn now() -> u64 {
 fn on_several_nodes(app: App) -> nexios::Result<App> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let variable = |name| std::env::var(name).ok().filter(|url| !url.is_empty());
     match arguments[..] {
-        [] => Ok(app),
+        [] => Ok(match (variable("CHAT_REDIS"), variable("CHAT_NATS")) {
+            (Some(url), None) => app.backplane(Redis::connect(url)),
+            (None, Some(urls)) => app.backplane(Nats::connect(urls)),
+            (None, None) => app,
+            (Some(_), Some(_)) => return Err(Error::other("CHAT_REDIS and CHAT_NATS are both set")),
+        }),
         ["--redis", url] => Ok(app.backplane(Redis::connect(url))),
         ["--nats", urls] => Ok(app.backplane(Nats::connect(urls))),
         _ => Err(Error::other("usage: chat [--redis URL | --nats URL]")),

@@ -19,7 +19,8 @@ impl WebSocketEndpoint for ChatEndpoint {
 
     async fn on_receive(&mut self, websocket: &mut WebSocket, text: Utf8Bytes) -> nexios::Result {
         self.received += 1;
-        println!("Received message: {text}");
+        // Quoted: what a stranger sends must not steer the terminal.
+        println!("Received message: {text:?}");
         websocket.send_text(format!("Echo: {text}")).await
     }
 

@@ -36,7 +36,8 @@ struct Notification {
     time: u64,
 }
 
-/// Believes whoever says who he is; an application would look at a session's cookie here.
+/// Believes whoever says who he is, which is good enough for a demonstration on one's own machine and for nothing else. An
+/// application verifies a token here (`auth::Jwt`, and the example `production`), or a session's cookie.
 async fn sign_in(mut websocket: WebSocket, call_next: Next) -> nexios::Result {
     let user = websocket.query_params().get("user").unwrap_or_default().to_owned();
     if !is_short(&user, 24) {
@@ -47,7 +48,7 @@ async fn sign_in(mut websocket: WebSocket, call_next: Next) -> nexios::Result {
 }
 
 async fn notifications(mut websocket: WebSocket, Extension(User(user)): Extension<User>) -> nexios::Result {
-    let since = websocket.query_params().get("since").and_then(|position| position.parse().ok());
+    let since = since(websocket.query_params().get("since").unwrap_or_default());
     websocket.accept().await?;
     let groups = websocket.groups();
     // What it has missed; all that is kept, if it was never here or that cannot be told.
@@ -63,6 +64,12 @@ async fn notifications(mut websocket: WebSocket, Extension(User(user)): Extensio
     }
 }
 
+/// Where a client that comes back had been; without a text it was never here. What is no position is taken for one of a
+/// stream that is gone: the client is told `"recovered":false`, and begins anew.
+fn since(text: &str) -> Option<Position> {
+    (!text.is_empty()).then(|| text.parse().unwrap_or(Position::new(0, 0)))
+}
+
 /// Only the user itself is told its notifications: whatever a handler does, the groups refuse it to others.
 struct OwnOnly;
 
@@ -76,7 +83,8 @@ impl GroupPolicy for OwnOnly {
     }
 }
 
-/// Publishes whether the user is there or not: the history keeps it.
+/// Publishes whether the user is there or not: the history keeps it. An application asks who it is that notifies, and fills in
+/// `from` itself.
 async fn notify(
     groups: Groups,
     Json(Notify { from, to, text }): Json<Notify>,

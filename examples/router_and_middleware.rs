@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use nexios::auth::secret_eq;
 use nexios::prelude::*;
 
 #[derive(Clone)]
@@ -33,10 +34,9 @@ async fn secured_chat(mut websocket: WebSocket, Extension(user): Extension<User>
     }
 }
 
-/// A function as middleware: lets nobody in without a token, and tells the handler who it is. (How to compare a real
-/// secret is in the example `auth`.)
+/// A function as middleware: lets nobody in without a token, and tells the handler who it is.
 async fn auth_check(mut websocket: WebSocket, call_next: Next) -> nexios::Result {
-    if websocket.query_params().get("token") != Some("valid-token") {
+    if !websocket.query_params().get("token").is_some_and(|token| secret_eq(token, "valid-token")) {
         return websocket.close(1008, "Unauthorized").await;
     }
     websocket.extensions_mut().insert(User("Ada"));

@@ -17,6 +17,26 @@ use proc_macro::TokenStream;
 ///
 /// let app = App::new().add_ws_route(chat);
 /// ```
+///
+/// Inside of the handler all names are yours, and nothing has to be in scope. Where the crate has another name in
+/// `Cargo.toml` (`nx = { package = "nexios", … }`), or is found through another crate, the attribute is told its path, as text
+/// or as it is: `#[websocket_route("/chat", crate = nx)]`, `#[websocket_route("/chat", crate = "my_framework::nexios")]`.
+///
+/// ```
+/// mod framework {
+///     pub use nexios;
+/// }
+/// use nexios::prelude::*;
+///
+/// #[websocket_route("/echo", crate = framework::nexios)]
+/// async fn echo(mut websocket: WebSocket) -> nexios::Result {
+///     websocket.accept().await?;
+///     let message = websocket.receive().await?;
+///     websocket.send(message).await
+/// }
+///
+/// let app = App::new().add_ws_route(echo);
+/// ```
 #[proc_macro_attribute]
 pub fn websocket_route(attribute: TokenStream, item: TokenStream) -> TokenStream {
     route::expand(attribute.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Extension;
 use tokio::net::TcpListener;
@@ -38,6 +39,16 @@ use crate::{Error, Result};
 ///     App::new().websocket_route("/ws", echo).run()
 /// }
 /// ```
+///
+/// The order of calls does not matter, with these exceptions:
+///
+/// - the state comes first ([`with_state`](Self::with_state));
+/// - [`groups_config`](Self::groups_config) comes before the first call of [`groups`](Self::groups), and panics behind it;
+/// - of [middleware](Self::add_ws_middleware) the first that is added is the outermost, of [layers](Self::layer) the last;
+/// - of two calls of [`config`](Self::config), [`server_config`](Self::server_config), [`bind`](Self::bind) and the like the last
+///   one counts, for routes that were added before as well.
+///
+/// A [`handle`](Self::handle) may be taken at any time: it learns of the settings when the app is built.
 #[doc(alias = "Nexios")]
 #[doc(alias = "NexiosApp")]
 pub struct App<S = ()> {
@@ -51,6 +62,8 @@ pub struct App<S = ()> {
     hosts: Option<AllowedHosts>,
     workers: Option<usize>,
     groups: Groups,
+    /// Whether anybody was given a handle to the groups: from then on their settings stay.
+    groups_are_shared: AtomicBool,
     on_error: Option<OnError>,
     handle: AppHandle,
     backplane: Option<Arc<dyn Backplane>>,
@@ -85,6 +98,7 @@ where
             hosts: None,
             workers: None,
             groups: Groups::new(Arc::clone(&connections), GroupsConfig::default()),
+            groups_are_shared: AtomicBool::new(false),
             on_error: None,
             handle: AppHandle::new(connections),
             backplane: None,
@@ -131,9 +145,10 @@ where
     /// all, in the order of adding.
     ///
     /// ```
+    /// # use nexios::auth::secret_eq;
     /// # use nexios::prelude::*;
     /// async fn auth(websocket: WebSocket, call_next: Next) -> nexios::Result {
-    ///     if websocket.query_params().get("token") == Some("valid-token") {
+    ///     if websocket.query_params().get("token").is_some_and(|token| secret_eq(token, "valid-token")) {
     ///         call_next.run(websocket).await
     ///     } else {
     ///         let mut websocket = websocket;
@@ -160,6 +175,12 @@ where
 
     /// Wraps every request, those of WebSocket handshakes and of HTTP, in a tower layer. A layer that is added later is
     /// outside of those before.
+    ///
+    /// A layer runs **after** routing, as those of [`axum::Router::layer`] do: it sees the request with its path as the router
+    /// has matched it, the handshake before any middleware, and the response: a handshake's 101 when the handler
+    /// accepts. Of messages it sees nothing, nor of how the connection ends; [middleware](Self::add_ws_middleware) is for that.
+    /// Requests for which there is no route pass through it, too, and are answered with 404 whatever it makes of their path:
+    /// what rewrites paths goes into [`layer_before_routing`](Self::layer_before_routing).
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
@@ -169,6 +190,46 @@ where
         <L::Service as Service<axum::extract::Request>>::Future: Send + 'static,
     {
         self.layers.push(Box::new(move |router| router.layer(layer)));
+        self
+    }
+
+    /// Wraps all of the app, its routing included, in a tower layer: it may change the path that is looked up. Beside
+    /// [`layer`](Self::layer) the order is one: what is added later is outside.
+    ///
+    /// ```
+    /// use axum::extract::Request;
+    /// use nexios::prelude::*;
+    /// use tower::util::MapRequestLayer;
+    ///
+    /// /// `/v1/chat` is `/chat`.
+    /// fn without_version(mut request: Request) -> Request {
+    ///     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    ///     if let Some(Ok(rest)) = target.strip_prefix("/v1").map(str::parse) {
+    ///         *request.uri_mut() = rest;
+    ///     }
+    ///     request
+    /// }
+    ///
+    /// # async fn chat(mut websocket: WebSocket) -> nexios::Result { websocket.accept().await }
+    /// let app = App::new().websocket_route("/chat", chat).layer_before_routing(MapRequestLayer::new(without_version));
+    /// # use nexios::testing::TestClient;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn check(app: App) {
+    /// # let client = TestClient::new(app);
+    /// # client.connect("/v1/chat?q=1").await.unwrap();
+    /// # client.connect("/chat").await.unwrap();
+    /// # assert!(client.connect("/v2/chat").await.is_err());
+    /// # }
+    /// # check(app);
+    /// ```
+    pub fn layer_before_routing<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<axum::Router> + Send + 'static,
+        L::Service: Service<axum::extract::Request, Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+        <L::Service as Service<axum::extract::Request>>::Response: axum::response::IntoResponse,
+        <L::Service as Service<axum::extract::Request>>::Future: Send + 'static,
+    {
+        self.layers.push(Box::new(move |router| axum::Router::new().fallback_service(layer.layer(router))));
         self
     }
 
@@ -202,10 +263,11 @@ where
     ///
     /// # Panics
     ///
-    /// When somebody has a handle to the groups already, by [`groups`](Self::groups): it would go on with the old
-    /// settings.
+    /// After the first call of [`groups`](Self::groups), whatever has become of that handle since: what was done with it
+    /// was done under the old settings.
     pub fn groups_config(mut self, config: GroupsConfig) -> Self {
-        assert!(self.groups.configure(config), "groups_config comes before the first call of groups()");
+        let is_in_time = !*self.groups_are_shared.get_mut() && self.groups.configure(config);
+        assert!(is_in_time, "groups_config comes before the first call of groups()");
         self
     }
 
@@ -300,8 +362,9 @@ where
     }
 
     /// The app's groups, for sending from outside of a connection. What is done with this handle is done by the app
-    /// itself: its [`GroupPolicy`](crate::GroupPolicy) is not asked.
+    /// itself: its [`GroupPolicy`](crate::GroupPolicy) is not asked. [`groups_config`](Self::groups_config) comes before.
     pub fn groups(&self) -> Groups {
+        self.groups_are_shared.store(true, Ordering::Relaxed);
         self.groups.clone()
     }
 
@@ -315,6 +378,11 @@ where
     /// Runs the app until Ctrl-C or SIGTERM, on all cores: each has a runtime and a listener of its own. Then it drains:
     /// no more connections are taken, the open ones are closed with 1001, and their handlers awaited, for at most 10 s
     /// ([`AppHandle::shutdown`] has the details). A second signal ends it at once.
+    ///
+    /// Each of these runtimes has a single thread, which all of its connections share: a handler that blocks (a synchronous
+    /// database client, a long computation, `std::thread::sleep`) holds up every other connection of that core, their pings
+    /// and deadlines included. `tokio::task::block_in_place` is for runtimes of several threads, and panics here;
+    /// [`tokio::task::spawn_blocking`] works.
     ///
     /// Sockets that a service manager passes (systemd's socket activation, `LISTEN_FDS`) are taken instead of an address.
     /// The limit of open files is raised as far as the system allows.

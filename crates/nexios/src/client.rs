@@ -1,5 +1,7 @@
 //! A client: for services that connect to others, and for tests.
 
+mod dial;
+mod target;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -10,24 +12,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use nexios_proto::Role;
-use nexios_proto::handshake::client as handshake;
-use tokio::net::TcpStream;
+use nexios_proto::handshake::{client as handshake, is_token};
+pub(crate) use target::path_and_query;
+use target::{Target, shown};
 
 use crate::Result;
 use crate::config::Config;
 use crate::connection::{ConnectionTask, Link, Settings, Transport};
 use crate::observe::Meter;
 use crate::server::TrustedProxies;
-use crate::websocket::{WebSocket, header_pairs};
+use crate::websocket::{WebSocket, header_pairs, is_reserved};
 
 /// The most of a refusal's body that is kept, in bytes.
 const BODY_MAX: usize = 64 * 1024;
 
-/// Connects to a server: `ws://host:port/path`, and with the feature `tls` `wss://`.
+/// Connects to a server: `ws://host:port/path`, and with the feature `tls` `wss://`. [`Connect`] tells how a URL is read.
 ///
 /// What it returns is the same [`WebSocket`] that handlers have, accepted already; dropping it closes with 1000.
 ///
@@ -48,23 +51,31 @@ pub async fn connect(url: impl Into<String>) -> Result<WebSocket> {
 }
 
 /// A connection in the making: headers, subprotocols, limits.
+///
+/// # URLs
+///
+/// A URL is read as browsers read it (the URL Standard): a missing path is `/`, also before a query; what is not ASCII is
+/// percent-encoded, in names of hosts by IDNA; the port may be left out, and one that is the scheme's own (80, 443) is not
+/// in `Host`. `http://` and `https://` are taken for `ws://` and `wss://`. A fragment is never sent: it has no meaning here,
+/// and a `#` that belongs to the path or query is written `%23` (RFC 6455 §3).
+///
+/// A user and a password, `wss://user:password@host/`, are sent as `Authorization: Basic` (RFC 7617), percent-decoded, unless an
+/// `Authorization` header is given; they are in no log line and no error of Nexios, and `Host` is without them.
+///
+/// # Addresses
+///
+/// A name with several addresses is tried as RFC 8305 says: families in turn, the next address after 250 ms or as soon as one
+/// has failed, and the first that connects is taken. All of it is due within
+/// [`Config::handshake_timeout`](crate::Config::handshake_timeout) (10 s).
 pub struct Connect {
     url: String,
+    host: Option<HeaderValue>,
     headers: HeaderMap,
     subprotocols: Vec<String>,
     config: Config,
-    invalid_header: bool,
+    error: Option<ConnectError>,
     #[cfg(feature = "tls")]
     ca_file: Option<std::path::PathBuf>,
-}
-
-/// Where to connect to.
-struct Address {
-    text: String,
-    #[cfg(feature = "tls")]
-    host: String,
-    #[cfg(feature = "tls")]
-    is_secure: bool,
 }
 
 /// Why a client has no connection.
@@ -74,9 +85,16 @@ pub enum ConnectError {
     /// The URL is none that can be connected to; the text says why.
     #[error("invalid URL: {0}")]
     Url(String),
-    /// A header or subprotocol that cannot be sent.
-    #[error("a header or subprotocol of the request is not valid")]
+    /// A header that is none: a bad name, or a value with CR, LF or NUL (RFC 9110 §5.5).
+    #[error("a header of the request is not valid")]
     Header,
+    /// A header that the handshake itself sets (RFC 6455 §4.1), or that belongs to one hop of HTTP (RFC 9110 §7.6.1).
+    /// `Host` is one: it is the URL's.
+    #[error("the header {0:?} belongs to the handshake")]
+    ReservedHeader(String),
+    /// A subprotocol that is no token, or that is offered twice (RFC 6455 §4.1, item 10).
+    #[error("the subprotocol {0:?} is no token, or is offered twice")]
+    Subprotocol(String),
     /// The network, or the server's way of speaking HTTP.
     #[error("cannot connect: {0}")]
     Io(#[source] crate::error::BoxError),
@@ -115,10 +133,11 @@ impl Connect {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            host: None,
             headers: HeaderMap::new(),
             subprotocols: Vec::new(),
             config: Config::default(),
-            invalid_header: false,
+            error: None,
             #[cfg(feature = "tls")]
             ca_file: None,
         }
@@ -132,20 +151,43 @@ impl Connect {
         self
     }
 
-    /// Adds a header to the handshake.
+    /// Adds a header to the handshake. Those that the handshake sets itself cannot be given: `Host`, `Upgrade`, `Connection`,
+    /// all of `Sec-WebSocket-*` ([`subprotocol`](Self::subprotocol) and [`config`](Self::config) are there for two of them),
+    /// and those about a body or a single hop (`Content-Length`, `Transfer-Encoding`, `TE`, `Trailer`, `Keep-Alive`,
+    /// `Proxy-Connection`). [`connect`](Self::connect) is then an error, before anything is sent.
     pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
         match (name.try_into(), value.try_into()) {
+            (Ok(name), _) if is_reserved(&name) || name == header::HOST => {
+                self.error.get_or_insert(ConnectError::ReservedHeader(name.to_string()));
+            }
             (Ok(name), Ok(value)) => {
                 self.headers.append(name, value);
             }
-            _ => self.invalid_header = true,
+            _ => {
+                self.error.get_or_insert(ConnectError::Header);
+            }
         }
         self
     }
 
-    /// Offers a subprotocol; the first one offered is the one preferred.
+    /// Sends another `Host` than the URL's: for tests of what an app does with it.
+    pub(crate) fn host(mut self, value: impl TryInto<HeaderValue>) -> Self {
+        match value.try_into() {
+            Ok(value) => self.host = Some(value),
+            Err(_) => self.error = Some(ConnectError::Header),
+        }
+        self
+    }
+
+    /// Offers a subprotocol; the first one offered is the one preferred. One that is no token (RFC 9110 §5.6.2), as `a b` or
+    /// nothing, or that was offered before makes [`connect`](Self::connect) an error, before anything is sent.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
-        self.subprotocols.push(name.into());
+        let name = name.into();
+        if is_token(name.as_bytes()) && !self.subprotocols.contains(&name) {
+            self.subprotocols.push(name);
+        } else {
+            self.error.get_or_insert(ConnectError::Subprotocol(name));
+        }
         self
     }
 
@@ -157,70 +199,53 @@ impl Connect {
 
     /// Connects.
     ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropped, it leaves nothing behind but a socket that is closed.
+    ///
     /// # Errors
     ///
     /// [`Error::Connect`](crate::Error::Connect).
-    pub async fn connect(self) -> Result<WebSocket> {
+    pub async fn connect(mut self) -> Result<WebSocket> {
+        let target = self.target()?;
         let timeout = self.config.handshake_timeout;
         let connected = async {
-            let address = self.address()?;
-            let stream = TcpStream::connect(address.text).await.map_err(|error| ConnectError::Io(error.into()))?;
+            let stream = dial::dial(&target.host, target.port).await.map_err(|error| ConnectError::Io(error.into()))?;
             let peer = stream.peer_addr().ok();
             #[cfg(feature = "tls")]
-            if address.is_secure {
-                let _ = stream.set_nodelay(true);
-                let stream = tls::connect(stream, &address.host, self.ca_file.as_deref()).await?;
-                return self.over(TokioIo::new(stream), peer).await;
+            if target.is_secure {
+                let stream = tls::connect(stream, &target.host, self.ca_file.as_deref()).await?;
+                return self.handshake(TokioIo::new(stream), peer, target).await;
             }
-            self.over(TokioIo::new(stream), peer).await
+            self.handshake(TokioIo::new(stream), peer, target).await
         };
         tokio::time::timeout(timeout, connected).await.unwrap_or(Err(ConnectError::Timeout(timeout).into()))
     }
 
-    fn address(&self) -> Result<Address, ConnectError> {
-        let uri = self.uri()?;
-        let is_secure = match uri.scheme_str() {
-            Some("ws" | "http") => false,
-            Some("wss" | "https") if cfg!(feature = "tls") => true,
-            Some("wss" | "https") => {
-                return Err(ConnectError::Url("TLS needs nexios with the feature `tls`".to_owned()));
-            }
-            _ => {
-                return Err(ConnectError::Url(format!("{:?} does not begin with ws:// or wss://", self.shown_url())));
-            }
-        };
-        let host = uri.host().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| ConnectError::Url(format!("{:?} has no host", self.shown_url())))?;
-        let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
-        Ok(Address {
-            text: format!("{host}:{port}"),
-            #[cfg(feature = "tls")]
-            host: host.to_owned(),
-            #[cfg(feature = "tls")]
-            is_secure,
-        })
+    /// Connects over what is there already.
+    pub(crate) async fn over<I>(mut self, io: I) -> Result<WebSocket>
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+    {
+        let target = self.target()?;
+        self.handshake(io, None, target).await
     }
 
-    fn uri(&self) -> Result<Uri, ConnectError> {
-        self.url.parse().map_err(|error| ConnectError::Url(format!("{:?}: {error}", self.shown_url())))
-    }
-
-    /// For logs and errors: without a query, a user or a password, where secrets stand.
-    fn shown_url(&self) -> String {
-        let url = self.url.split(['?', '#']).next().unwrap_or_default();
-        let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let host = authority.rsplit('@').next().unwrap_or_default();
-        format!("{scheme}://{host}{path}")
+    /// What is to be asked for, if everything that was given can be sent.
+    fn target(&mut self) -> Result<Target, ConnectError> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => Target::parse(&self.url),
+        }
     }
 
     /// Does the handshake over a socket, or something like it.
-    pub(crate) async fn over<I>(self, io: I, peer: Option<SocketAddr>) -> Result<WebSocket>
+    async fn handshake<I>(self, io: I, peer: Option<SocketAddr>, target: Target) -> Result<WebSocket>
     where
         I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
     {
         let key = handshake::key_from(rand::random());
-        let request = self.request(&key)?;
+        let request = self.request(&key, &target)?;
         let io_error = |error: hyper::Error| ConnectError::Io(error.into());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(io_error)?;
         tokio::spawn(connection.with_upgrades());
@@ -234,7 +259,7 @@ impl Connect {
             .map_err(ConnectError::Handshake)?;
         let upgraded = hyper::upgrade::on(&mut response).await.map_err(io_error)?;
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
-        let (route, config) = (self.shown_url().into(), self.config.clone());
+        let (route, config) = (target.shown.into(), self.config.clone());
         let settings = Settings {
             role: Role::Client,
             route,
@@ -252,17 +277,15 @@ impl Connect {
         }
         link.open(transport, read_ahead);
         tokio::spawn(ConnectionTask::client(Arc::clone(&link)));
-        Ok(WebSocket::connected(link, self.parts(response), peer))
+        // What it shows: the URL that was asked for, and the server's headers.
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.uri = target.uri;
+        parts.headers = response.into_parts().0.headers;
+        Ok(WebSocket::connected(link, parts, peer))
     }
 
-    fn request(&self, key: &str) -> Result<Request<Empty<Bytes>>, ConnectError> {
-        if self.invalid_header {
-            return Err(ConnectError::Header);
-        }
-        let uri = self.uri()?;
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let host = uri.authority().map_or("", |authority| authority.as_str());
-        let mut request = Request::get(target).header(header::HOST, host);
+    fn request(&self, key: &str, target: &Target) -> Result<Request<Empty<Bytes>>, ConnectError> {
+        let mut request = Request::get(&target.path_and_query).header(header::HOST, &target.authority);
         for (name, value) in handshake::request_headers(key) {
             request = request.header(name, value);
         }
@@ -273,22 +296,22 @@ impl Connect {
             request = request.header(header::SEC_WEBSOCKET_EXTENSIONS, deflate.offer());
         }
         let mut request = request.body(Empty::new()).map_err(|_| ConnectError::Header)?;
-        request.headers_mut().extend(self.headers.clone());
+        let headers = request.headers_mut();
+        if let Some(host) = &self.host {
+            headers.insert(header::HOST, host.clone());
+        }
+        if let Some(authorization) = &target.authorization {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        // Those of the same name take the place of the URL's user.
+        headers.extend(self.headers.clone());
         Ok(request)
-    }
-
-    /// What the client's `WebSocket` shows: the URL that was asked for, and the server's headers.
-    fn parts(&self, response: Response<hyper::body::Incoming>) -> http::request::Parts {
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.uri = self.uri().unwrap_or_default();
-        parts.headers = response.into_parts().0.headers;
-        parts
     }
 }
 
 impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connect").field("url", &self.shown_url()).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Connect").field("url", &shown(&self.url)).field("config", &self.config).finish_non_exhaustive()
     }
 }
 

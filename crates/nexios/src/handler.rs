@@ -24,6 +24,9 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The extractors run after the middleware and before the function. One that rejects answers the handshake with its
 /// response. The function is cloned for each connection.
 ///
+/// A handler shares its thread with other connections, and must not block it: under [`App::run`](crate::App::run), whose runtimes have
+/// one thread each, `tokio::task::block_in_place` panics and `tokio::task::spawn_blocking` is what works.
+///
 /// ```
 /// # use nexios::prelude::*;
 /// # #[derive(Clone)] struct Db;

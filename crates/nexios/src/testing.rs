@@ -5,14 +5,18 @@ pub mod backplane;
 use std::fmt;
 
 use axum::response::Response;
+use http::header::HOST;
 use http::{HeaderName, HeaderValue, Request};
 
-use crate::client::Connect;
+use crate::client::{Connect, path_and_query};
 use crate::server::{AppHandle, Server};
 use crate::{App, Config, Result, WebSocket};
 
 /// How much an in-process connection buffers in each direction, in bytes: about what a socket does.
 const PIPE: usize = 64 * 1024;
+
+/// The host of all requests that name no other.
+const TEST_HOST: &str = "test";
 
 /// Connects to an app in the same process: no port is opened, and everything from the HTTP parser to the closing
 /// handshake is the same code as over a socket.
@@ -61,7 +65,7 @@ impl TestClient {
 
     /// Begins a handshake to which headers and subprotocols can be added.
     pub fn request(&self, path: &str) -> TestRequest {
-        TestRequest { server: self.server.clone(), connect: Connect::new(format!("ws://test{path}")) }
+        TestRequest { server: self.server.clone(), connect: Connect::new(format!("ws://{TEST_HOST}{path}")) }
     }
 
     /// Sends a plain GET, to the HTTP side of the app or to see how a route answers it.
@@ -70,16 +74,25 @@ impl TestClient {
     ///
     /// When the path is no valid one or no response came.
     pub async fn get(&self, path: &str) -> Result<Response> {
-        let request = Request::get(path).header("host", "test").body(axum::body::Body::empty());
+        let target = path_and_query(path).map_err(crate::Error::from)?;
+        let request = Request::get(target).body(axum::body::Body::empty());
         self.http(request.map_err(crate::Error::other)?).await
     }
 
-    /// Sends any HTTP request.
+    /// Sends any HTTP request, as HTTP/1.1. One without a `Host` header is sent with that of its URI, or with `test` as
+    /// [`get`](Self::get) does.
     ///
     /// # Errors
     ///
     /// When no response came.
-    pub async fn http(&self, request: Request<axum::body::Body>) -> Result<Response> {
+    pub async fn http(&self, mut request: Request<axum::body::Body>) -> Result<Response> {
+        if !request.headers().contains_key(HOST) {
+            let host = request.uri().authority().map_or(TEST_HOST, |authority| authority.as_str());
+            // RFC 9110 §7.2: without the user.
+            let host = host.rsplit('@').next().unwrap_or_default();
+            let host = HeaderValue::try_from(host).map_err(crate::Error::other)?;
+            request.headers_mut().insert(HOST, host);
+        }
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(self.pipe()).await.map_err(crate::Error::other)?;
         tokio::spawn(connection);
@@ -111,13 +124,15 @@ pub struct TestRequest {
 }
 
 impl TestRequest {
-    /// Adds a header.
-    ///
-    /// # Panics
-    ///
-    /// When name or value are not valid: a test's own mistake.
+    /// Adds a header. `Host` takes the place of the one that is sent otherwise, `test`; of all others, those that
+    /// [`Connect::header`] refuses make [`connect`](Self::connect) an error.
     pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
-        self.connect = self.connect.header(name, value);
+        self.connect = match name.try_into() {
+            Ok(HOST) => self.connect.host(value),
+            Ok(name) => self.connect.header(name, value),
+            // What is no name is an error of the client's, too.
+            Err(_) => self.connect.header("", value),
+        };
         self
     }
 
@@ -140,7 +155,7 @@ impl TestRequest {
     /// As for [`TestClient::connect`].
     pub async fn connect(self) -> Result<WebSocket> {
         let io = pipe(&self.server);
-        self.connect.over(io, None).await
+        self.connect.over(io).await
     }
 }
 

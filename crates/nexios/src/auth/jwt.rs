@@ -1,21 +1,21 @@
 //! JSON Web Tokens (RFC 7519), with the feature `jwt`.
 
 mod claims;
+mod key;
+mod signed;
 
 use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::response::{IntoResponse, Response};
 pub use claims::Claims;
 use futures_util::future::Either;
 use http::StatusCode;
 use http::header::WWW_AUTHENTICATE;
-use jsonwebtoken::crypto::{self, rust_crypto};
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde_json::{Map, Value};
+pub use key::InvalidKey;
+use key::Key;
 
 use super::token::CHALLENGE;
 use super::{Token, TokenSource};
@@ -27,7 +27,10 @@ use crate::{Result, WebSocket};
 /// A token passes that is signed with the key, by the one algorithm that goes with it (what the token says of its
 /// algorithm decides nothing, and `none` is refused), that has not expired (`exp`), is valid already (`nbf`, if there is
 /// one), and names a user (`sub`). A token that is meant for somebody (`aud`) passes only where that is the
-/// [audience](Self::audience).
+/// [audience](Self::audience), and one whose header asks for what must be understood (`crit`, RFC 7515 §4.1.11) never does.
+///
+/// Signatures are verified with implementations of the `RustCrypto` project, called directly: no provider is installed for the process, and
+/// whatever a program uses beside it for tokens of its own is not touched.
 ///
 /// As a middleware it [authenticates](WebSocket::authenticate) the connection as the user of `sub` until `exp`, and leaves
 /// the [`Claims`] beside the request, where the handler takes them as an extractor. Other connections are answered with 401 and
@@ -61,9 +64,17 @@ use crate::{Result, WebSocket};
 /// ```
 #[derive(Clone)]
 pub struct Jwt {
-    key: Arc<DecodingKey>,
-    validation: Validation,
+    key: Arc<Key>,
+    rules: Rules,
     sources: Vec<TokenSource>,
+}
+
+/// What claims must say.
+#[derive(Clone, Default)]
+struct Rules {
+    issuer: Option<Arc<str>>,
+    audience: Option<Arc<str>>,
+    leeway: Duration,
 }
 
 /// Why a token was not taken. The peer is told no more than which of the two it is.
@@ -77,11 +88,6 @@ pub enum JwtError {
     #[error("the token is not valid: {0}")]
     Invalid(&'static str),
 }
-
-/// What was given as a key is none. The text says why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no key to verify tokens with: {0}")]
-pub struct InvalidKey(String);
 
 /// RFC 7518 §3.2: as large as the hash.
 const SHORTEST_SECRET: usize = 32;
@@ -100,60 +106,40 @@ impl Jwt {
             "a secret for HS256 has at least {SHORTEST_SECRET} bytes, not {}",
             secret.len()
         );
-        Self::new(DecodingKey::from_secret(secret), Algorithm::HS256)
+        Self::new(Key::hs256(secret))
     }
 
-    /// Tokens of RSA with SHA-256 (`RSASSA-PKCS1-v1_5`), verified with the public key in PEM, of at most 4,096 bits.
+    /// Tokens of RSA with SHA-256 (`RSASSA-PKCS1-v1_5`), verified with the public key in PEM, of 2,048 (RFC 7518 §3.3) to
+    /// 4,096 bits.
     pub fn rs256_pem(public_key: impl AsRef<[u8]>) -> Result<Self, InvalidKey> {
-        Self::asymmetric(public_key.as_ref(), DecodingKey::from_rsa_pem, Algorithm::RS256)
+        Key::rs256(public_key.as_ref()).map(Self::new)
     }
 
     /// Tokens of ECDSA on P-256 with SHA-256, verified with the public key in PEM.
     pub fn es256_pem(public_key: impl AsRef<[u8]>) -> Result<Self, InvalidKey> {
-        Self::asymmetric(public_key.as_ref(), DecodingKey::from_ec_pem, Algorithm::ES256)
+        Key::es256(public_key.as_ref()).map(Self::new)
     }
 
-    fn asymmetric(
-        pem: &[u8],
-        read: fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>,
-        algorithm: Algorithm,
-    ) -> Result<Self, InvalidKey> {
-        if pem.windows(11).any(|text| text == b"PRIVATE KEY") {
-            return Err(InvalidKey("it is the private one, which stays where tokens are made".to_owned()));
-        }
-        let key = read(pem).map_err(|error| InvalidKey(error.to_string()))?;
-        install_provider();
-        // The curve is looked at here, not with the first token.
-        crypto::verify("", b"", &key, algorithm).map_err(|error| InvalidKey(error.to_string()))?;
-        Ok(Self::new(key, algorithm))
-    }
-
-    fn new(key: DecodingKey, algorithm: Algorithm) -> Self {
-        let mut validation = Validation::new(algorithm);
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        validation.validate_nbf = true;
-        validation.leeway = 0;
-        Self { key: Arc::new(key), validation, sources: Vec::new() }
+    fn new(key: Key) -> Self {
+        Self { key: Arc::new(key), rules: Rules::default(), sources: Vec::new() }
     }
 
     /// Takes tokens of this issuer only (`iss`).
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.validation.set_issuer(&[issuer.into()]);
-        self.validation.required_spec_claims.insert("iss".to_owned());
+        self.rules.issuer = Some(issuer.into().into());
         self
     }
 
     /// Takes tokens only that are meant for this audience (`aud`). Without this setting those are refused that are meant
     /// for any (RFC 7519 §4.1.3).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.validation.set_audience(&[audience.into()]);
-        self.validation.required_spec_claims.insert("aud".to_owned());
+        self.rules.audience = Some(audience.into().into());
         self
     }
 
     /// By how many seconds the issuer's clock may differ, at most an hour; 0 at first. Connections live on by as much.
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.validation.leeway = leeway.min(MOST_LEEWAY).as_secs();
+        self.rules.leeway = Duration::from_secs(leeway.min(MOST_LEEWAY).as_secs());
         self
     }
 
@@ -170,10 +156,9 @@ impl Jwt {
     ///
     /// [`JwtError`], without anything of the token in it.
     pub fn verify(&self, token: &Token) -> Result<Claims, JwtError> {
-        install_provider();
-        let claims: Map<String, Value> =
-            jsonwebtoken::decode(token.expose(), &self.key, &self.validation).map_err(|error| reason(&error))?.claims;
-        Claims::new(claims, self.validation.leeway)
+        let claims = signed::open(token.expose(), &self.key).map_err(JwtError::Invalid)?;
+        self.rules.check(&claims, SystemTime::now())?;
+        Claims::new(claims, self.rules.leeway)
     }
 
     /// Authenticates a connection by its token, or says what it is refused with.
@@ -217,33 +202,10 @@ fn challenge(header: &'static str, text: &'static str) -> Response {
     (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, header)], text).into_response()
 }
 
-/// Which implementation of the algorithms is used is settled for the process with the first token: a program that prefers
-/// another one installs it before.
-fn install_provider() {
-    // An error says that there is one.
-    let _ = rust_crypto::DEFAULT_PROVIDER.install_default();
-}
-
-/// The library's errors quote the token's claims; none of them is handed on.
-fn reason(error: &jsonwebtoken::errors::Error) -> JwtError {
-    JwtError::Invalid(match error.kind() {
-        ErrorKind::ExpiredSignature => return JwtError::Expired,
-        ErrorKind::InvalidSignature => "its signature is not the key's",
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm => {
-            "its algorithm is not the key's"
-        }
-        ErrorKind::MissingRequiredClaim(_) => "a claim is missing",
-        ErrorKind::InvalidIssuer => "its issuer is another one",
-        ErrorKind::InvalidAudience => "it is meant for another audience",
-        ErrorKind::ImmatureSignature => "it is not valid yet",
-        _ => "it is not well-formed",
-    })
-}
-
 impl fmt::Debug for Jwt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jwt")
-            .field("algorithms", &self.validation.algorithms)
+            .field("algorithm", &self.key.algorithm())
             .field("sources", &self.sources)
             .finish_non_exhaustive()
     }

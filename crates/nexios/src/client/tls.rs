@@ -1,5 +1,6 @@
 //! `wss://`: TLS to a server whose certificate is checked.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -10,6 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use url::Host;
 
 use super::ConnectError;
 
@@ -22,7 +24,7 @@ static PUBLIC: LazyLock<Result<Arc<ClientConfig>, rustls::Error>> = LazyLock::ne
 /// Does the handshake; `roots` is a file with the certificates to trust instead of the public ones.
 pub(super) async fn connect(
     stream: TcpStream,
-    host: &str,
+    host: &Host,
     roots: Option<&Path>,
 ) -> Result<TlsStream<TcpStream>, ConnectError> {
     let config = match roots {
@@ -30,13 +32,17 @@ pub(super) async fn connect(
         None => PUBLIC.clone(),
     };
     let config = config.map_err(|error| ConnectError::Tls(error.into()))?;
-    // An IPv6 address stands in brackets in a URL, and without them in a certificate.
-    let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(name).map_err(|error| ConnectError::Url(format!("{host:?}: {error}")))?;
+    let name = match host {
+        Host::Domain(name) => ServerName::try_from(name.clone())
+            .map_err(|error| ConnectError::Url(format!("{name:?} cannot be in a certificate: {error}")))?,
+        Host::Ipv4(address) => IpAddr::V4(*address).into(),
+        Host::Ipv6(address) => IpAddr::V6(*address).into(),
+    };
     TlsConnector::from(config).connect(name, stream).await.map_err(|error| ConnectError::Tls(error.into()))
 }
 
 fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
+    // Its own, not the process's: that one is the program's to choose, which may have another, or none.
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();

@@ -27,7 +27,8 @@ use crate::{Result, WebSocketDisconnect};
 /// async fn room(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
 ///     websocket.accept().await?;
 ///     let room = groups.group("room");
-///     let since = websocket.query_params().get("since").and_then(|text| text.parse().ok());
+///     let since = websocket.query_params().get("since").filter(|text| !text.is_empty());
+///     let since = since.map(|text| text.parse().unwrap_or(Position::new(0, 0)));
 ///     let join = Join::new().user("ann").info(&serde_json::json!({"name": "Ann"}))?.since(since).newest(50).notices();
 ///     let joined = room.join_with(&websocket, join).await?;
 ///     websocket.send_json(&joined).await?;

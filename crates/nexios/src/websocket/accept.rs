@@ -10,7 +10,7 @@ use nexios_proto::handshake::deflate::DeflateAnswer;
 use nexios_proto::{CloseCode, CloseFrame, Utf8Bytes};
 
 use super::error::{AcceptError, CloseCodeError, StateError};
-use super::{Phase, WebSocket};
+use super::{Phase, WebSocket, is_reserved};
 use crate::Result;
 use crate::connection::Transport;
 use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
@@ -67,14 +67,16 @@ impl Accept {
         Self::default()
     }
 
-    /// Chooses one of the subprotocols that the client offers.
+    /// Chooses one of the subprotocols that the client offers. Any other, also one that is no token, makes `accept_with`
+    /// fail.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocol = Some(name.into());
         self
     }
 
-    /// Adds a header, beside others of the same name. A value with CR, LF or NUL, a bad name, or a header of the
-    /// handshake itself makes `accept_with` fail.
+    /// Adds a header, beside others of the same name. A value with CR, LF or NUL, a bad name, or a header of the handshake itself
+    /// makes `accept_with` fail: `Upgrade`, `Connection`, all of `Sec-WebSocket-*`, and those about a body or a single hop
+    /// (`Content-Length`, `Transfer-Encoding`, `TE`, `Trailer`, `Keep-Alive`, `Proxy-Connection`).
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
         match parse_header(name.as_ref(), value.as_ref()) {
             Ok((name, value)) => {
@@ -91,9 +93,7 @@ impl Accept {
 fn parse_header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), AcceptError> {
     let parsed =
         HeaderName::from_bytes(name.as_bytes()).map_err(|_| AcceptError::InvalidHeaderName(name.to_owned()))?;
-    let is_framing =
-        [header::CONNECTION, header::UPGRADE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(&parsed);
-    if is_framing || parsed.as_str().starts_with("sec-websocket-") {
+    if is_reserved(&parsed) {
         return Err(AcceptError::ReservedHeader(name.to_owned()));
     }
     let value = HeaderValue::from_bytes(value).map_err(|_| AcceptError::InvalidHeaderValue(name.to_owned()))?;

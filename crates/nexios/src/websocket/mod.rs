@@ -8,6 +8,7 @@ mod messages;
 mod params;
 mod receive;
 mod request;
+mod reserved;
 mod send;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use http::{Extensions, HeaderMap, Uri};
 pub use messages::Messages;
 pub use params::Params;
 use request::Request;
+pub(crate) use reserved::is_reserved;
 
 use crate::auth::Identity;
 use crate::connection::Link;

@@ -250,7 +250,9 @@ async fn a_bad_header_let_out_by_the_handler_is_no_101() {
 #[tokio::test]
 async fn headers_of_the_handshake_itself_cannot_be_replaced() {
     let client = client(async |mut websocket: WebSocket| {
-        for name in ["Connection", "upgrade", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol", "content-length"] {
+        let http = ["Connection", "upgrade", "content-length", "Transfer-Encoding", "te", "Trailer", "Keep-Alive"];
+        let own = ["Sec-WebSocket-Accept", "Sec-WebSocket-Protocol", "sec-websocket-extensions", "Proxy-Connection"];
+        for name in http.into_iter().chain(own) {
             let error = websocket.accept_with(Accept::new().header(name, "x")).await.unwrap_err();
             assert!(matches!(error, Error::Accept(AcceptError::ReservedHeader(_))), "{name}: {error}");
         }

@@ -177,6 +177,105 @@ async fn a_header_that_cannot_be_sent_is_an_error() {
     assert!(connect.connect().await.is_err());
 }
 
+/// The head of the request that a client sends, or why it sends none.
+async fn head_of(
+    spoil: impl FnOnce(Connect) -> Connect,
+    behind_host: &str,
+    user: &str,
+) -> Result<String, ConnectError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{user}{}{behind_host}", listener.local_addr().unwrap());
+    let asked = async {
+        let mut wire = crate::wire::Wire::new(listener.accept().await.unwrap().0);
+        wire.fill_request().await
+    };
+    tokio::select! {
+        head = asked => Ok(head),
+        connected = spoil(Connect::new(url)).connect() => Err(connect_error(connected)),
+    }
+}
+
+fn lines<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
+    let header = |line: &'a str| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name));
+    head.lines().filter_map(header).map(|(_, value)| value.trim()).collect()
+}
+
+#[tokio::test]
+async fn a_url_is_asked_for_as_a_browser_does() {
+    for (behind_host, target) in
+        [("", "/"), ("?q=1", "/?q=1"), ("/größe?ä", "/gr%C3%B6%C3%9Fe?%C3%A4"), ("/a%20b#fragment", "/a%20b")]
+    {
+        let head = within(head_of(|connect| connect, behind_host, "")).await.unwrap();
+        assert!(head.starts_with(&format!("GET {target} HTTP/1.1\r\n")), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_in_the_url_is_sent_as_authorization_only() {
+    let head = within(head_of(|connect| connect, "/", "user:p%40ss@")).await.unwrap();
+    assert_eq!(lines(&head, "authorization"), ["Basic dXNlcjpwQHNz"]);
+    assert!(lines(&head, "host")[0].starts_with("127.0.0.1:"), "{head}");
+    assert!(!head.contains("user"), "{head}");
+    // A header that is given takes its place.
+    let bearer = |connect: Connect| connect.header("authorization", "Bearer abc");
+    let head = within(head_of(bearer, "/", "user:pass@")).await.unwrap();
+    assert_eq!(lines(&head, "authorization"), ["Bearer abc"]);
+}
+
+#[tokio::test]
+async fn headers_of_the_handshake_are_refused_before_a_byte_is_sent() {
+    let reserved = [
+        "Host",
+        "upgrade",
+        "Connection",
+        "Sec-WebSocket-Key",
+        "sec-websocket-version",
+        "Sec-WebSocket-Protocol",
+        "Sec-WebSocket-Extensions",
+        "Sec-WebSocket-Accept",
+        "Sec-WebSocket-Whatever",
+        "Content-Length",
+        "Transfer-Encoding",
+        "TE",
+        "Trailer",
+        "Keep-Alive",
+        "Proxy-Connection",
+    ];
+    for name in reserved {
+        let error = within(head_of(|connect| connect.header(name, "1"), "/", "")).await.unwrap_err();
+        assert!(matches!(&error, ConnectError::ReservedHeader(named) if named.eq_ignore_ascii_case(name)), "{error:?}");
+    }
+    for (name, value) in [("x y", "1"), ("", "1"), ("x-a", "a\r\nb: c"), ("x-a", "a\0")] {
+        let error = within(head_of(|connect| connect.header(name, value), "/", "")).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Header), "{error:?}");
+    }
+    let twice = |connect: Connect| connect.header("x-a", "1").header("x-a", "2").header("origin", "https://a.example");
+    let head = within(head_of(twice, "/", "")).await.unwrap();
+    assert_eq!((lines(&head, "x-a"), lines(&head, "origin")), (vec!["1", "2"], vec!["https://a.example"]));
+}
+
+#[tokio::test]
+async fn subprotocols_that_are_no_tokens_or_come_twice_are_refused_before_a_byte_is_sent() {
+    for bad in ["", "a b", "a,b", "ä", "a/b", "a\r\nb: c", "chat"] {
+        let offer = |connect: Connect| connect.subprotocol("chat").subprotocol(bad);
+        let error = within(head_of(offer, "/", "")).await.unwrap_err();
+        assert!(matches!(&error, ConnectError::Subprotocol(name) if name == bad), "{bad:?}: {error:?}");
+    }
+    let head = within(head_of(|connect| connect.subprotocol("chat").subprotocol("Chat"), "/", "")).await.unwrap();
+    assert_eq!(lines(&head, "sec-websocket-protocol"), ["chat, Chat"]);
+}
+
+#[tokio::test]
+async fn a_client_connects_over_ipv6() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let url = format!("ws://{}/ws", listener.local_addr().unwrap());
+    tokio::spawn(App::new().websocket_route("/ws", echo).serve(listener));
+    let mut websocket = nexios::client::connect(&url).await.unwrap();
+    assert_eq!(websocket.uri().to_string(), url);
+    websocket.send_text("six").await.unwrap();
+    assert_eq!(websocket.receive_text().await.unwrap(), "six");
+}
+
 #[tokio::test]
 async fn a_client_answers_pings_while_nobody_receives() {
     let config = Config::new().ping_interval(Duration::from_millis(50)).ping_timeout(Duration::from_millis(100));

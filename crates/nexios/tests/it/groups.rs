@@ -568,9 +568,9 @@ fn settings_that_come_too_late_are_not_swallowed() {
 }
 
 #[test]
-fn settings_may_come_in_any_order_as_long_as_nobody_has_the_groups() {
+fn settings_may_come_in_any_order_before_anybody_was_given_the_groups() {
     let app = App::new().groups_config(GroupsConfig::new()).websocket_route("/rooms/{room}", chat);
-    drop(app.groups());
+    drop(app.handle());
     let app = app.groups_config(GroupsConfig::new().name_len(1));
     assert!(app.groups().is_empty());
 }

@@ -137,6 +137,64 @@ fn what_a_token_says_of_its_algorithm_decides_nothing() {
 }
 
 #[test]
+fn a_header_that_asks_for_what_must_be_understood_is_refused() {
+    let claims = json!({"sub": "alice", "exp": now() + 60});
+    let jwt = Jwt::hs256(SECRET);
+    // RFC 7515 §4.1.11: an extension that is not understood; and lists that no token may have.
+    for crit in [json!(["exp"]), json!(["b64"]), json!(["http://example.com/x"]), json!([]), json!(null), json!("exp")]
+    {
+        let header = json!({"alg": "HS256", "crit": crit, "exp": 1, "b64": false, "http://example.com/x": true});
+        let error = verify(&jwt, &sign(&header, &claims, &SECRET)).unwrap_err();
+        assert!(error.to_string().contains("crit"), "{crit}: {error}");
+    }
+    // What may be ignored is.
+    let header =
+        json!({"alg": "HS256", "typ": "at+jwt", "kid": "1", "jku": "https://evil.example/keys", "x": {"y": 1}});
+    assert_eq!(verify(&jwt, &sign(&header, &claims, &SECRET)).as_deref(), Ok("alice"));
+}
+
+#[test]
+fn a_token_is_read_in_one_way_only() {
+    let jwt = Jwt::hs256(SECRET);
+    let token = alice(60);
+    let signed = |header: &str, payload: &str| {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(hmac(&SECRET, message.as_bytes())))
+    };
+    let payload = json!({"sub": "alice", "exp": now() + 60}).to_string();
+    verify(&jwt, &signed(r#"{"alg":"HS256"}"#, &payload)).unwrap();
+    for bad in [
+        signed(r#"{"alg":"none","alg":"HS256"}"#, &payload),
+        signed(r#"{"alg":"HS256","crit":[],"crit":[]}"#, &payload),
+        signed(r#"["HS256"]"#, &payload),
+        signed(r#"{"typ":"JWT"}"#, &payload),
+        signed(r#"{"alg":"HS256"}"#, &format!("{payload}x")),
+        signed(r#"{"alg":"HS256"}"#, ""),
+        format!("{token}="),
+        format!(" {token}"),
+        format!("{token}\n"),
+        token.replacen('.', "=.", 1),
+        format!("{token}.{token}"),
+    ] {
+        assert!(matches!(verify(&jwt, &bad), Err(JwtError::Invalid(_))), "{bad}");
+    }
+}
+
+#[test]
+fn claims_of_another_type_are_none() {
+    let jwt = Jwt::hs256(SECRET).issuer("us");
+    for issuer in [json!(null), json!(7), json!({}), json!(["them"]), json!([])] {
+        fails(&jwt, &json!({"sub": "alice", "exp": now() + 60, "iss": issuer}));
+    }
+    passes(&jwt, &json!({"sub": "alice", "exp": now() + 60, "iss": ["them", "us"]}));
+    for audience in [json!(7), json!({}), json!([]), json!("")] {
+        fails(&Jwt::hs256(SECRET), &json!({"sub": "alice", "exp": now() + 60, "aud": audience}));
+    }
+    fails(&Jwt::hs256(SECRET).audience("chat"), &json!({"sub": "alice", "exp": now() + 60, "aud": 7}));
+    fails(&Jwt::hs256(SECRET), &json!({"sub": "alice", "exp": null}));
+}
+
+#[test]
 fn a_public_key_is_no_shared_secret() {
     for (jwt, key, token) in [
         (Jwt::rs256_pem(RS256_KEY).unwrap(), RS256_KEY, RS256_TOKEN),

@@ -99,3 +99,102 @@ async fn a_state_may_have_any_name() {
     let mut websocket = client.connect("/s").await.unwrap();
     assert_eq!(websocket.receive_text().await.unwrap(), "state");
 }
+
+/// Names that a program may have as well as the attribute: each is the program's.
+mod hygiene {
+    use nexios::prelude::{State, WebSocket};
+
+    pub(super) type Result = nexios::Result;
+
+    async fn handler(mut websocket: WebSocket, text: &str) -> Result {
+        websocket.accept().await?;
+        websocket.send_text(text).await
+    }
+
+    async fn path(websocket: WebSocket, name: &str) -> Result {
+        handler(websocket, name).await
+    }
+
+    #[nexios::websocket_route("/handler")]
+    pub(super) async fn calls_handler(websocket: WebSocket) -> Result {
+        handler(websocket, "handler").await
+    }
+
+    #[nexios::websocket_route("/path")]
+    pub(super) async fn calls_path(websocket: WebSocket) -> Result {
+        path(websocket, "path").await
+    }
+
+    #[derive(Clone)]
+    pub(super) struct __State(pub(super) &'static str);
+
+    #[nexios::websocket_route("/state")]
+    pub(super) async fn takes_state(websocket: WebSocket, State(state): State<__State>) -> Result {
+        let __State(text) = state;
+        handler(websocket, text).await
+    }
+
+    /// Calls itself: the name inside is the handler's.
+    #[nexios::websocket_route("/again")]
+    pub(super) async fn again(websocket: WebSocket) -> Result {
+        if websocket.query_params().get("inner").is_some() {
+            return Box::pin(again(websocket)).await;
+        }
+        handler(websocket, "again").await
+    }
+}
+
+#[tokio::test]
+async fn every_name_in_a_handler_is_the_programs() {
+    let app = App::with_state(hygiene::__State("state"));
+    let app = app.add_ws_route(hygiene::calls_handler).add_ws_route(hygiene::calls_path);
+    let client = TestClient::new(app.add_ws_route(hygiene::takes_state).add_ws_route(hygiene::again));
+    for path in ["handler", "path", "state", "again"] {
+        assert_eq!(first_text(&client, &format!("/{path}")).await, path);
+    }
+}
+
+/// As a crate that does without any prelude.
+mod bare {
+    #![no_implicit_prelude]
+
+    #[::nexios::websocket_route("/bare")]
+    pub(super) async fn bare(mut websocket: ::nexios::WebSocket) -> ::nexios::Result {
+        websocket.accept().await?;
+        websocket.send_text("bare").await
+    }
+}
+
+/// As a crate that knows this one by another name.
+mod renamed {
+    use nexios as nx;
+
+    #[nx::websocket_route("/path", crate = nx)]
+    pub(super) async fn by_path(mut websocket: nx::WebSocket) -> nx::Result {
+        websocket.accept().await?;
+        websocket.send_text("path").await
+    }
+
+    #[nx::websocket_route("/text", crate = "self::nx")]
+    pub(super) async fn by_text(mut websocket: nx::WebSocket) -> nx::Result {
+        websocket.accept().await?;
+        websocket.send_text("text").await
+    }
+}
+
+#[tokio::test]
+async fn the_attribute_needs_neither_prelude_nor_the_name_of_the_crate() {
+    let app = App::new().add_ws_route(bare::bare);
+    let client = TestClient::new(app.add_ws_route(renamed::by_path).add_ws_route(renamed::by_text));
+    for path in ["bare", "path", "text"] {
+        assert_eq!(first_text(&client, &format!("/{path}")).await, path);
+    }
+}
+
+#[cfg(any())]
+#[websocket_route("/absent")]
+async fn absent(websocket: Nothing) {}
+
+#[websocket_route("/absent")]
+#[cfg(any())]
+async fn absent_as_well(websocket: WebSocket, nothing: Nothing) {}

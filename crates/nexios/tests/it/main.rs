@@ -9,6 +9,7 @@ mod admission;
 mod asking;
 mod axum_mount;
 mod backplane;
+mod building;
 #[cfg(feature = "tls")]
 mod certificates;
 mod churn;

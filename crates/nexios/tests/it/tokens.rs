@@ -10,6 +10,7 @@ use tracing::Level;
 use crate::logs::Logs;
 use crate::outcome::{refusal, status};
 use crate::serving::{pause, serve};
+use crate::wire::{Wire, upgrade_request};
 
 /// Tells the token that it finds, and the subprotocols that are left.
 fn app(sources: impl IntoIterator<Item = TokenSource>) -> App {
@@ -38,6 +39,45 @@ async fn each_source_finds_its_token() {
     assert_eq!(found(query.request("/ws?token=")).await.0, None);
     let cookie = client(TokenSource::cookie("session"));
     assert_eq!(found(cookie.request("/ws").header("cookie", "a=b; session=abc")).await.0.as_deref(), Some("abc"));
+}
+
+#[tokio::test]
+async fn a_source_reads_what_its_standard_says_and_nothing_else() {
+    let client = |source| TestClient::new(app([source]));
+    let line = |bytes: &[u8]| http::HeaderValue::from_bytes(bytes).unwrap();
+    let cookie = client(TokenSource::cookie("session"));
+    for (sent, expected) in [
+        (&b"other=\xc3\xa4; session=abc"[..], Some("abc")),
+        (b"session=abc; other=\xff", Some("abc")),
+        (b"session=\"abc\"", Some("abc")),
+        (b"session=\"abc", None),
+        (b"session=\xc3\xa4", None),
+        (b"session=a b", None),
+    ] {
+        let shown = String::from_utf8_lossy(sent);
+        assert_eq!(found(cookie.request("/ws").header("cookie", line(sent))).await.0.as_deref(), expected, "{shown}");
+    }
+    let bearer = client(TokenSource::bearer());
+    for sent in [&b"Bearer a b"[..], b"Bearer a,b", b"Bearer \xc3\xa4", b"Bearer \"a\"", b"Bearer =", b"Bearer"] {
+        assert_eq!(found(bearer.request("/ws").header("authorization", line(sent))).await.0, None);
+    }
+    let query = client(TokenSource::query("token"));
+    for sent in ["/ws?token=%ff", "/ws?token=%zz", "/ws?token=%4", "/ws?token"] {
+        assert_eq!(found(query.request(sent)).await.0, None, "{sent}");
+    }
+    // Raw UTF-8 is percent-encoded by the client, as by a browser.
+    assert_eq!(found(query.request("/ws?token=ä")).await.0.as_deref(), Some("ä"));
+}
+
+#[tokio::test]
+async fn a_token_that_is_offered_twice_is_not_left_in_the_offer() {
+    let server = serve(app([TokenSource::subprotocol_prefix("token.")])).await;
+    let mut wire = Wire::connect(server.address).await;
+    let offer = "\r\nSec-WebSocket-Protocol: v1, token.abc\r\nSec-WebSocket-Protocol: token.abc\r\n\r\n";
+    wire.send(upgrade_request("/ws").replace("\r\n\r\n", offer)).await;
+    let head = wire.head().await;
+    assert!(head.status == 101 && !head.text.contains("token.abc"), "{}", head.text);
+    assert_eq!(wire.text().await, r#"["abc",["v1"]]"#);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::JwtError;
+use super::{JwtError, Rules};
 use crate::auth::Identity;
 use crate::{Error, Result};
 
@@ -27,12 +27,12 @@ struct Verified {
 }
 
 impl Claims {
-    pub(super) fn new(claims: Map<String, Value>, leeway: u64) -> Result<Self, JwtError> {
+    pub(super) fn new(claims: Map<String, Value>, leeway: Duration) -> Result<Self, JwtError> {
         let subject = claims.get("sub").and_then(Value::as_str).filter(|subject| !subject.is_empty());
         let subject = subject.ok_or(JwtError::Invalid("it names no user"))?;
         let expiry = claims.get("exp").and_then(seconds).ok_or(JwtError::Invalid("it is not well-formed"))?;
         // A time that the system cannot express is as good as never.
-        let expiry = SystemTime::UNIX_EPOCH.checked_add(expiry.saturating_add(Duration::from_secs(leeway)));
+        let expiry = SystemTime::UNIX_EPOCH.checked_add(expiry.saturating_add(leeway));
         let identity = Identity::new(subject).expires_at(expiry);
         Ok(Self(Arc::new(Verified { claims, identity })))
     }
@@ -59,6 +59,47 @@ impl Claims {
     /// When they are something else.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         T::deserialize(&self.0.claims).map_err(Error::other)
+    }
+}
+
+impl Rules {
+    /// RFC 7519 §4.1. A claim that is `null` is as good as none.
+    pub(super) fn check(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<(), JwtError> {
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let claim = |name| claims.get(name).filter(|value| !value.is_null());
+        let expiry = claim("exp").ok_or(JwtError::Invalid("a claim is missing"))?;
+        let expiry = seconds(expiry).ok_or(JwtError::Invalid("it is not well-formed"))?;
+        if expiry.saturating_add(self.leeway) <= since_epoch {
+            return Err(JwtError::Expired);
+        }
+        if let Some(not_before) = claim("nbf") {
+            let not_before = seconds(not_before).ok_or(JwtError::Invalid("it is not well-formed"))?;
+            if not_before > since_epoch.saturating_add(self.leeway) {
+                return Err(JwtError::Invalid("it is not valid yet"));
+            }
+        }
+        match (&self.issuer, claim("iss")) {
+            (Some(_), None) => return Err(JwtError::Invalid("a claim is missing")),
+            (Some(issuer), Some(found)) if !names(found, issuer) => {
+                return Err(JwtError::Invalid("its issuer is another one"));
+            }
+            _ => {}
+        }
+        match (&self.audience, claim("aud")) {
+            (Some(_), None) => Err(JwtError::Invalid("a claim is missing")),
+            (Some(audience), Some(found)) if names(found, audience) => Ok(()),
+            (None, None) => Ok(()),
+            _ => Err(JwtError::Invalid("it is meant for another audience")),
+        }
+    }
+}
+
+/// A claim that is a text, or several of them.
+fn names(claim: &Value, wanted: &str) -> bool {
+    match claim {
+        Value::String(text) => text == wanted,
+        Value::Array(texts) => texts.iter().any(|text| text == wanted),
+        _ => false,
     }
 }
 
