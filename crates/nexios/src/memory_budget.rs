@@ -69,6 +69,11 @@ impl Budget {
         Reservation { budget: Arc::clone(self), bytes: 0 }
     }
 
+    /// Whether there is room for as much as this, which is not reserved.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        self.limit.allows(self.held().saturating_add(bytes))
+    }
+
     /// Room for one more compressor, as long as all of them take no more than half of the budget.
     pub(crate) fn place_for_compressor(self: &Arc<Self>) -> Option<CompressorPlace> {
         let place = CompressorPlace(Arc::clone(self));

@@ -19,6 +19,9 @@ use crate::disconnect::{Cause, EndedBy, WebSocketDisconnect};
 /// How long a peer that broke the protocol may be silent before its socket is closed.
 const QUIET: Duration = Duration::from_millis(100);
 
+/// Bytes in a second that a peer reads at least which is closed while something waits for it.
+const LEAST_RATE: u64 = 240;
+
 /// How much later a peer is given up whose answer may be under way between the socket and here (TLS, HTTP/2), when this
 /// process was held up.
 const SECOND_LOOK: Duration = Duration::from_millis(100);
@@ -34,6 +37,9 @@ pub(super) struct Closing {
     heard: bool,
     /// What is left of [`Config::close_timeout`](crate::Config::close_timeout).
     remaining: Duration,
+    /// Bytes that the socket had not taken at the last look.
+    unwritten: usize,
+    is_late: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +103,7 @@ impl Driver {
 
     fn send_close(&mut self, ended_by: EndedBy, cause: Cause, frame: CloseFrame, stage: Stage) {
         let remaining = self.link.config().close_timeout;
-        let closing = Closing { ended_by, cause, sent: frame, stage, heard: false, remaining };
+        let closing = Closing { ended_by, cause, sent: frame, stage, heard: false, remaining, unwritten: 0, is_late: false };
         self.link.begin_closing(&closing.end(None));
         if closing.is_deaf() {
             self.link.forget_received();
@@ -112,7 +118,8 @@ impl Driver {
         self.writing.append_with(|out| {
             protocol.send_close(on_wire, key, out);
         });
-        self.closing = Some(Box::new(closing));
+        let unwritten = self.writing.len();
+        self.closing = Some(Box::new(Closing { unwritten, ..closing }));
         self.set_deadline(Some(remaining));
     }
 
@@ -156,12 +163,8 @@ impl Driver {
 
     pub(super) fn on_deadline(&mut self) -> Option<Progress> {
         if let Some(closing) = &mut self.closing {
-            let remaining = closing.remaining.saturating_sub(QUIET);
-            // It still sends, or has not taken all that was sent to it, the Close frame at the end.
-            let is_busy = std::mem::take(&mut closing.heard) || !self.writing.is_empty();
-            if closing.stage == Stage::Discard && is_busy && !remaining.is_zero() {
-                closing.remaining = remaining;
-                self.set_deadline(Some(QUIET));
+            if let Some(wait) = closing.goes_on(self.writing.len(), self.link.config().close_timeout) {
+                self.set_deadline(Some(wait));
                 return None;
             }
             self.end_with(None);
@@ -219,6 +222,27 @@ impl Closing {
         /// A masked control frame of the greatest size (RFC 6455 §5.5): no more than the answer to the Close frame.
         const ANSWER: usize = 131;
         self.heard |= bytes > ANSWER;
+    }
+
+    /// How much longer the peer has, at the end of a wait after which so many bytes are still to be written. Whoever reads gets
+    /// the Close frame: each byte of what stands before it buys time.
+    fn goes_on(&mut self, unwritten: usize, timeout: Duration) -> Option<Duration> {
+        let is_discarding = self.stage == Stage::Discard;
+        let taken = self.unwritten.saturating_sub(unwritten);
+        let was_late = std::mem::replace(&mut self.is_late, unwritten > 0);
+        self.unwritten = unwritten;
+        let waited = if is_discarding { QUIET } else { self.remaining };
+        self.remaining = self.remaining.saturating_sub(waited);
+        if unwritten > 0 || was_late {
+            let earned = Duration::from_millis(taken.saturating_mul(1000) as u64 / LEAST_RATE);
+            self.remaining = self.remaining.saturating_add(earned).min(timeout);
+        }
+        // It still sends, or has not taken all that was sent to it.
+        let is_busy = std::mem::take(&mut self.heard) || unwritten > 0;
+        if self.remaining.is_zero() || (is_discarding && !is_busy) {
+            return None;
+        }
+        Some(if is_discarding { QUIET } else { self.remaining })
     }
 
     fn end(&self, received: Option<CloseFrame>) -> WebSocketDisconnect {

@@ -55,6 +55,7 @@ pub(super) struct Driver {
     is_full: bool,
     /// What the link was told of `writing`.
     reported_in_flight: usize,
+    reported_full: bool,
     /// A violation that is acted on in the next turn.
     violated: Option<Box<ProtocolError>>,
     pub(super) keepalive: Option<Keepalive>,
@@ -122,10 +123,18 @@ impl Turn {
     }
 }
 
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The socket closes with its driver, whoever still holds the link.
+        self.link.lock().socket = None;
+    }
+}
+
 impl Driver {
     pub(super) fn new(link: Arc<Link>, accepted: Accepted) -> Self {
         let Accepted { transport, read_ahead } = accepted;
         transport.tune(link.config());
+        link.share_socket(&transport);
         let limits = link.config().limits;
         let protocol = match link.agreed() {
             Some(agreed) => Connection::with_deflate(link.role(), limits, agreed.params),
@@ -147,6 +156,7 @@ impl Driver {
             writing: Outbound::default(),
             is_full: false,
             reported_in_flight: 0,
+            reported_full: false,
             violated: None,
             keepalive,
             deadline: None,
@@ -504,12 +514,15 @@ impl Driver {
     #[inline]
     fn report_in_flight(&mut self) {
         let rest = self.writing.len();
-        if rest == self.reported_in_flight && !self.link.signals.any(ROOM) {
+        let is_known = rest == self.reported_in_flight && self.is_full == self.reported_full;
+        if is_known && !self.link.signals.any(ROOM) {
             return;
         }
         self.reported_in_flight = rest;
+        self.reported_full = self.is_full;
         let mut state = self.link.lock();
         state.in_flight = u32::try_from(rest).unwrap_or(u32::MAX);
+        state.is_refused = self.is_full;
         let has_room = state.must_arrive() <= self.link.config().send_waits_above();
         let waiters = if has_room { state.waiters.take_for_room() } else { Vec::new() };
         if has_room {

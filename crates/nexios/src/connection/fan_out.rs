@@ -1,14 +1,15 @@
 //! What is sent to many: encoded once, queued for each, dropped where that was chosen.
 
-use std::task::Waker;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use nexios_proto::{Message, Role};
 
 use super::backlog::{Backlog, Key, Source};
+use super::direct::Due;
 use super::link::{Link, Phase, State};
 use super::publication::Publication;
-use super::sending::{Enqueued, Form};
+use super::sending::{Enqueued, Form, Room};
 use super::signals::BACKLOG;
 use super::tick;
 use super::worker;
@@ -33,8 +34,8 @@ impl Terms {
 /// What sending to many leaves to do, and what it came to.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    /// Each with its worker.
-    pub(crate) wakers: Vec<(u8, Waker)>,
+    /// Connections that have something to write, each with its worker.
+    pub(crate) due: Vec<(u8, Due)>,
     /// Messages that were dropped, or that gave way to newer ones.
     pub(crate) dropped: u64,
     /// Connections that are being closed because they did not keep up.
@@ -46,7 +47,12 @@ pub(crate) struct Effects {
 impl Effects {
     /// Wakes the tasks that have something to write, under no lock.
     pub(crate) fn wake(self) {
-        worker::wake_all(self.wakers);
+        worker::wake_all(self.due);
+    }
+
+    /// Writes for the connections of this thread, and wakes the tasks of others, under no lock.
+    pub(crate) fn write(self) {
+        worker::write_all(self.due);
     }
 }
 
@@ -58,7 +64,7 @@ impl Link {
     }
 
     /// Queues a sender's message for a connection that drops what it has no room for.
-    pub(crate) fn enqueue_droppable(&self, message: &Message, form: Form, key: Option<Key>) -> Enqueued {
+    pub(crate) fn enqueue_droppable(self: &Arc<Self>, message: &Message, form: Form, key: Option<Key>) -> Enqueued {
         tick::catch_up();
         let coding = if form == Form::Any { self.any_coding() } else { None };
         let publication = Publication::new(message, coding).keyed(key);
@@ -70,7 +76,7 @@ impl Link {
 
     /// Queues a message that was encoded once for many. What is left to do goes to `effects`: the caller holds a lock.
     #[inline]
-    pub(crate) fn enqueue_shared(&self, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
+    pub(crate) fn enqueue_shared(self: &Arc<Self>, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
         let enqueued = self.try_enqueue_shared(publication, terms, effects);
         if enqueued == Enqueued::Queued {
             effects.sent.add(self.meter(), publication.messages());
@@ -79,7 +85,7 @@ impl Link {
     }
 
     #[inline]
-    fn try_enqueue_shared(&self, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
+    fn try_enqueue_shared(self: &Arc<Self>, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
         let mut state = self.lock();
         let Some(publication) = publication.form_for(state.is_enveloped) else { return Enqueued::Unenveloped };
         let compressed = self.any_coding().and_then(|coding| publication.compressed(coding));
@@ -97,17 +103,24 @@ impl Link {
             self.meter().dropped(effects.dropped - dropped);
             room
         };
-        if let Err(enqueued) = room {
-            return enqueued;
-        }
-        if state.backlog.is_some() {
+        let room = match room {
+            Ok(room) => room,
+            Err(enqueued) => return enqueued,
+        };
+        let first = if state.backlog.is_some() {
             state.push_to_backlog(frame);
+            false
+        } else {
+            let first = state.outbound.is_empty();
+            state.outbound.append_shared(frame);
+            first
+        };
+        if room == Room::Unoffered {
+            effects.due.push((state.worker, Due::Offer(Arc::clone(self))));
             return Enqueued::Queued;
         }
-        let first = state.outbound.is_empty();
-        state.outbound.append_shared(frame);
         let worker = state.worker;
-        effects.wakers.extend(self.to_wake(&state, first).map(|waker| (worker, waker)));
+        effects.due.extend(self.due(&state, first).map(|due| (worker, due)));
         Enqueued::Queued
     }
 
@@ -120,27 +133,27 @@ impl Link {
         }
         effects.closed += 1;
         let worker = state.worker;
-        effects.wakers.extend(self.note_slow_consumer(state).map(|waker| (worker, waker)));
+        effects.due.extend(self.note_slow_consumer(state).map(|waker| (worker, Due::Wake(waker))));
         Enqueued::Full
     }
 
     /// Whether a message that may be dropped can be queued as all others; if not, what became of it.
     fn check_room_or_drop(
-        &self,
+        self: &Arc<Self>,
         state: &mut State,
         frame: &Bytes,
         publication: &Publication,
         terms: Terms,
         effects: &mut Effects,
-    ) -> Result<(), Enqueued> {
+    ) -> Result<Room, Enqueued> {
         if !matches!(state.phase, Phase::Open) {
             return Err(Enqueued::NotOpen);
         }
         let bound = self.config().outbound_queue.min(terms.queue);
         let queued = state.queued();
-        let keeps_up = state.backlog.is_none() && state.in_flight == 0;
+        let keeps_up = state.backlog.is_none() && state.in_flight == 0 && !state.is_refused;
         if keeps_up && (queued + frame.len() <= bound / 2 || (queued == 0 && !publication.is_merged())) {
-            return Ok(());
+            return Ok(Room::Within);
         }
         if publication.is_merged() {
             return Err(Enqueued::Piecewise);
@@ -155,7 +168,7 @@ impl Link {
 
     /// Queues a message behind what waits message by message, or drops it, or others for it.
     fn queue_or_drop(
-        &self,
+        self: &Arc<Self>,
         state: &mut State,
         frame: &Bytes,
         key: Option<&Key>,
@@ -165,22 +178,29 @@ impl Link {
     ) -> Enqueued {
         let (source, cost) = (terms.source, Backlog::cost(frame.len()));
         let mut others = state.queued();
+        // Nothing gives way to anything before the socket has refused what waits.
+        let is_unoffered = self.may_overrun(state, others + cost, bound);
+        if is_unoffered && others + cost > bound {
+            effects.due.push((state.worker, Due::Offer(Arc::clone(self))));
+        }
         let backlog = state.backlog.get_or_insert_default();
         self.signals.set(BACKLOG);
         let may_give_way = if terms.slow == Some(SlowConsumer::DropNewest) { 0 } else { backlog.len_of(source) };
-        if others > 0 && others - may_give_way + cost > bound {
+        if !is_unoffered && others > 0 && others - may_give_way + cost > bound {
             // Not even if all the others of its source went.
             effects.dropped += 1;
             return Enqueued::Dropped;
         }
-        if terms.slow == Some(SlowConsumer::Conflate)
+        if !is_unoffered
+            && terms.slow == Some(SlowConsumer::Conflate)
             && let Some(key) = key
             && let Some(freed) = backlog.drop_keyed(source, key)
         {
             effects.dropped += 1;
             others -= freed;
         }
-        while others + cost > bound
+        while !is_unoffered
+            && others + cost > bound
             && let Some(freed) = backlog.drop_oldest(source)
         {
             effects.dropped += 1;

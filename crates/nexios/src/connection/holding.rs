@@ -59,7 +59,8 @@ impl Driver {
         holding.reservation.set(bytes);
         let is_exceeded = budget.is_exceeded_by(bytes);
         self.time_message(completed);
-        if is_exceeded && self.closing.is_none() {
+        let is_cut = self.closing.is_some() && self.writing.is_empty();
+        if is_exceeded && !is_cut {
             let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "server is overloaded");
             if self.writing.is_empty() {
                 self.give_up(Cause::Overloaded, frame);

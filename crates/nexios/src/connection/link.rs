@@ -12,6 +12,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::task::ArcWake;
 use nexios_proto::{CloseCode, MaskKey, Message, Role};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::asked::Asked;
@@ -80,8 +81,12 @@ pub(super) struct State {
     pub(super) backlog: Option<Box<Backlog>>,
     /// Bytes that the task took out of `outbound` and that the socket has not taken yet.
     pub(super) in_flight: u32,
+    /// The socket took no more when it was last offered something, and has not taken the rest since.
+    pub(super) is_refused: bool,
     /// The worker on whose thread the task runs.
     pub(super) worker: u8,
+    /// The socket, for sweeps on the task's own thread to write to.
+    pub(super) socket: Option<Arc<TcpStream>>,
     pub(super) window: Window,
     /// Asked for by the application; the task sends it behind what is queued.
     pub(super) close: Option<Box<CloseRequest>>,
@@ -138,7 +143,9 @@ impl Link {
                 outbound: Outbound::default(),
                 backlog: None,
                 in_flight: 0,
+                is_refused: false,
                 worker: worker::NOWHERE,
+                socket: None,
                 window: Window::Fresh,
                 close: None,
                 handler_waits: false,

@@ -16,6 +16,7 @@ mod backlog;
 mod caller;
 mod closing;
 mod deflate;
+mod direct;
 mod driver;
 mod ending;
 mod exchange;

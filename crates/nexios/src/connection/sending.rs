@@ -10,6 +10,7 @@ use super::link::{Link, Phase, State};
 use super::outbound::{COPY_MAX, Outbound};
 use super::signals::{BACKLOG, CLOSE, OUTBOUND, ROOM};
 use super::tick;
+use super::worker;
 use crate::observe::Tally;
 use crate::{Error, Result};
 
@@ -28,6 +29,19 @@ pub(crate) enum Enqueued {
     /// The connection is closing, over, or not yet accepted.
     NotOpen,
 }
+
+/// Room for a message in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Within the bound.
+    Within,
+    /// Beyond it, while the socket is still to be offered what waits.
+    Unoffered,
+}
+
+/// How often the bound of a queue may stand in it before the socket was offered anything: the connection's task is another
+/// thread's, or its turn is late.
+const OVERRUN: usize = 8;
 
 impl Link {
     /// Queues a message of the handler itself, and takes it out of `message`; it waits while half of the queue is taken.
@@ -116,27 +130,42 @@ impl Link {
         tick::catch_up();
         let prepared = self.prepare(message, form);
         let mut state = self.lock();
-        if let Err(refusal) = self.check_room(&state, prepared.len(), usize::MAX, false) {
-            prepared.abandon(&mut state);
-            return refusal;
-        }
+        let room = match self.check_room(&state, prepared.len(), usize::MAX, false) {
+            Ok(room) => room,
+            Err(refusal) => {
+                prepared.abandon(&mut state);
+                return refusal;
+            }
+        };
         let waker = self.append(&mut state, prepared);
+        let worker = state.worker;
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
+        match waker {
+            _ if room == Room::Unoffered && worker::is_here(worker) => self.offer(),
+            Some(waker) => waker.wake(),
+            None => {}
         }
         Enqueued::Queued
     }
 
     #[inline]
-    pub(super) fn check_room(&self, state: &State, len: usize, queue: usize, is_merged: bool) -> Result<(), Enqueued> {
+    pub(super) fn check_room(&self, state: &State, len: usize, queue: usize, is_merged: bool) -> Result<Room, Enqueued> {
         if !matches!(state.phase, Phase::Open) {
             return Err(Enqueued::NotOpen);
         }
         // A message that is larger than the whole queue still goes to a peer for whom nothing waits.
         let queued = state.must_arrive();
         let bound = self.config().outbound_queue.min(queue);
-        if queued + len > bound && (queued > 0 || is_merged) { Err(Enqueued::Full) } else { Ok(()) }
+        if queued + len <= bound || (queued == 0 && !is_merged) {
+            return Ok(Room::Within);
+        }
+        if self.may_overrun(state, queued + len, bound) { Ok(Room::Unoffered) } else { Err(Enqueued::Full) }
+    }
+
+    /// The queue may be beyond its bound: the socket was not offered what is in it, so nothing is known of the peer.
+    #[cold]
+    pub(super) fn may_overrun(&self, state: &State, queued: usize, bound: usize) -> bool {
+        !state.is_refused && queued <= bound.saturating_mul(OVERRUN) && self.budget().has_room_for(queued)
     }
 
     /// Appends a message; the waker is the caller's to use, after the lock.

@@ -15,6 +15,11 @@ use crate::sync::{Mutex, MutexGuard, shared_static, thread_local};
 /// Something that can be caught up on, any number of times.
 pub(crate) trait PutOff: Send + Sync {
     fn catch_up(&self);
+
+    /// The same at the end of the tick, when nothing else is about to be added.
+    fn end_tick(&self) {
+        self.catch_up();
+    }
 }
 
 type Work = Weak<dyn PutOff>;
@@ -76,7 +81,7 @@ impl Drop for EndOfTick {
     fn drop(&mut self) {
         // It may have come to another thread, which has nothing to do with this.
         self.0.list().has_end = false;
-        self.0.catch_up();
+        self.0.catch_up(|work| work.end_tick());
     }
 }
 
@@ -85,7 +90,7 @@ impl Drop for EndOfTick {
 pub(crate) fn catch_up() {
     if exchange::is_put_off() {
         exchange::set_put_off(false);
-        Tick::of_this_thread().catch_up();
+        Tick::of_this_thread().catch_up(|work| work.catch_up());
     }
 }
 
@@ -100,7 +105,7 @@ pub(crate) fn catch_up_on_others(work: &Work) {
 pub(crate) fn catch_up_everywhere() {
     let ticks: Vec<_> = lock(&ALL).iter().filter_map(Weak::upgrade).collect();
     for tick in ticks {
-        tick.catch_up();
+        tick.catch_up(|work| work.catch_up());
     }
 }
 
@@ -123,10 +128,10 @@ impl Tick {
         lock(&self.list)
     }
 
-    fn catch_up(&self) {
+    fn catch_up(&self, how: impl Fn(&dyn PutOff)) {
         let (work, end) = self.list().begin();
         for work in work.iter().filter_map(Weak::upgrade) {
-            work.catch_up();
+            how(&*work);
         }
         self.list().finish(end);
     }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::config::Config;
@@ -17,7 +18,7 @@ use crate::server::HeadDeadline;
 
 /// A TCP socket as itself, so that the hot path is compiled for it; anything else behind one indirection.
 pub(crate) enum Transport {
-    Tcp(TcpStream),
+    Tcp(Arc<TcpStream>),
     Other(Box<dyn Stream>),
 }
 
@@ -30,7 +31,7 @@ impl Transport {
     /// Takes the socket back from hyper, with the bytes that hyper had read behind the handshake.
     pub(crate) fn from_upgraded(upgraded: Upgraded) -> (Self, Bytes) {
         let upgraded = match upgraded.downcast::<TokioIo<HeadDeadline<TcpStream>>>() {
-            Ok(parts) => return (Self::Tcp(parts.io.into_inner().into_inner()), parts.read_buf),
+            Ok(parts) => return (Self::Tcp(Arc::new(parts.io.into_inner().into_inner())), parts.read_buf),
             Err(upgraded) => upgraded,
         };
         let upgraded = match upgraded.downcast::<TokioIo<HeadDeadline<DuplexStream>>>() {
@@ -44,11 +45,11 @@ impl Transport {
         };
         // Nexios' own client hands hyper a `TokioIo<TcpStream>`; `axum::serve` wraps that once more.
         let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => return (Self::Tcp(parts.io.into_inner()), parts.read_buf),
+            Ok(parts) => return (Self::Tcp(Arc::new(parts.io.into_inner())), parts.read_buf),
             Err(upgraded) => upgraded,
         };
         match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-            Ok(parts) => (Self::Tcp(parts.io.into_inner()), parts.read_buf),
+            Ok(parts) => (Self::Tcp(Arc::new(parts.io.into_inner())), parts.read_buf),
             Err(upgraded) => (Self::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
         }
     }
@@ -81,7 +82,7 @@ impl Transport {
         #[cfg(target_os = "linux")]
         if let Some(interval) = config.ping_interval {
             let silence = interval.saturating_add(config.ping_timeout);
-            result = result.and(socket2::SockRef::from(stream).set_tcp_user_timeout(Some(silence)));
+            result = result.and(socket2::SockRef::from(&**stream).set_tcp_user_timeout(Some(silence)));
         }
         if let Err(error) = result {
             tracing::debug!(%error, "an option of the socket could not be set");
@@ -98,13 +99,22 @@ impl Transport {
     pub(super) fn has_unread(&self) -> bool {
         let Self::Tcp(stream) = self else { return false };
         // The end of the connection is something as well.
-        socket2::SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok()
+        socket2::SockRef::from(&**stream).peek(&mut [MaybeUninit::uninit()]).is_ok()
     }
 
     #[inline]
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tcp(stream) => {
+                let space = buffer.initialize_unfilled();
+                let (wanted, mut read) = (space.len(), 0);
+                ready!(poll_io(stream, cx, |stream| {
+                    read = stream.try_read(space)?;
+                    Ok(read == wanted || read == 0)
+                }))?;
+                buffer.advance(read);
+                Poll::Ready(Ok(()))
+            }
             Self::Other(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -113,7 +123,14 @@ impl Transport {
     #[inline]
     pub(super) fn poll_read_into(&mut self, cx: &mut Context<'_>, buffer: &mut impl BufMut) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => tokio_util::io::poll_read_buf(Pin::new(stream), cx, buffer),
+            Self::Tcp(stream) => {
+                let (wanted, mut read) = (buffer.chunk_mut().len(), 0);
+                ready!(poll_io(stream, cx, |stream| {
+                    read = stream.try_read_buf(buffer)?;
+                    Ok(read == wanted || read == 0)
+                }))?;
+                Poll::Ready(Ok(read))
+            }
             Self::Other(stream) => tokio_util::io::poll_read_buf(Pin::new(stream), cx, buffer),
         }
     }
@@ -121,7 +138,7 @@ impl Transport {
     #[inline]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp(stream) => poll_write(stream, cx, |stream| stream.try_write(bytes)),
             Self::Other(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -132,7 +149,7 @@ impl Transport {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tcp(stream) => poll_write(stream, cx, |stream| stream.try_write_vectored(slices)),
             Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
@@ -147,8 +164,47 @@ impl Transport {
 
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp(stream) => Poll::Ready(socket2::SockRef::from(&**stream).shutdown(std::net::Shutdown::Write)),
             Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Reads from a socket that is shared: `read` says whether there may be more. Where there is not, the runtime is told so, which
+/// saves the next read that would only say the same.
+#[inline]
+fn poll_io(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    mut read: impl FnMut(&TcpStream) -> io::Result<bool>,
+) -> Poll<io::Result<()>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        let mut is_done = false;
+        let result = stream.try_io(Interest::READABLE, || {
+            let may_have_more = read(stream)?;
+            is_done = true;
+            if may_have_more { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        });
+        match result {
+            _ if is_done => return Poll::Ready(Ok(())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+#[inline]
+fn poll_write(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    write: impl Fn(&TcpStream) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match write(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
         }
     }
 }

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::direct::Due;
+
 /// So many threads have a place; connections of others are woken one by one.
 const PLACES: usize = 128;
 
@@ -19,7 +21,7 @@ struct Place(Mutex<Wakes>);
 
 struct Wakes {
     is_taken: bool,
-    list: Vec<Waker>,
+    list: Vec<Due>,
     /// The task that sees to the list, once it has been polled.
     runner: Option<Waker>,
 }
@@ -34,6 +36,12 @@ thread_local! {
 /// The place of this thread.
 pub(super) fn here() -> u8 {
     HERE.try_with(Cell::get).unwrap_or(NOWHERE)
+}
+
+/// Whether this is the worker of this thread.
+#[inline]
+pub(super) fn is_here(worker: u8) -> bool {
+    worker != NOWHERE && worker == here()
 }
 
 /// A thread's claim to a place, and the task that wakes whom others have noted there: it never ends, and its runtime's end
@@ -60,7 +68,7 @@ impl Future for Worker {
         wakes.runner.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         let list = mem::take(&mut wakes.list);
         drop(wakes);
-        list.into_iter().for_each(Waker::wake);
+        write_some(self.0, list);
         Poll::Pending
     }
 }
@@ -74,28 +82,72 @@ impl Drop for Worker {
         wakes.is_taken = false;
         drop(wakes);
         drop(runner);
-        list.into_iter().for_each(Waker::wake);
+        list.into_iter().for_each(Due::wake);
     }
 }
 
+/// So many connections are written in a row before the thread's other tasks have their turn.
+const SWEEP: usize = 2048;
+
 /// Wakes tasks, each of the runtime at this place, under no lock.
-pub(super) fn wake_all(wakers: Vec<(u8, Waker)>) {
+pub(super) fn wake_all(due: Vec<(u8, Due)>) {
     let here = here();
-    let mut elsewhere: Vec<(u8, Vec<Waker>)> = Vec::new();
-    for (at, waker) in wakers {
-        if at == here || at == NOWHERE {
-            waker.wake();
-        } else if let Some((_, list)) = elsewhere.iter_mut().find(|(place, _)| *place == at) {
-            list.push(waker);
+    hand_over(due, |at, due| {
+        if is_here(at) && due.is_urgent() {
+            due.write();
+        } else if at == here || at == NOWHERE {
+            due.wake();
         } else {
-            elsewhere.push((at, vec![waker]));
+            return Some(due);
+        }
+        None
+    });
+}
+
+/// The same at the end of a tick: connections of this thread are written.
+pub(super) fn write_all(due: Vec<(u8, Due)>) {
+    let here = here();
+    let mut left = SWEEP;
+    hand_over(due, |at, due| {
+        if at == NOWHERE {
+            due.wake();
+        } else if left > 0 && at == here {
+            left -= 1;
+            due.write();
+        } else {
+            return Some(due);
+        }
+        None
+    });
+}
+
+/// Gives what is left to the workers, each its own in one piece.
+fn hand_over(due: Vec<(u8, Due)>, mut take: impl FnMut(u8, Due) -> Option<Due>) {
+    let mut elsewhere: Vec<(u8, Vec<Due>)> = Vec::new();
+    for (at, due) in due {
+        let Some(due) = take(at, due) else { continue };
+        if let Some((_, list)) = elsewhere.iter_mut().find(|(place, _)| *place == at) {
+            list.push(due);
+        } else {
+            elsewhere.push((at, vec![due]));
         }
     }
     for (at, list) in elsewhere {
         match place(at) {
             Some(place) => place.note(list),
-            None => list.into_iter().for_each(Waker::wake),
+            None => list.into_iter().for_each(Due::wake),
         }
+    }
+}
+
+/// Writes as many as may be in a row; the rest has its turn behind the tasks that are ready now.
+fn write_some(here: u8, mut list: Vec<Due>) {
+    let rest = list.split_off(list.len().min(SWEEP));
+    list.into_iter().for_each(Due::write);
+    if let Some(place) = place(here)
+        && !rest.is_empty()
+    {
+        place.note(rest);
     }
 }
 
@@ -108,12 +160,12 @@ impl Place {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, list: Vec<Waker>) {
+    fn note(&self, list: Vec<Due>) {
         let mut wakes = self.lock();
         if !wakes.is_taken {
             // Its runtime is ending.
             drop(wakes);
-            return list.into_iter().for_each(Waker::wake);
+            return list.into_iter().for_each(Due::wake);
         }
         let is_first = wakes.list.is_empty();
         wakes.list.extend(list);

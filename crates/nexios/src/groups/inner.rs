@@ -212,6 +212,11 @@ impl PutOff for GroupInner {
         let distributed = self.distribute(&mut self.members());
         distributed.finish();
     }
+
+    fn end_tick(&self) {
+        let distributed = self.distribute(&mut self.members());
+        distributed.finish_tick();
+    }
 }
 
 impl Drop for GroupInner {

@@ -203,7 +203,7 @@ impl Members {
                 after.share_out(link, &mut parts, true, terms, group);
             }
         } else {
-            after.effects.wakers.reserve(self.list.len());
+            after.effects.due.reserve(self.list.len());
             let has_notices = parts.has_notices();
             for link in &self.list {
                 let watches = has_notices && watches(link);
@@ -563,13 +563,22 @@ impl Distributed {
     }
 
     pub(super) fn append(&mut self, other: Self) {
-        self.effects.wakers.extend(other.effects.wakers);
+        self.effects.due.extend(other.effects.due);
         self.flush = self.flush.take().or(other.flush);
     }
 
     /// Wakes the tasks that have something to write.
     pub(super) fn finish(self) {
-        self.effects.wake();
+        self.finish_by(Effects::wake);
+    }
+
+    /// The same at the end of a tick: what is there is written.
+    pub(super) fn finish_tick(self) {
+        self.finish_by(Effects::write);
+    }
+
+    fn finish_by(self, how: fn(Effects)) {
+        how(self.effects);
         if let Some(flush) = self.flush {
             flush.soon();
         }
