@@ -21,6 +21,11 @@ const REASON_MAX: usize = 123;
 pub struct CloseCode(u16);
 
 impl CloseCode {
+    /// The code with this number; as `From<u16>`, for constants.
+    pub const fn new(code: u16) -> Self {
+        Self(code)
+    }
+
     /// The connection has done what it was for.
     pub const NORMAL: Self = Self(1000);
     /// The server shuts down, or the browser leaves the page.

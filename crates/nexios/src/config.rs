@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nexios_proto::Limit;
 
+use crate::close_codes::CloseCodes;
 use crate::compression::Compression;
 use crate::origin::Origins;
 use crate::rate::{OverRate, Rate};
@@ -26,7 +27,7 @@ const BYTES: Rate = Rate::per_second(4_000_000_000);
 /// | [`frame_size`](Self::frame_size) | unlimited (the message's limit holds) |
 /// | [`fragments`](Self::fragments) | 16,384 frames in one message |
 /// | [`outbound_queue`](Self::outbound_queue) | 1 MiB |
-/// | [`slow_consumer`](Self::slow_consumer) | close with 1008 |
+/// | [`slow_consumer`](Self::slow_consumer) | close with 4430 |
 /// | [`groups_per_connection`](Self::groups_per_connection) | 128 |
 /// | [`compression`](Self::compression) | off |
 /// | [`ping_interval`](Self::ping_interval) | 20 s |
@@ -39,6 +40,9 @@ const BYTES: Rate = Rate::per_second(4_000_000_000);
 /// | [`over_rate`](Self::over_rate) | the peer waits |
 /// | [`origins`](Self::origins) | the same origin, for requests with an `Origin` |
 /// | [`authentication_timeout`](Self::authentication_timeout) | none |
+/// | [`close_codes`](Self::close_codes) | [`CloseCodes`] has a table |
+/// | [`refuse_after_accept`](Self::refuse_after_accept) | off: a refusal is an HTTP response |
+/// | [`handler_timeout`](Self::handler_timeout) | 60 s |
 ///
 /// A limit takes a number or [`Limit::Unlimited`]; zero means zero.
 ///
@@ -66,6 +70,9 @@ pub struct Config {
     pub(crate) over_rate: OverRate,
     pub(crate) origins: Origins,
     pub(crate) authentication_timeout: Option<Duration>,
+    pub(crate) close_codes: CloseCodes,
+    pub(crate) refuse_after_accept: bool,
+    pub(crate) handler_timeout: Option<Duration>,
 }
 
 /// What a message may hold: the size of a message and of a frame in bytes, and the number of frames in a message.
@@ -91,6 +98,9 @@ impl Default for Config {
             over_rate: OverRate::Wait,
             origins: Origins::same_origin(),
             authentication_timeout: None,
+            close_codes: CloseCodes::new(),
+            refuse_after_accept: false,
+            handler_timeout: Some(Duration::from_mins(1)),
         }
     }
 }
@@ -188,7 +198,7 @@ impl Config {
     }
 
     /// How long a message may take from its first frame's header to its last byte, or `None` for as long as it likes. Then the
-    /// connection is closed with 1008 and the cause [`MessageTimeout`](crate::Cause::MessageTimeout). Time does not count
+    /// connection is closed with 4408 and the cause [`MessageTimeout`](crate::Cause::MessageTimeout). Time does not count
     /// in which the peer is not read: because its handler is busy, it sends too fast, or does not read itself.
     pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.message_timeout = timeout.into();
@@ -229,10 +239,39 @@ impl Config {
     }
 
     /// How long after `accept` somebody has to be [authenticated](crate::WebSocket::authenticate), or `None` for never. Then
-    /// the connection is closed with 1008 and the cause [`NotAuthenticated`](crate::Cause::NotAuthenticated). For
+    /// the connection is closed with 4401 and the cause [`NotAuthenticated`](crate::Cause::NotAuthenticated). For
     /// protocols whose first message carries the token.
     pub fn authentication_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.authentication_timeout = timeout.into();
+        self
+    }
+
+    /// Close codes of endings for which RFC 6455 has none: see [`CloseCodes`].
+    pub fn close_codes(mut self, codes: CloseCodes) -> Self {
+        self.close_codes = codes;
+        self
+    }
+
+    /// Refuses a handshake after accepting it, for clients in browsers: a page sees of a refused handshake only that there was
+    /// none (1006), and of a closed connection the code and the reason.
+    ///
+    /// What [`reject`](crate::WebSocket::reject), a rejected extractor or a middleware answers with then becomes a 101 and a
+    /// Close frame with 4000 and the response's status, 4401 for a 401; `close` before `accept` closes with its own code and
+    /// reason. What is refused before middleware runs (a malformed handshake, an origin, a limit of the server) stays an HTTP
+    /// response.
+    pub fn refuse_after_accept(mut self, is_wanted: bool) -> Self {
+        self.refuse_after_accept = is_wanted;
+        self
+    }
+
+    /// How long a handler may go on after its connection has ended without taking notice, or `None` for as long as it likes.
+    /// Then it is cancelled where it waits: its future is dropped.
+    ///
+    /// A handler notices when a call of its [`WebSocket`](crate::WebSocket) says that the connection has ended; it then has the
+    /// time that it takes. This is for those that wait for something else, as one that only sends and has nothing to send.
+    /// The connection's place in the limits and its membership in groups end with the socket in any case.
+    pub fn handler_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.handler_timeout = timeout.into();
         self
     }
 

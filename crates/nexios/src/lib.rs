@@ -5,6 +5,7 @@ mod asking;
 pub mod auth;
 pub mod backplane;
 pub mod client;
+mod close_codes;
 mod compression;
 mod config;
 mod connection;
@@ -35,6 +36,7 @@ pub use axum::Json;
 pub use backplane::{Backplane, BackplaneConfig};
 #[doc(no_inline)]
 pub use bytes::Bytes;
+pub use close_codes::CloseCodes;
 pub use compression::{Compression, ParseCompressionError};
 pub use config::{Config, Limits};
 pub use disconnect::{Cause, EndedBy, WebSocketDisconnect};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use nexios_proto::{CloseCode, CloseFrame, Message, Utf8Bytes};
 use serde::Serialize;
 
-use crate::connection::{Enqueued, Form, Key, Link};
+use crate::connection::{Enqueued, Form, Key, Link, Unoffered};
 use crate::disconnect::Cause;
 use crate::websocket::{CloseCodeError, JsonError};
 use crate::{Error, Result, WebSocketDisconnect};
@@ -144,8 +144,11 @@ impl Sender {
     /// Does all of it but giving way; returns the message's length.
     fn queue(&self, message: Message, form: Form, key: Option<Key>) -> Result<usize> {
         let may_drop = self.link.may_drop();
-        let queued =
-            if may_drop { self.link.enqueue_droppable(&message, form, key) } else { self.link.enqueue(&message, form) };
+        let queued = if may_drop {
+            self.link.enqueue_droppable(&message, form, key)
+        } else {
+            self.link.enqueue(&message, form, Unoffered::Take)
+        };
         match queued {
             Enqueued::Queued => Ok(message.len()),
             Enqueued::NotOpen => Err(self.link.why_not_open()),
@@ -190,7 +193,7 @@ impl Sender {
     /// [`TrySendError`], which gives the message back.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         let message = message.into();
-        match self.link.enqueue(&message, Form::Any) {
+        match self.link.enqueue(&message, Form::Any, Unoffered::Refuse) {
             Enqueued::Queued => Ok(()),
             Enqueued::Full | Enqueued::Dropped | Enqueued::Piecewise | Enqueued::Unenveloped => {
                 Err(TrySendError::Full(message))

@@ -103,7 +103,8 @@ impl Driver {
 
     fn send_close(&mut self, ended_by: EndedBy, cause: Cause, frame: CloseFrame, stage: Stage) {
         let remaining = self.link.config().close_timeout;
-        let closing = Closing { ended_by, cause, sent: frame, stage, heard: false, remaining, unwritten: 0, is_late: false };
+        let closing =
+            Closing { ended_by, cause, sent: frame, stage, heard: false, remaining, unwritten: 0, is_late: false };
         self.link.begin_closing(&closing.end(None));
         if closing.is_deaf() {
             self.link.forget_received();
@@ -200,7 +201,7 @@ impl Driver {
             }
             Check::PeerIsGone => {
                 // The Close frame is a courtesy to a peer that can still read; nobody waits for an answer.
-                let frame = CloseFrame::new(CloseCode::INTERNAL_ERROR, "keepalive timeout");
+                let frame = self.link.close_frame(Cause::KeepaliveTimeout, "keepalive timeout");
                 self.send_close(EndedBy::Local, Cause::KeepaliveTimeout, frame, Stage::Flush);
                 self.end_with(None);
                 return None;
@@ -265,6 +266,7 @@ impl Link {
         // A handler that waits for a message is known to the task alone.
         self.signals.set(HANDLER);
         let mut wakers = state.waiters.take_all();
+        state.is_told |= !wakers.is_empty();
         wakers.extend(state.task.clone());
         let unanswered = state.take_pending();
         let caller = state.release_caller();

@@ -66,6 +66,11 @@ impl Link {
         }
     }
 
+    /// Its socket can be offered something from here.
+    pub(super) fn can_offer(&self, state: &State) -> bool {
+        worker::is_here(state.worker) && state.socket.is_some() && !exchange::is_turn_of(self.id())
+    }
+
     /// Something was queued by a sweep: `first`, behind nothing.
     #[inline]
     pub(super) fn due(self: &Arc<Self>, state: &State, first: bool) -> Option<Due> {

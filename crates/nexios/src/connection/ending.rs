@@ -36,8 +36,14 @@ impl Link {
     }
 
     /// Closes because a limit or a deadline says so.
-    pub(crate) fn close_for(&self, code: CloseCode, reason: &'static str, cause: Cause) {
-        self.request_close(CloseFrame::new(code, reason), cause);
+    pub(crate) fn close_for(&self, reason: &'static str, cause: Cause) {
+        self.request_close(self.close_frame(cause, reason), cause);
+    }
+
+    /// The Close frame for a cause that has a code of its own.
+    pub(super) fn close_frame(&self, cause: Cause, reason: &'static str) -> CloseFrame {
+        let code = self.config().close_codes.of(cause).unwrap_or(CloseCode::POLICY_VIOLATION);
+        CloseFrame::new(code, reason)
     }
 
     /// Whether nobody has asked for the end yet, and it has not come by itself.
@@ -74,7 +80,14 @@ impl Link {
             }
         }
         let (code, cause) = failure.map_or_else(|| self.verdict_of_ok(), |(verdict, _)| verdict);
-        let is_open = !matches!(self.lock().phase, Phase::Handshake);
+        let code = self.config().close_codes.of(cause).unwrap_or(code);
+        let state = self.lock();
+        let (is_open, is_refusing) = (!matches!(state.phase, Phase::Handshake), state.is_refusing);
+        drop(state);
+        if is_refusing {
+            // The Close frame is on its way.
+            return;
+        }
         if let (true, Some(frame)) = (is_open, shutdown) {
             // It could not publish any more, which is no fault of its own.
             self.request_close(frame, Cause::Shutdown);
@@ -83,6 +96,34 @@ impl Link {
         } else {
             self.end(&WebSocketDisconnect::lost());
         }
+    }
+
+    /// Nobody waits for what the handler still does: the task drops it.
+    pub(super) fn abandon_handler(&self) {
+        self.lock().is_abandoned = true;
+        self.wake_task();
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lock().is_abandoned
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.lock().is_told
+    }
+
+    /// The handshake is refused, and the Close frame that says so waits for its socket.
+    pub(super) fn is_refusing(&self) -> bool {
+        let state = self.lock();
+        state.is_refusing && !matches!(state.phase, Phase::Ended(_))
+    }
+
+    /// Refuses the handshake by a Close frame, which leaves when the socket is there.
+    pub(crate) fn refuse_with(&self, frame: CloseFrame) {
+        let mut state = self.lock();
+        state.is_refusing = true;
+        // The task is not told: it has to wait for the socket.
+        drop(self.note_close(&mut state, CloseRequest { frame, cause: Cause::Closed }));
     }
 
     /// The client left during the handshake, or was refused: whoever holds a sender learns it. The error says the same.
@@ -101,14 +142,14 @@ impl Link {
 
     /// The peer did not read what others sent to it.
     pub(crate) fn close_slow_consumer(&self) {
-        let CloseRequest { frame, cause } = CloseRequest::slow_consumer();
-        self.request_close(frame, cause);
+        self.close_for("slow consumer", Cause::SlowConsumer);
     }
 
     /// The same for an open connection, under its lock: the waker is the caller's to use, after the lock.
     #[cold]
     pub(super) fn note_slow_consumer(&self, state: &mut State) -> Option<Waker> {
-        self.note_close(state, CloseRequest::slow_consumer())
+        let cause = Cause::SlowConsumer;
+        self.note_close(state, CloseRequest { frame: self.close_frame(cause, "slow consumer"), cause })
     }
 
     /// Waits for the end of the connection.
@@ -157,11 +198,6 @@ impl Link {
 }
 
 impl CloseRequest {
-    fn slow_consumer() -> Self {
-        let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "slow consumer");
-        Self { frame, cause: Cause::SlowConsumer }
-    }
-
     pub(super) fn expected_end(&self, id: ConnectionId) -> WebSocketDisconnect {
         let end = WebSocketDisconnect::new(EndedBy::Local, self.cause, None, Some(self.frame.clone()));
         end.belongs_to(id);

@@ -76,7 +76,12 @@ impl Link {
 
     /// Queues a message that was encoded once for many. What is left to do goes to `effects`: the caller holds a lock.
     #[inline]
-    pub(crate) fn enqueue_shared(self: &Arc<Self>, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
+    pub(crate) fn enqueue_shared(
+        self: &Arc<Self>,
+        publication: &Publication,
+        terms: Terms,
+        effects: &mut Effects,
+    ) -> Enqueued {
         let enqueued = self.try_enqueue_shared(publication, terms, effects);
         if enqueued == Enqueued::Queued {
             effects.sent.add(self.meter(), publication.messages());
@@ -85,7 +90,12 @@ impl Link {
     }
 
     #[inline]
-    fn try_enqueue_shared(self: &Arc<Self>, publication: &Publication, terms: Terms, effects: &mut Effects) -> Enqueued {
+    fn try_enqueue_shared(
+        self: &Arc<Self>,
+        publication: &Publication,
+        terms: Terms,
+        effects: &mut Effects,
+    ) -> Enqueued {
         let mut state = self.lock();
         let Some(publication) = publication.form_for(state.is_enveloped) else { return Enqueued::Unenveloped };
         let compressed = self.any_coding().and_then(|coding| publication.compressed(coding));

@@ -72,7 +72,9 @@ impl Link {
             return Poll::Ready(Ok(message));
         }
         if let Phase::Ended(end) = &state.phase {
-            return Poll::Ready(Err(end.clone().into()));
+            let end = end.clone();
+            state.is_told = true;
+            return Poll::Ready(Err(end.into()));
         }
         state.handler_waits = self.is_own(cx.waker());
         if !state.handler_waits {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::task::ArcWake;
-use nexios_proto::{CloseCode, MaskKey, Message, Role};
+use nexios_proto::{MaskKey, Message, Role};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
@@ -96,6 +96,12 @@ pub(super) struct State {
     pub(super) dropped: bool,
     /// Texts of groups come in envelopes, beside which those of the framework cannot be forged. Once set, it stays.
     pub(super) is_enveloped: bool,
+    /// The handler has had its time after the connection's end.
+    pub(super) is_abandoned: bool,
+    /// Whoever uses the connection was told that it has ended, and may have something to do for it.
+    pub(super) is_told: bool,
+    /// The handshake is refused by a Close frame that is still to be sent.
+    pub(super) is_refusing: bool,
     /// The handler has failed; the error is on its way out through the middleware, and decides the close code.
     pub(super) handler_failed: bool,
     /// Where the handshake's answer goes; without one, dropping it refuses.
@@ -151,6 +157,9 @@ impl Link {
                 handler_waits: false,
                 dropped: false,
                 is_enveloped: false,
+                is_abandoned: false,
+                is_told: false,
+                is_refusing: false,
                 handler_failed: false,
                 respond,
                 accepted: None,
@@ -362,11 +371,10 @@ impl Link {
                 self.wake_task();
             }
             Purpose::Resume => self.wake_task(),
-            Purpose::Message => self.close_for(CloseCode::POLICY_VIOLATION, "message timeout", Cause::MessageTimeout),
-            Purpose::Authentication => {
-                self.close_for(CloseCode::POLICY_VIOLATION, "authentication timeout", Cause::NotAuthenticated);
-            }
-            Purpose::Expiry => self.close_for(CloseCode::UNAUTHORIZED, "credentials expired", Cause::Expired),
+            Purpose::Message => self.close_for("message timeout", Cause::MessageTimeout),
+            Purpose::Authentication => self.close_for("authentication timeout", Cause::NotAuthenticated),
+            Purpose::Expiry => self.close_for("credentials expired", Cause::Expired),
+            Purpose::Handler => self.abandon_handler(),
         }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) use fan_out::{Effects, Terms};
 pub(crate) use link::{Link, OnError, Settings};
 pub(crate) use publication::Publication;
 pub(crate) use registry::Registry;
-pub(crate) use sending::{Enqueued, Form};
+pub(crate) use sending::{Enqueued, Form, Unoffered};
 pub(crate) use task::ConnectionTask;
 pub(crate) use tick::{PutOff, catch_up, catch_up_everywhere, catch_up_on_others, put_off};
 pub(crate) use transport::Transport;

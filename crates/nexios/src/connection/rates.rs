@@ -3,8 +3,6 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use nexios_proto::{CloseCode, CloseFrame};
-
 use super::driver::Driver;
 use super::wheel::{Deadline, Purpose};
 use crate::config::Config;
@@ -153,7 +151,8 @@ impl Driver {
                 false
             }
             OverRate::Close => {
-                self.give_up(Cause::RateExceeded, CloseFrame::new(CloseCode::POLICY_VIOLATION, "rate exceeded"));
+                let frame = self.link.close_frame(Cause::RateExceeded, "rate exceeded");
+                self.give_up(Cause::RateExceeded, frame);
                 true
             }
         }

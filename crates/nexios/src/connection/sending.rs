@@ -39,6 +39,15 @@ pub(super) enum Room {
     Unoffered,
 }
 
+/// What becomes of a message beyond the bound of a queue whose socket could not be offered it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unoffered {
+    /// It is taken: else its connection would be closed, or the message lost.
+    Take,
+    /// It finds no room, which is no harm: whoever sends it has it back.
+    Refuse,
+}
+
 /// How often the bound of a queue may stand in it before the socket was offered anything: the connection's task is another
 /// thread's, or its turn is late.
 const OVERRUN: usize = 8;
@@ -80,6 +89,7 @@ impl Link {
         };
         let mut state = self.lock();
         if let Err(error) = state.check_open() {
+            state.is_told = true;
             prepared.abandon(&mut state);
             return Poll::Ready(Err(error));
         }
@@ -115,6 +125,7 @@ impl Link {
 
     fn poll_room_in(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result> {
         if let Err(error) = state.check_open() {
+            state.is_told = true;
             return Poll::Ready(Err(error));
         }
         if state.must_arrive() > self.config().send_waits_above() {
@@ -125,12 +136,17 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
-    /// Queues a message that comes from outside of the handler, without waiting.
-    pub(crate) fn enqueue(&self, message: &Message, form: Form) -> Enqueued {
+    /// Queues a message that comes from outside of the handler, without waiting. Beyond the bound its socket is offered what
+    /// waits, where that can be done here; else `unoffered` says whether the message is taken all the same.
+    pub(crate) fn enqueue(&self, message: &Message, form: Form, unoffered: Unoffered) -> Enqueued {
         tick::catch_up();
         let prepared = self.prepare(message, form);
         let mut state = self.lock();
         let room = match self.check_room(&state, prepared.len(), usize::MAX, false) {
+            Ok(Room::Unoffered) if unoffered == Unoffered::Refuse && !self.can_offer(&state) => {
+                prepared.abandon(&mut state);
+                return Enqueued::Full;
+            }
             Ok(room) => room,
             Err(refusal) => {
                 prepared.abandon(&mut state);
@@ -138,10 +154,10 @@ impl Link {
             }
         };
         let waker = self.append(&mut state, prepared);
-        let worker = state.worker;
+        let is_here = worker::is_here(state.worker);
         drop(state);
         match waker {
-            _ if room == Room::Unoffered && worker::is_here(worker) => self.offer(),
+            _ if room == Room::Unoffered && is_here => self.offer(),
             Some(waker) => waker.wake(),
             None => {}
         }
@@ -149,7 +165,13 @@ impl Link {
     }
 
     #[inline]
-    pub(super) fn check_room(&self, state: &State, len: usize, queue: usize, is_merged: bool) -> Result<Room, Enqueued> {
+    pub(super) fn check_room(
+        &self,
+        state: &State,
+        len: usize,
+        queue: usize,
+        is_merged: bool,
+    ) -> Result<Room, Enqueued> {
         if !matches!(state.phase, Phase::Open) {
             return Err(Enqueued::NotOpen);
         }

@@ -14,6 +14,7 @@ use super::exchange;
 use super::link::Link;
 use super::registry::Registry;
 use super::signals::HANDLER;
+use super::wheel::{Deadline, Purpose};
 use super::worker;
 use crate::disconnect::WebSocketDisconnect;
 use crate::error::HandlerPanic;
@@ -37,6 +38,8 @@ pub(crate) struct ConnectionTask {
     is_listed: bool,
     span: ConnectionSpan,
     registry: Option<Arc<Registry>>,
+    /// For a handler that takes no notice of the end.
+    handler_deadline: Option<Box<Deadline>>,
 }
 
 /// Middleware and handler, as one future.
@@ -62,13 +65,24 @@ impl ConnectionTask {
         link.signals.set(HANDLER);
         registry.insert(&link, seat);
         let registry = Some(Arc::clone(registry));
-        Self { link, handler: Some(handler), io: Io::Handshake, knows_waker: false, is_listed: true, span, registry }
+        let (handler, io) = (Some(handler), Io::Handshake);
+        Self { link, handler, io, knows_waker: false, is_listed: true, span, registry, handler_deadline: None }
     }
 
     /// The task of a client's connection, whose `WebSocket` is used elsewhere.
     pub(crate) fn client(link: Arc<Link>) -> Self {
         let span = ConnectionSpan::default();
-        Self { link, handler: None, io: Io::Handshake, knows_waker: false, is_listed: false, span, registry: None }
+        let io = Io::Handshake;
+        Self {
+            link,
+            handler: None,
+            io,
+            knows_waker: false,
+            is_listed: false,
+            span,
+            registry: None,
+            handler_deadline: None,
+        }
     }
 
     #[inline]
@@ -129,16 +143,15 @@ impl ConnectionTask {
     /// Before `accept`: a client that leaves, or a deadline of the handshake that passes, cancels the handler.
     #[cold]
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Progress {
+        if self.link.is_refusing() {
+            return Progress::Waiting;
+        }
         if self.handler.is_none() {
             return Progress::Over;
         }
         if self.link.poll_client_left(cx).is_ready() {
             self.link.end(&WebSocketDisconnect::lost());
-            let handler = self.handler.take();
-            // What a handler owns may panic when it is dropped.
-            if catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
-                tracing::error!(route = self.link.route(), id = %self.link.id(), "a cancelled handler panicked");
-            }
+            self.cancel_handler();
             self.socket_ended();
             return Progress::Over;
         }
@@ -148,6 +161,28 @@ impl ConnectionTask {
             return Progress::Over;
         }
         Progress::Waiting
+    }
+
+    #[cold]
+    fn cancel_handler(&mut self) {
+        let handler = self.handler.take();
+        // What a handler owns may panic when it is dropped.
+        if catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
+            tracing::error!(route = self.link.route(), id = %self.link.id(), "a cancelled handler panicked");
+        }
+    }
+
+    /// The socket is over, and the handler goes on: one that takes no notice has a deadline.
+    #[cold]
+    fn time_handler(&mut self) {
+        if self.link.is_told() {
+            self.handler_deadline = None;
+        } else if self.link.is_abandoned() {
+            self.cancel_handler();
+        } else if self.handler_deadline.is_none() {
+            let timeout = self.link.config().handler_timeout;
+            self.handler_deadline = timeout.map(|after| Box::new(Deadline::new(&self.link, Purpose::Handler, after)));
+        }
     }
 
     /// The socket closes now, whatever the handler still does. A handler that goes on takes no seat.
@@ -194,6 +229,9 @@ impl ConnectionTask {
                 driver.keep(turn);
             }
             return Poll::Pending;
+        }
+        if self.handler.is_some() {
+            self.time_handler();
         }
         if self.handler.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }

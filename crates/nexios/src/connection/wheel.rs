@@ -34,6 +34,8 @@ pub(crate) enum Purpose {
     Authentication,
     /// What authenticated the user expires.
     Expiry,
+    /// A handler whose connection has ended has to take notice.
+    Handler,
 }
 
 #[derive(Debug)]

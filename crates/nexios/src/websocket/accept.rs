@@ -1,5 +1,7 @@
 //! The answer to the opening handshake: accept, reject, close.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -195,6 +197,11 @@ impl WebSocket {
         if matches!(self.inner.phase, Phase::Accepted) {
             return Err(StateError::AlreadyAccepted.into());
         }
+        if self.link().config().refuse_after_accept {
+            let status = response.status();
+            let reason = status.canonical_reason().unwrap_or_default();
+            return self.refuse_by_closing(CloseFrame::new(4000 + status.as_u16(), reason));
+        }
         let Some(handshake) = self.answer() else {
             return Err(StateError::Refused.into());
         };
@@ -228,6 +235,9 @@ impl WebSocket {
     pub async fn close(&mut self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Result {
         let code = CloseCodeError::check(code.into())?;
         if matches!(self.inner.phase, Phase::Handshake { .. }) {
+            if self.link().config().refuse_after_accept {
+                return self.refuse_by_closing(CloseFrame::new(code, reason));
+            }
             return self.refuse(StatusCode::FORBIDDEN.into_response());
         }
         self.check_accepted()?;
@@ -237,6 +247,42 @@ impl WebSocket {
             return Err(error);
         }
         std::future::poll_fn(|cx| link.poll_ended(cx)).await;
+        Ok(())
+    }
+
+    /// Refuses so that a page in a browser learns why: accepts, and closes at once with this code and reason. A refusal by
+    /// [`close`](Self::close) or [`reject`](Self::reject) is 1006 there, without a reason.
+    /// [`Config::refuse_after_accept`](crate::Config::refuse_after_accept) does it for all refusals of a route.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it does its work at the first poll, and waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CloseCode`](crate::Error::CloseCode) for a code that must not be sent (RFC 6455 §7.4);
+    /// [`Error::State`](crate::Error::State) when it was accepted or refused before;
+    /// [`Error::Disconnect`](crate::Error::Disconnect) when the client has left.
+    pub async fn refuse_after_accept(&mut self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Result {
+        let code = CloseCodeError::check(code.into())?;
+        self.refuse_by_closing(CloseFrame::new(code, reason))
+    }
+
+    /// The 101 is sent, and the Close frame follows when the socket is there: in a task of its own, for the handler may be over
+    /// before that.
+    fn refuse_by_closing(&mut self, frame: CloseFrame) -> Result {
+        let Upgrade { socket, opening, .. } = self.answer_with_upgrade(Accept::new())?;
+        let link = Arc::clone(self.link());
+        link.refuse_with(frame);
+        tokio::spawn(async move {
+            match socket.await {
+                Ok(upgraded) => {
+                    let (transport, read_ahead) = opening.transport(upgraded);
+                    link.open(transport, read_ahead);
+                }
+                Err(_) => drop(link.lost()),
+            }
+        });
         Ok(())
     }
 

@@ -286,11 +286,11 @@ fn a_message_that_never_ends_is_closed_at_its_deadline_though_its_peer_is_alive(
                 thread::sleep(Duration::from_millis(20));
                 client.send(&goes_on);
             }
-            assert_eq!(client.close_code(), 1008);
+            assert_eq!(client.close_code(), 4408);
             let took = began.elapsed();
             assert!(took < Duration::from_secs(2), "{took:?}");
         }
-        ("closed 1008".to_owned(), ())
+        ("closed 4408".to_owned(), ())
     });
 }
 

@@ -305,5 +305,5 @@ async fn a_message_that_the_server_does_not_complete_ends_the_connection() {
     let config = Config::new().message_timeout(soon).close_timeout(sooner);
     let mut websocket = Connect::new(answers(begun).await).config(config).connect().await.unwrap();
     let end = ending(within(websocket.receive()).await);
-    assert_eq!((end.cause(), end.ended_by(), u16::from(end.code())), (Cause::MessageTimeout, EndedBy::Local, 1008));
+    assert_eq!((end.cause(), end.ended_by(), u16::from(end.code())), (Cause::MessageTimeout, EndedBy::Local, 4408));
 }

@@ -50,11 +50,11 @@ async fn server(config: ServerConfig) -> Running {
 }
 
 fn get_request(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
 fn post_request(path: &str, length: usize) -> String {
-    format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n")
+    format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")
 }
 
 async fn rest(wire: &mut Wire) -> String {
@@ -64,7 +64,7 @@ async fn rest(wire: &mut Wire) -> String {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_answered_with_408_and_the_connection_closed() {
     let server = server(quick()).await;
-    let chunked = "POST /length HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123";
+    let chunked = "POST /length HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123";
     for request in [post_request("/length", 1_000), chunked.to_owned()] {
         let began = Instant::now();
         let mut wire = Wire::connect(server.address).await;
@@ -139,7 +139,7 @@ async fn half_a_head_behind_a_request_has_the_deadline_of_a_head_once_that_is_an
     let app = App::new().http(pages()).config(Config::new().handshake_timeout(Duration::from_millis(300)));
     let server = serve(app).await;
     let half = "GET /page HTTP/1.1\r\nHost: te";
-    let chunked = "POST /length HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nxy\r\n0\r\n\r\n";
+    let chunked = "POST /length HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nxy\r\n0\r\n\r\n";
     for first in [
         get_request("/page"),
         format!("{}{}", get_request("/page"), get_request("/page")),

@@ -11,7 +11,7 @@ use nexios::{Config, Error, ServerConfig, WebSocketDisconnect};
 use crate::outcome::code;
 use crate::programs::echo;
 use crate::serving::{Running, pause, serve, within};
-use crate::wire::close;
+use crate::wire::{Wire, close, request};
 
 /// Sends when there is something to send, and there is nothing.
 async fn push_only(mut websocket: WebSocket) -> nexios::Result {
@@ -132,4 +132,81 @@ async fn the_longest_durations_are_no_deadline_at_all() {
     server.handle.shutdown();
     assert_eq!(code(within(websocket.receive()).await), 1001);
     within(server.serving).await.unwrap().unwrap();
+}
+
+/// What a client sees of a route: the status of the answer, and the Close frame behind a 101.
+async fn refused(route: WebSocketRoute) -> (u16, Option<(u16, String)>) {
+    let server = serve(App::new().add_ws_route(route)).await;
+    let mut wire = Wire::connect(server.address).await;
+    wire.send(request("/ws", &[])).await;
+    let status = wire.head().await.status;
+    let closed = if status == 101 { Some(wire.close_frame().await) } else { None };
+    (status, closed)
+}
+
+async fn unauthorized(mut websocket: WebSocket) -> nexios::Result {
+    websocket.reject(StatusCode::UNAUTHORIZED).await
+}
+
+async fn closing(mut websocket: WebSocket) -> nexios::Result {
+    websocket.close(4321, "not today").await
+}
+
+async fn asking(_: WebSocket, _: Query<std::collections::HashMap<String, u32>>, _: Path<u32>) {}
+
+#[tokio::test]
+async fn a_refusal_after_accept_tells_a_browser_why() {
+    async fn told(mut websocket: WebSocket) -> nexios::Result {
+        websocket.refuse_after_accept(4401, "token expired").await
+    }
+    assert_eq!(refused(WebSocketRoute::new("/ws", told)).await, (101, Some((4401, "token expired".to_owned()))));
+    let config = || Config::new().refuse_after_accept(true);
+    let expected = (101, Some((4401, "Unauthorized".to_owned())));
+    assert_eq!(refused(WebSocketRoute::new("/ws", unauthorized).config(config())).await, expected);
+    let expected = (101, Some((4321, "not today".to_owned())));
+    assert_eq!(refused(WebSocketRoute::new("/ws", closing).config(config())).await, expected);
+    let (status, closed) = refused(WebSocketRoute::new("/ws", asking).config(config())).await;
+    assert_eq!((status, closed.map(|(code, _)| code)), (101, Some(4500)), "an extractor that cannot work here");
+}
+
+#[tokio::test]
+async fn without_the_setting_a_refusal_is_a_response() {
+    assert_eq!(refused(WebSocketRoute::new("/ws", unauthorized)).await, (401, None));
+    assert_eq!(refused(WebSocketRoute::new("/ws", closing)).await, (403, None));
+}
+
+#[tokio::test]
+async fn close_codes_are_settings() {
+    let codes = nexios::CloseCodes::new().not_authenticated(1008);
+    let config = Config::new().authentication_timeout(Duration::from_millis(50)).close_codes(codes);
+    let server = serve(App::new().websocket_route("/ws", echo).config(config)).await;
+    let mut wire = server.upgrade("/ws").await;
+    assert_eq!(wire.close_frame().await, (1008, "authentication timeout".to_owned()));
+    assert!(std::panic::catch_unwind(|| nexios::CloseCodes::new().slow_consumer(1006)).is_err());
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_no_notice_of_the_end_is_cancelled_in_time() {
+    struct Dropped(tokio::sync::mpsc::UnboundedSender<()>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |mut websocket: WebSocket| {
+        let dropped = Dropped(tell.clone());
+        async move {
+            websocket.accept().await?;
+            std::future::pending::<()>().await;
+            drop(dropped);
+            Ok::<_, Error>(())
+        }
+    };
+    let config = Config::new().handler_timeout(Duration::from_millis(200));
+    let server = serve(App::new().websocket_route("/ws", handler).config(config)).await;
+    drop(server.upgrade("/ws").await);
+    pause(100).await;
+    assert!(told.try_recv().is_err(), "it has its time");
+    within(told.recv()).await.expect("it was cancelled");
 }

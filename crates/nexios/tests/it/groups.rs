@@ -373,7 +373,7 @@ async fn a_member_that_does_not_read_is_closed_and_the_other_50_get_everything_w
     // 12.8 MB were published: the kernel's buffers and 1 MiB are full long before.
     wait_for_members(&group, 0).await;
     let end = within(see.recv()).await.unwrap();
-    assert_eq!((end.cause(), u16::from(end.code()), end.ended_by()), (Cause::SlowConsumer, 1008, EndedBy::Local));
+    assert_eq!((end.cause(), u16::from(end.code()), end.ended_by()), (Cause::SlowConsumer, 4430, EndedBy::Local));
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn heads_that_are_not_complete_are_counted_as_they_come() {
     let last = waiting.last_mut().unwrap();
     assert_eq!(last.head().await.status, 503);
     // Those before still have their time, and give their room back.
-    waiting[0].send("\r\nHost: test\r\n\r\n").await;
+    waiting[0].send("\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(waiting[0].head().await.status, 200);
     waiting.clear();
     pause(100).await;

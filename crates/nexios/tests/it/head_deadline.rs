@@ -16,6 +16,7 @@ const DEADLINE: Duration = Duration::from_millis(300);
 
 async fn server() -> Running {
     async fn slow(mut websocket: WebSocket) -> nexios::Result {
+        // Its decision has a deadline of its own, which a route may set.
         tokio::time::sleep(2 * DEADLINE).await;
         websocket.accept().await?;
         websocket.send_text("at last").await
@@ -28,7 +29,8 @@ async fn server() -> Running {
         axum::body::Body::from_stream(pieces)
     }
     let http = axum::Router::new().route("/marker", get(async || "the marker")).route("/stream", get(stream));
-    let app = App::new().websocket_route("/ws", echo).websocket_route("/slow", slow).http(http);
+    let slow = WebSocketRoute::new("/slow", slow).config(Config::new().handshake_timeout(10 * DEADLINE));
+    let app = App::new().websocket_route("/ws", echo).add_ws_route(slow).http(http);
     serve(app.config(Config::new().handshake_timeout(DEADLINE))).await
 }
 

@@ -135,7 +135,7 @@ async fn whoever_does_not_authenticate_in_time_is_closed() {
     late.send_text("become bob").await.unwrap();
     assert_eq!(late.receive_text().await.unwrap(), "\"bob\"");
     let end = ending(nobody.receive().await);
-    assert_eq!((u16::from(end.code()), end.reason()), (1008, "authentication timeout"));
+    assert_eq!((u16::from(end.code()), end.reason()), (4401, "authentication timeout"));
     assert!((4.9..5.3).contains(&began.elapsed().as_secs_f64()), "{:?}", began.elapsed());
     pause(60_000).await;
     assert_eq!(whoami(&mut early).await.as_deref(), Some("alice"));

@@ -58,7 +58,7 @@ async fn above_its_rate_a_peer_is_closed_if_that_is_wanted() {
     for i in 0..5 {
         assert_eq!(wire.frame().await.unwrap().payload, i.to_string().into_bytes());
     }
-    assert_eq!(wire.close_frame().await, (1008, "rate exceeded".to_owned()));
+    assert_eq!(wire.close_frame().await, (4429, "rate exceeded".to_owned()));
     let end = within(see.recv()).await.unwrap();
     assert_eq!((end.cause(), end.ended_by()), (Cause::RateExceeded, EndedBy::Local));
 }
@@ -73,7 +73,7 @@ async fn pings_count_as_messages() {
     for _ in 0..3 {
         assert_eq!(wire.frame().await.unwrap().opcode, PONG);
     }
-    assert_eq!(wire.close_frame().await.0, 1008);
+    assert_eq!(wire.close_frame().await.0, 4429);
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_peer_that_waits_for_its_rate_is_not_taken_for_dead() {
 // ---- messages that do not end
 
 #[tokio::test]
-async fn a_message_that_is_not_completed_in_time_closes_with_1008() {
+async fn a_message_that_is_not_completed_in_time_closes_with_4408() {
     let (app, mut see) = watched(Config::new().message_timeout(Duration::from_millis(300)));
     let server = serve(app).await;
     let mut wire = server.upgrade("/ws").await;
@@ -116,7 +116,7 @@ async fn a_message_that_is_not_completed_in_time_closes_with_1008() {
         pause(50).await;
         wire.send([frame(PONG, b""), piece(0, false, b".")].concat()).await;
     }
-    assert_eq!(wire.close_frame().await, (1008, "message timeout".to_owned()));
+    assert_eq!(wire.close_frame().await, (4408, "message timeout".to_owned()));
     assert!((250..1_500).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     wire.send(frame(CLOSE, b"")).await;
     assert_eq!(within(see.recv()).await.unwrap().cause(), Cause::MessageTimeout);

@@ -12,6 +12,7 @@ mod drop_newest;
 mod drop_oldest;
 mod ending;
 mod neighbours;
+mod offered;
 mod random;
 mod replay;
 mod socket;

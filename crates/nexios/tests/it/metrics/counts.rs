@@ -178,6 +178,6 @@ async fn a_slow_consumer_that_is_closed_shows_as_the_cause() {
     let server = serve(app).await;
     let mut wire = server.upgrade("/m/slow").await;
     wire.send(text("1000")).await;
-    let end = "nexios_disconnects_total{route=\"/m/slow\",cause=\"slow consumer\",by=\"server\",code=\"1008\"}";
+    let end = "nexios_disconnects_total{route=\"/m/slow\",cause=\"slow consumer\",by=\"server\",code=\"4430\"}";
     scrape_until(&server, end, 1.0).await;
 }

@@ -203,7 +203,7 @@ async fn a_message_that_a_later_one_has_overtaken_is_a_gap_that_is_told() {
         room.send_text(text).await.unwrap();
     }
     faulty.0.engine.heal();
-    bob.until(|message| super::text_of(message).as_deref() == Some("2")).await;
+    bob.until(|message| text_of(message).as_deref() == Some("2")).await;
     bob.until(is_gap).await;
 }
 

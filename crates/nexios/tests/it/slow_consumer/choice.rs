@@ -17,7 +17,7 @@ async fn observed(group: Option<SlowConsumer>, connection: SlowConsumer) -> Slow
     }
     pause(1).await;
     if stage.stats("a").await.members == 0 {
-        assert_eq!(peer.heard_until_close().await.1, 1008);
+        assert_eq!(peer.heard_until_close().await.1, 4430);
         return Close;
     }
     let heard = peer.heard().await;

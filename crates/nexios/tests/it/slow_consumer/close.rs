@@ -6,7 +6,7 @@ use super::stage::{Stage, numbered, of, publish};
 use crate::serving::pause;
 
 #[tokio::test]
-async fn a_member_that_does_not_read_is_closed_with_1008_behind_what_it_had_room_for() {
+async fn a_member_that_does_not_read_is_closed_with_4430_behind_what_it_had_room_for() {
     let mut stage = Stage::new(Config::new().outbound_queue(4096), GroupsConfig::new());
     let mut peer = stage.join_stalled("a").await;
     let _reader = stage.join_on("a", 1 << 20, &[]).await;
@@ -22,7 +22,7 @@ async fn a_member_that_does_not_read_is_closed_with_1008_behind_what_it_had_room
     assert_eq!((stats.slow_consumers, stats.dropped, stats.publications), (1, 0, sent as u64));
     assert_eq!((stage.groups.stats().slow_consumers, stage.groups.stats().members), (1, 1));
     let (heard, code) = peer.heard_until_close().await;
-    assert_eq!((of(&heard, "a"), code), ((0..sent - 1).collect(), 1008));
+    assert_eq!((of(&heard, "a"), code), ((0..sent - 1).collect(), 4430));
     let end = peer.end().await;
     assert_eq!((end.cause(), end.ended_by()), (Cause::SlowConsumer, EndedBy::Local));
 }
@@ -47,7 +47,7 @@ async fn a_message_larger_than_the_queue_reaches_a_member_that_reads() {
     publish(&stage.groups, "a", 0..1, 50_000).await;
     assert_eq!(peer.heard().await, [("a".to_owned(), 0)]);
     publish(&stage.groups, "a", 1..3, 50_000).await;
-    assert_eq!(peer.heard_until_close().await, (vec![("a".to_owned(), 1)], 1008), "it had 50 KB to read yet");
+    assert_eq!(peer.heard_until_close().await, (vec![("a".to_owned(), 1)], 4430), "it had 50 KB to read yet");
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_groups_bound_closes_before_the_connections_own() {
     assert_eq!((stage.stats("a").await.members, stage.stats("b").await.members), (0, 1));
     let (heard, code) = small.heard_until_close().await;
     let came = of(&heard, "a").len();
-    assert!(code == 1008 && (7..=9).contains(&came), "{code}, {came} messages of 100 bytes in 1,024");
+    assert!(code == 4430 && (7..=9).contains(&came), "{code}, {came} messages of 100 bytes in 1,024");
     drop(large);
 }
 
