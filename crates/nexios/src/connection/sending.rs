@@ -52,6 +52,9 @@ pub(crate) enum Unoffered {
 /// thread's, or its turn is late.
 const OVERRUN: usize = 8;
 
+/// What may stand there for a small bound, in bytes.
+const UNOFFERED: usize = 8 * 1024 * 1024;
+
 impl Link {
     /// Queues a message of the handler itself, and takes it out of `message`; it waits while half of the queue is taken.
     #[inline]
@@ -187,7 +190,9 @@ impl Link {
     /// The queue may be beyond its bound: the socket was not offered what is in it, so nothing is known of the peer.
     #[cold]
     pub(super) fn may_overrun(&self, state: &State, queued: usize, bound: usize) -> bool {
-        !state.is_refused && queued <= bound.saturating_mul(OVERRUN) && self.budget().has_room_for(queued)
+        !state.is_refused
+            && queued <= bound.saturating_mul(OVERRUN).max(UNOFFERED)
+            && self.budget().has_room_for(queued)
     }
 
     /// Appends a message; the waker is the caller's to use, after the lock.

@@ -30,13 +30,13 @@ use crate::memory_budget::Budget;
 /// How long a connection that was taken just before a shutdown has for its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
+/// More lines than this are no limit: hyper makes room for all of them at once.
+const MOST_LINES: usize = 65_536;
+
 pub(super) fn builder(server: &ServerConfig) -> http1::Builder {
     let mut http = http1::Builder::new();
     // The deadline for heads is kept by `HeadDeadline`, which can answer 408.
-    http.header_read_timeout(None)
-        .keep_alive(!server.keep_alive.is_zero())
-        .max_buf_size(server.head_size)
-        .max_headers(server.head_lines);
+    http.header_read_timeout(None).max_buf_size(server.head_size).max_headers(server.head_lines.min(MOST_LINES));
     http
 }
 
