@@ -72,7 +72,8 @@ impl<'a> Name<'a> {
                 let digits = [rest.next(), rest.next()];
                 digits.iter().all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
             };
-            if !is_plain && !(byte == b'%' && is_escaped()) {
+            let is_valid = is_plain || (byte == b'%' && is_escaped());
+            if !is_valid {
                 return None;
             }
         }

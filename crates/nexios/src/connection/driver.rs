@@ -40,6 +40,7 @@ const BACKLOG_PIECE: usize = 16 * 1024;
 const SLICES: usize = 32;
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what is known of a socket, of which nothing excludes another")]
 pub(super) struct Driver {
     pub(super) link: Arc<Link>,
     pub(super) transport: Transport,
@@ -143,7 +144,7 @@ impl Driver {
         let keepalive = Keepalive::new(link.config(), link.id());
         let shared = link.shared_rate();
         let allowance = Allowance::new(link.config(), shared.is_some());
-        let rates = shared.map(|shared| Rates::new(link.config(), Some(shared)));
+        let rates = shared.map(|shared| Box::new(Rates::new(link.config(), Some(shared))));
         let inflates = link.agreed().is_some();
         let unread = (!read_ahead.is_empty()).then(|| Box::new(Input::from_bytes(&read_ahead)));
         let mut driver = Self {

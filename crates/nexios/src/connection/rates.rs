@@ -79,12 +79,12 @@ impl Ration {
 }
 
 impl Rates {
-    pub(super) fn new(config: &Config, shared: Option<SharedBucket>) -> Box<Self> {
+    pub(super) fn new(config: &Config, shared: Option<SharedBucket>) -> Self {
         let now = Instant::now();
         let messages = |rate: Rate| Ration::new(rate, if shared.is_some() { 0 } else { piece(rate) }, now);
         let messages = config.message_rate.map(messages);
         let bytes = config.byte_rate.map(|rate| Ration::new(rate, piece(rate), now));
-        Box::new(Self { messages, bytes, shared, resume: None })
+        Self { messages, bytes, shared, resume: None }
     }
 
     /// Whether the peer waits because of its rate.
@@ -138,7 +138,7 @@ impl Driver {
             return true;
         }
         let link = &self.link;
-        let rates = self.rates.get_or_insert_with(|| Rates::new(link.config(), None));
+        let rates = self.rates.get_or_insert_with(|| Box::new(Rates::new(link.config(), None)));
         let Err(wait) = rates.refill(&mut self.allowance) else {
             rates.resume = None;
             return true;

@@ -210,12 +210,12 @@ mod tests {
         let ((runs, runner), (woken, sleeper)) = (counted(), counted());
         let mut cx = Context::from_waker(&runner);
         assert!(Pin::new(&mut worker).poll(&mut cx).is_pending());
-        wake_all((0..3).map(|_| (worker.0, sleeper.clone())).collect());
-        wake_all(vec![(worker.0, sleeper.clone())]);
+        wake_all((0..3).map(|_| (worker.0, Due::Wake(sleeper.clone()))).collect());
+        wake_all(vec![(worker.0, Due::Wake(sleeper.clone()))]);
         assert_eq!((of(&runs), of(&woken)), (1, 0));
         assert!(Pin::new(&mut worker).poll(&mut cx).is_pending());
         assert_eq!((of(&runs), of(&woken)), (1, 4));
-        wake_all(vec![(worker.0, sleeper.clone()), (NOWHERE, sleeper)]);
+        wake_all(vec![(worker.0, Due::Wake(sleeper.clone())), (NOWHERE, Due::Wake(sleeper))]);
         assert_eq!((of(&runs), of(&woken)), (2, 5));
     }
 
@@ -225,11 +225,11 @@ mod tests {
         let (woken, sleeper) = counted();
         let at = worker.0;
         // It was never polled.
-        wake_all(vec![(at, sleeper.clone())]);
+        wake_all(vec![(at, Due::Wake(sleeper.clone()))]);
         assert_eq!(of(&woken), 0);
         drop(worker);
         assert_eq!(of(&woken), 1);
-        wake_all(vec![(at, sleeper)]);
+        wake_all(vec![(at, Due::Wake(sleeper))]);
         assert!(of(&woken) == 2 || place(at).unwrap().lock().is_taken, "unless another test has the place now");
     }
 }

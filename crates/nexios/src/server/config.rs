@@ -54,7 +54,9 @@ pub struct ServerConfig {
     pub(crate) head_size: usize,
     pub(crate) head_lines: usize,
     pub(crate) buffered_bytes: Option<Limit>,
+    #[expect(clippy::option_option, reason = "not set, no limit, or a rate")]
     pub(crate) handshake_rate_per_address: Option<Option<Rate>>,
+    #[expect(clippy::option_option, reason = "not set, no limit, or a rate")]
     pub(crate) refusal_rate_per_address: Option<Option<Rate>>,
     pub(crate) message_rate_per_address: Option<Rate>,
     pub(crate) hosts: Option<AllowedHosts>,

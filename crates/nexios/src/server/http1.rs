@@ -102,6 +102,7 @@ impl Server {
     }
 }
 
+#[expect(clippy::result_large_err, reason = "a refusal is built once and answered at once")]
 async fn respond(
     router: axum::Router,
     request: Request<Incoming>,

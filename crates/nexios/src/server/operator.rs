@@ -31,7 +31,7 @@ const HEAD: Duration = Duration::from_secs(5);
 const HEAD_SIZE: usize = 16 * 1024;
 
 /// How long a connection may last, whatever happens on it: whoever keeps one asks again on another.
-const CONNECTION: Duration = Duration::from_secs(60);
+const CONNECTION: Duration = Duration::from_mins(1);
 
 /// How long the listener rests after an error.
 const REST: Duration = Duration::from_millis(100);
