@@ -24,7 +24,7 @@ pub enum OverRate {
     /// It is not read for a while: it feels TCP's backpressure, and nothing is lost.
     #[default]
     Wait,
-    /// It is closed with 1008 and the cause [`RateExceeded`](crate::Cause::RateExceeded).
+    /// It is closed with 4429 and the cause [`RateExceeded`](crate::Cause::RateExceeded).
     Close,
 }
 

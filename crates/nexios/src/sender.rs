@@ -103,7 +103,7 @@ impl Sender {
     /// # Backpressure
     ///
     /// The queue takes [`Config::outbound_queue`](crate::Config::outbound_queue) bytes (1 MiB). A message that finds no
-    /// room closes the connection with 1008 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer): a peer that
+    /// room closes the connection with 4430 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer): a peer that
     /// does not read costs the others nothing and the server no more than that. With another
     /// [`Config::slow_consumer`](crate::Config::slow_consumer) it is dropped, or others are for it.
     ///

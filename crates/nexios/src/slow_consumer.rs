@@ -10,6 +10,13 @@
 /// [`Close`](Self::Close), what [`DropNewest`](Self::DropNewest) has taken) has as much for itself, so that a stream of
 /// prices does not push out an order: together at most twice the bound.
 ///
+/// The bound is asked of a socket that has refused bytes (with TLS and HTTP/2: that takes no more of them), never before: what
+/// is beyond it is offered to the socket first, from the publisher's own turn where both are on one thread of
+/// [`App::run`](crate::App::run). Where that cannot be done, on other threads and runtimes, with TLS and over HTTP/2, eight times the
+/// bound may wait for the connection's turn, or 8 MiB if that is more, as long as
+/// [`ServerConfig::buffered_bytes`](crate::ServerConfig::buffered_bytes) has room for it. [`Sender::try_send`](crate::Sender::try_send) gives a
+/// message back instead.
+///
 /// Whatever the choice, nobody else notices: a publisher never waits, and other members have what was sent. What was
 /// dropped is counted: [`GroupStats::dropped`](crate::GroupStats::dropped).
 ///
@@ -17,7 +24,7 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SlowConsumer {
-    /// The connection is closed with 1008 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer). The default: a
+    /// The connection is closed with 4430 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer). The default: a
     /// client that connects again knows that it missed something, and a group with a history gives it what that was.
     #[default]
     Close,

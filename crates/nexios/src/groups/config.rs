@@ -54,7 +54,7 @@ type ByName = Arc<dyn Fn(&str) -> Option<GroupConfig> + Send + Sync>;
 ///
 /// | setting | default |
 /// |---|---|
-/// | [`slow_consumer`](Self::slow_consumer) | as the member's connection has it: close with 1008 |
+/// | [`slow_consumer`](Self::slow_consumer) | as the member's connection has it: close with 4430 |
 /// | [`member_queue`](Self::member_queue) | as the member's connection has it: 1 MiB |
 /// | [`history`](Self::history) | none |
 /// | [`grace`](Self::grace) | 5 s |

@@ -31,7 +31,7 @@ use crate::sender::{ConnectionId, Sender};
 /// # Backpressure
 ///
 /// Sending never waits for a member. One whose queue ([`Config::outbound_queue`](crate::Config::outbound_queue), 1 MiB)
-/// has no room is closed with 1008 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer), or what
+/// has no room is closed with 4430 and the cause [`SlowConsumer`](crate::Cause::SlowConsumer), or what
 /// [`GroupConfig::slow_consumer`](crate::GroupConfig::slow_consumer) says; the others do not notice.
 ///
 /// The methods are `async` and fallible because a backplane between several nodes may stand behind them. They are
