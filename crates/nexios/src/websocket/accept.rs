@@ -115,7 +115,7 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::State`] when it was accepted or refused before; [`Error::Disconnect`] when the client has left.
+    /// [`Error::State`](crate::Error::State) when it was accepted or refused before; [`Error::Disconnect`](crate::Error::Disconnect) when the client has left.
     pub async fn accept(&mut self) -> Result {
         let upgrade = self.answer_with_upgrade(Accept::new())?;
         self.open(upgrade).await
@@ -129,7 +129,7 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::Accept`] for a subprotocol that was not offered or a header that must not be sent: the handshake is
+    /// [`Error::Accept`](crate::Error::Accept) for a subprotocol that was not offered or a header that must not be sent: the handshake is
     /// then still open. Otherwise as for [`accept`](Self::accept).
     pub async fn accept_with(&mut self, accept: Accept) -> Result {
         let upgrade = self.answer_with_upgrade(accept)?;
@@ -188,7 +188,7 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::State`] when it was accepted or refused before; [`Error::Disconnect`] when the client has left.
+    /// [`Error::State`](crate::Error::State) when it was accepted or refused before; [`Error::Disconnect`](crate::Error::Disconnect) when the client has left.
     pub async fn reject(&mut self, response: impl IntoResponse) -> Result {
         self.refuse(response.into_response())
     }
@@ -229,8 +229,8 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::CloseCode`] for a code that must not be sent (RFC 6455 §7.4): nothing happens, and the connection goes on.
-    /// [`Error::Disconnect`] when the connection had ended before; [`Error::State`] when it was refused or closed
+    /// [`Error::CloseCode`](crate::Error::CloseCode) for a code that must not be sent (RFC 6455 §7.4): nothing happens, and the connection goes on.
+    /// [`Error::Disconnect`](crate::Error::Disconnect) when the connection had ended before; [`Error::State`](crate::Error::State) when it was refused or closed
     /// before.
     pub async fn close(&mut self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Result {
         let code = CloseCodeError::check(code.into())?;
