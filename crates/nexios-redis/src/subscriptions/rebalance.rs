@@ -1,150 +1,280 @@
-//! Which lanes there are, and which channel is whose.
+//! The subscribers of the current topology, and the assignment of channels to them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use nexios::backplane::Channel;
-use tokio::sync::mpsc::unbounded_channel;
+use nexios::backplane::{Channel, Events};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 
-use super::Part;
-use super::hub::{Known, LaneId, Running, State};
+use super::commands::{Command, Request, SubscriberId};
+use super::completion::Part;
 use super::inbox::Inbox;
-use super::lane::{Lane, Order};
+use super::subscriber::Subscriber;
 use crate::address::Server;
+use crate::connector::Connector;
 use crate::slots::slot;
 use crate::topology::Topology;
 
-impl State {
-    /// Changes lanes and who has which channel as is necessary now.
-    pub(super) fn settle(&mut self, topology: Topology) {
-        if self.is_settled(&topology) {
+/// All subscribers and wanted channels.
+pub(super) struct Subscribers {
+    connector: Arc<Connector>,
+    events: Events,
+    /// Number of subscribers of a server that is not in a cluster.
+    spread: usize,
+    reports: UnboundedSender<Request>,
+    topology: Option<Arc<Topology>>,
+    /// The wanted channels, each with its subscriber if it is assigned.
+    wanted: HashMap<Channel, Option<Arc<SubscriberId>>>,
+    /// Subscriptions that wait for the first discovery.
+    waiting: Vec<(Vec<Channel>, Part)>,
+    running: HashMap<Arc<SubscriberId>, Running>,
+    tasks: JoinSet<()>,
+}
+
+/// A subscriber's task.
+struct Running {
+    commands: UnboundedSender<Command>,
+    task: AbortHandle,
+    is_up: bool,
+}
+
+impl Subscribers {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        events: Events,
+        spread: usize,
+        reports: UnboundedSender<Request>,
+    ) -> Self {
+        Self {
+            connector,
+            events,
+            spread,
+            reports,
+            topology: None,
+            wanted: HashMap::new(),
+            waiting: Vec::new(),
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    pub(super) fn topology(&self) -> Option<&Arc<Topology>> {
+        self.topology.as_ref()
+    }
+
+    /// Waits until a subscriber's task ends; `None` if there is none.
+    pub(super) async fn next_ended(&mut self) -> Option<Result<(), JoinError>> {
+        self.tasks.join_next().await
+    }
+
+    /// Returns true if all subscribers are connected and all wanted channels are assigned.
+    pub(super) fn are_all_up(&self) -> bool {
+        let has_any = self.running.values().all(|running| running.is_up) && !self.running.is_empty();
+        has_any && self.are_all_assigned()
+    }
+
+    pub(super) fn are_all_assigned(&self) -> bool {
+        self.wanted.values().all(Option::is_some)
+    }
+
+    /// Sets the connection state of a subscriber and returns the previous one; `None` if it does not exist.
+    pub(super) fn set_up(&mut self, id: &SubscriberId, is_up: bool) -> Option<bool> {
+        let running = self.running.get_mut(id)?;
+        Some(std::mem::replace(&mut running.is_up, is_up))
+    }
+
+    /// Adds wanted channels. Before the first topology they wait for it if the discovery is pending, and fail
+    /// otherwise.
+    pub(super) fn subscribe(&mut self, channels: Vec<Channel>, part: Part, is_pending: bool) {
+        for channel in &channels {
+            self.wanted.entry(channel.clone()).or_default();
+        }
+        let Some(topology) = self.topology.clone() else {
+            if is_pending {
+                self.waiting.push((channels, part));
+            }
             return;
+        };
+        self.assign(&topology, channels, false, Some(&part));
+        part.done();
+    }
+
+    pub(super) fn unsubscribe(&mut self, channels: &[Channel], part: Part) {
+        for (id, channels) in self.by_subscriber(channels) {
+            self.send(&id, Command::Remove { channels, part: Some(part.another()) });
+        }
+        for channel in channels {
+            self.wanted.remove(channel);
+        }
+        part.done();
+    }
+
+    /// Handles channels whose caller was dropped before the confirmation: it gets a gap notice for them instead.
+    pub(super) fn abandoned(&mut self, channels: &[Channel]) {
+        // The first rebalancing assigns those that still wait with a gap.
+        let abandoned: HashSet<&Channel> = channels.iter().collect();
+        for (channels, _) in &mut self.waiting {
+            channels.retain(|channel| !abandoned.contains(channel));
+        }
+        for (id, channels) in self.by_subscriber(channels) {
+            self.send(&id, Command::Abandoned(channels));
+        }
+    }
+
+    /// Fails the subscriptions that wait for the first discovery.
+    pub(super) fn fail_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Takes channels from a subscriber, until the next rebalancing.
+    pub(super) fn unassign(&mut self, id: &SubscriberId, channels: &[Channel]) {
+        for channel in channels {
+            if let Some(assigned) = self.wanted.get_mut(channel)
+                && assigned.as_deref() == Some(id)
+            {
+                *assigned = None;
+            }
+        }
+    }
+
+    /// Removes the subscriber with this task; false if there is none.
+    pub(super) fn remove(&mut self, task: task::Id) -> bool {
+        let id = self.running.iter().find(|(_, running)| running.task.id() == task).map(|(id, _)| Arc::clone(id));
+        let Some(id) = id else { return false };
+        self.running.remove(&id);
+        self.unassign_stopped();
+        true
+    }
+
+    /// Adapts subscribers and assignments to a topology. `None` when it changes nothing.
+    pub(super) fn rebalance(&mut self, topology: Topology) -> Option<Arc<Topology>> {
+        if self.is_balanced(&topology) {
+            return None;
         }
         let topology = Arc::new(topology);
-        self.change_lanes(&topology);
+        self.start_and_stop(&topology);
         for (channels, part) in std::mem::take(&mut self.waiting) {
             let wanted = channels.into_iter().filter(|channel| self.wanted.contains_key(channel)).collect();
             self.assign(&topology, wanted, false, Some(&part));
             part.done();
         }
         let mut moving = Vec::new();
-        let mut leaving: HashMap<Arc<LaneId>, Vec<Channel>> = HashMap::new();
-        for (channel, lane) in &self.wanted {
-            match lane {
-                Some(lane) if self.lane_of(&topology, channel).as_ref() == Some(&**lane) => continue,
-                Some(lane) => leaving.entry(Arc::clone(lane)).or_default().push(channel.clone()),
+        let mut leaving: HashMap<Arc<SubscriberId>, Vec<Channel>> = HashMap::new();
+        for (channel, assigned) in &self.wanted {
+            match assigned {
+                Some(id) if self.subscriber_of(&topology, channel).as_ref() == Some(&**id) => continue,
+                Some(id) => leaving.entry(Arc::clone(id)).or_default().push(channel.clone()),
                 None => {}
             }
             moving.push(channel.clone());
         }
-        for (lane, channels) in leaving {
-            self.order(&lane, Order::Remove { channels, part: None });
+        for (id, channels) in leaving {
+            self.send(&id, Command::Remove { channels, part: None });
         }
         self.assign(&topology, moving, true, None);
         self.topology = Some(Arc::clone(&topology));
-        self.hub.known.send_replace(Known::Servers(topology));
-        if self.is_connected && !self.are_all_up() {
-            self.disconnected("the servers are others now");
-        }
-        self.check_connected();
+        Some(topology)
     }
 
-    /// Whether everything is as it was after the last answer, as it mostly is: many channels take a while.
-    fn is_settled(&self, topology: &Topology) -> bool {
+    /// Returns true if a topology changes nothing, which is the common case: rebalancing many channels takes a while.
+    fn is_balanced(&self, topology: &Topology) -> bool {
         self.topology.as_deref() == Some(topology)
-            && self.lanes.len() == self.all_lanes(topology).len()
+            && self.running.len() == self.needed(topology).len()
             && self.waiting.is_empty()
-            && self.wanted.values().all(Option::is_some)
+            && self.are_all_assigned()
     }
 
-    /// Has the lanes that are needed, and no others. A lane of the other kind has the same name, and none of the subscriptions.
-    fn change_lanes(&mut self, topology: &Topology) {
-        let needed = self.all_lanes(topology);
+    /// Starts the subscribers that are needed and stops all others. A sharded subscriber and a plain one have the same
+    /// id, but not the same subscriptions.
+    fn start_and_stop(&mut self, topology: &Topology) {
+        let needed = self.needed(topology);
         let is_other_kind = self.topology.as_ref().is_some_and(|old| old.is_sharded() != topology.is_sharded());
-        self.lanes.retain(|id, lane| {
+        self.running.retain(|id, running| {
             let stays = needed.contains(id) && !is_other_kind;
             if !stays {
-                lane.task.abort();
+                running.task.abort();
             }
             stays
         });
-        self.forget_lanes();
+        self.unassign_stopped();
         for id in needed {
-            if !self.lanes.contains_key(&id) {
-                let lane = self.spawn(&id, topology.is_sharded());
-                self.lanes.insert(Arc::new(id), lane);
+            if !self.running.contains_key(&id) {
+                let running = self.start(&id, topology.is_sharded());
+                self.running.insert(Arc::new(id), running);
             }
         }
     }
 
-    /// Channels whose lane is gone are nobody's.
-    pub(super) fn forget_lanes(&mut self) {
-        for lane in self.wanted.values_mut() {
-            lane.take_if(|id| !self.lanes.contains_key(id));
+    /// Unassigns the channels of subscribers that no longer exist.
+    fn unassign_stopped(&mut self) {
+        for assigned in self.wanted.values_mut() {
+            assigned.take_if(|id| !self.running.contains_key(id));
         }
     }
 
-    /// Gives channels to their lanes; those whose lane is nobody's have to wait for the next answer.
-    pub(super) fn assign(&mut self, topology: &Topology, channels: Vec<Channel>, has_gap: bool, part: Option<&Part>) {
-        let mut groups: HashMap<Arc<LaneId>, Vec<Channel>> = HashMap::new();
+    /// Assigns channels to their subscribers; those without one wait for the next topology.
+    fn assign(&mut self, topology: &Topology, channels: Vec<Channel>, has_gap: bool, part: Option<&Part>) {
+        let mut groups: HashMap<Arc<SubscriberId>, Vec<Channel>> = HashMap::new();
         for channel in channels {
-            let id = self.lane_of(topology, &channel);
-            // The same value for all channels of a lane.
-            let id = id.and_then(|id| self.lanes.get_key_value(&id)).map(|(id, _)| Arc::clone(id));
+            let id = self.subscriber_of(topology, &channel);
+            // One shared value for all channels of a subscriber.
+            let id = id.and_then(|id| self.running.get_key_value(&id)).map(|(id, _)| Arc::clone(id));
             match &id {
                 Some(id) => groups.entry(Arc::clone(id)).or_default().push(channel.clone()),
-                // Dropped: it has failed.
+                // Dropping the part fails it.
                 None => drop(part.map(Part::another)),
             }
             self.wanted.insert(channel, id);
         }
         for (id, channels) in groups {
-            self.order(&id, Order::Add { channels, has_gap, part: part.map(Part::another) });
+            self.send(&id, Command::Add { channels, has_gap, part: part.map(Part::another) });
         }
     }
 
-    fn lane_of(&self, topology: &Topology, channel: &Channel) -> Option<LaneId> {
+    fn subscriber_of(&self, topology: &Topology, channel: &Channel) -> Option<SubscriberId> {
         if topology.is_sharded() {
-            return topology.master(channel.as_str()).map(|server| LaneId { server: server.clone(), index: 0 });
+            return topology.master(channel.as_str()).map(|server| SubscriberId { server: server.clone(), index: 0 });
         }
-        let index = usize::from(slot(channel.as_str())) % self.hub.spread;
+        let index = usize::from(slot(channel.as_str())) % self.spread;
         let masters = topology.masters();
-        Some(LaneId { server: masters.get(index % masters.len())?.clone(), index })
+        Some(SubscriberId { server: masters.get(index % masters.len())?.clone(), index })
     }
 
-    fn all_lanes(&self, topology: &Topology) -> HashSet<LaneId> {
+    /// The subscribers that a topology needs.
+    fn needed(&self, topology: &Topology) -> HashSet<SubscriberId> {
         let masters = topology.masters();
-        let count = if topology.is_sharded() { masters.len() } else { self.hub.spread };
-        let lane = |(index, server): (usize, &Server)| LaneId {
+        let count = if topology.is_sharded() { masters.len() } else { self.spread };
+        let id = |(index, server): (usize, &Server)| SubscriberId {
             server: server.clone(),
             index: if topology.is_sharded() { 0 } else { index },
         };
-        masters.iter().cycle().take(count).enumerate().map(lane).collect()
+        masters.iter().cycle().take(count).enumerate().map(id).collect()
     }
 
-    pub(super) fn by_lane(&self, channels: &[Channel]) -> HashMap<Arc<LaneId>, Vec<Channel>> {
-        let mut groups: HashMap<Arc<LaneId>, Vec<Channel>> = HashMap::new();
+    fn by_subscriber(&self, channels: &[Channel]) -> HashMap<Arc<SubscriberId>, Vec<Channel>> {
+        let mut groups: HashMap<Arc<SubscriberId>, Vec<Channel>> = HashMap::new();
         for channel in channels {
-            if let Some(Some(lane)) = self.wanted.get(channel) {
-                groups.entry(Arc::clone(lane)).or_default().push(channel.clone());
+            if let Some(Some(id)) = self.wanted.get(channel) {
+                groups.entry(Arc::clone(id)).or_default().push(channel.clone());
             }
         }
         groups
     }
 
-    pub(super) fn order(&self, lane: &LaneId, order: Order) {
-        if let Some(lane) = self.lanes.get(lane) {
-            // Lanes end only when the hub has them end.
-            let _ = lane.orders.send(order);
+    fn send(&self, id: &SubscriberId, command: Command) {
+        if let Some(running) = self.running.get(id) {
+            // Fails only while the subscriber is being stopped.
+            let _ = running.commands.send(command);
         }
     }
 
-    fn spawn(&mut self, id: &LaneId, is_sharded: bool) -> Running {
-        let (orders, receiver) = unbounded_channel();
-        let link = Arc::clone(&self.hub.link);
-        let inbox = Arc::new(Inbox::new(Arc::clone(&link), self.hub.events.clone()));
-        let hub = self.hub.own.clone();
-        let lane = Lane { id: id.clone(), link, inbox, orders: receiver, hub, is_sharded };
-        Running { orders, task: self.tasks.spawn(lane.run()), is_up: false }
+    fn start(&mut self, id: &SubscriberId, is_sharded: bool) -> Running {
+        let (commands, receiver) = unbounded_channel();
+        let connector = Arc::clone(&self.connector);
+        let inbox = Arc::new(Inbox::new(Arc::clone(&connector), self.events.clone()));
+        let reports = self.reports.clone();
+        let subscriber = Subscriber { id: id.clone(), connector, inbox, commands: receiver, reports, is_sharded };
+        Running { commands, task: self.tasks.spawn(subscriber.run()), is_up: false }
     }
 }

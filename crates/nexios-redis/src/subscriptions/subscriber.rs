@@ -9,71 +9,57 @@ use redis::{Pipeline, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::MissedTickBehavior;
 
-use super::hub::{LaneId, Request};
+use super::backoff::Backoff;
+use super::commands::{Command, Request, SubscriberId};
+use super::completion::Part;
 use super::inbox::Inbox;
-use super::{Part, pause::Pause};
-use crate::failure;
-use crate::link::Link;
+use crate::connector::Connector;
+use crate::server_error;
 
-/// How long the server may take to confirm subscriptions.
+/// Timeout of the confirmation of subscriptions.
 const CONFIRMATION: Duration = Duration::from_secs(3);
-/// How many channels are subscribed to at once.
+/// Maximum number of channels in one request.
 const BATCH: usize = 500;
-/// A connection that has lived for this long was a good one.
+/// Minimum lifetime of a connection that resets the backoff.
 const STABLE: Duration = Duration::from_secs(5);
 
-/// A connection, its channels, and what makes it again.
-pub(crate) struct Lane {
-    pub(crate) id: LaneId,
-    pub(crate) link: Arc<Link>,
-    pub(crate) inbox: Arc<Inbox>,
-    pub(crate) orders: UnboundedReceiver<Order>,
-    pub(crate) hub: UnboundedSender<Request>,
-    /// Whether its channels are subscribed to by slot.
-    pub(crate) is_sharded: bool,
+/// A subscriber: its channels, and the connection that it keeps open.
+pub(super) struct Subscriber {
+    pub(super) id: SubscriberId,
+    pub(super) connector: Arc<Connector>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) commands: UnboundedReceiver<Command>,
+    /// The hub.
+    pub(super) reports: UnboundedSender<Request>,
+    /// True if it uses sharded channels.
+    pub(super) is_sharded: bool,
 }
 
-/// What the hub has a lane do.
-pub(crate) enum Order {
-    /// Messages may have been lost when `has_gap`.
-    Add {
-        channels: Vec<Channel>,
-        has_gap: bool,
-        part: Option<Part>,
-    },
-    Remove {
-        channels: Vec<Channel>,
-        part: Option<Part>,
-    },
-    /// Nobody has waited until these were subscribed to.
-    Unanswered(Vec<Channel>),
-}
-
-impl Lane {
-    /// Until the hub is gone.
-    pub(crate) async fn run(mut self) {
-        let mut pause = Pause::new();
+impl Subscriber {
+    /// Runs until the hub ends.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new();
         loop {
             let began = Instant::now();
-            let reason = match self.link.open(&self.id.server, self.inbox.listen(), None).await {
-                Ok((_, facts)) if !facts.is_master => format!("{}: the server is a replica", self.id.server),
+            let reason = match self.connector.open(&self.id.server, self.inbox.listen(), None).await {
+                Ok((_, info)) if !info.is_master => format!("{}: the server is a replica", self.id.server),
                 Ok((mut connection, _)) => self.serve(&mut connection).await,
                 Err(reason) => reason,
             };
             if began.elapsed() >= STABLE {
-                pause.reset();
+                backoff.reset();
             }
             self.inbox.disconnect();
-            if self.hub.send(Request::Down(self.id.clone(), reason)).is_err() {
+            if self.reports.send(Request::Down(self.id.clone(), reason)).is_err() {
                 return;
             }
-            let pausing = tokio::time::sleep(pause.next());
-            tokio::pin!(pausing);
+            let delay = tokio::time::sleep(backoff.next());
+            tokio::pin!(delay);
             loop {
                 tokio::select! {
-                    () = &mut pausing => break,
-                    order = self.orders.recv() => match order {
-                        Some(order) => self.note(order),
+                    () = &mut delay => break,
+                    command = self.commands.recv() => match command {
+                        Some(command) => self.handle_disconnected(command),
                         None => return,
                     },
                 }
@@ -81,77 +67,76 @@ impl Lane {
         }
     }
 
-    /// An order while there is no connection.
-    fn note(&self, order: Order) {
-        match order {
-            // Its part is dropped, and so it has failed.
-            Order::Add { channels, .. } => {
+    fn handle_disconnected(&self, command: Command) {
+        match command {
+            // Dropping its part fails it.
+            Command::Add { channels, .. } => {
                 self.inbox.add(channels, true);
             }
-            Order::Remove { channels, part } => {
+            Command::Remove { channels, part } => {
                 self.inbox.remove(channels);
                 part.into_iter().for_each(Part::done);
             }
-            Order::Unanswered(channels) => self.inbox.unanswered(&channels),
+            Command::Abandoned(channels) => self.inbox.abandoned(&channels),
         }
     }
 
-    /// Until the connection is no good any more, and why.
+    /// Uses a connection until it fails, and returns the reason.
     async fn serve(&mut self, connection: &mut MultiplexedConnection) -> String {
-        match self.serve_while_good(connection).await {
+        match self.serve_until_failure(connection).await {
             Ok(()) => "stopped".to_owned(),
             Err(reason) => format!("{}: {reason}", self.id.server),
         }
     }
 
-    async fn serve_while_good(&mut self, connection: &mut MultiplexedConnection) -> Result<(), String> {
+    async fn serve_until_failure(&mut self, connection: &mut MultiplexedConnection) -> Result<(), String> {
         self.subscribe(connection, self.inbox.pending()).await?;
-        // What was ordered while it connected.
-        let waiting: Vec<_> = std::iter::from_fn(|| self.orders.try_recv().ok()).collect();
-        self.follow(connection, waiting.into_iter()).await?;
-        if self.hub.send(Request::Up(self.id.clone())).is_err() {
+        // Commands that arrived during the connect.
+        let waiting: Vec<_> = std::iter::from_fn(|| self.commands.try_recv().ok()).collect();
+        self.handle_batch(connection, waiting.into_iter()).await?;
+        if self.reports.send(Request::Up(self.id.clone())).is_err() {
             return Ok(());
         }
-        let mut orders = Vec::new();
-        let mut ticks = tokio::time::interval(self.link.keepalive);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.reset();
+        let mut commands = Vec::new();
+        let mut heartbeats = tokio::time::interval(self.connector.keepalive);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeats.reset();
         loop {
             tokio::select! {
-                count = self.orders.recv_many(&mut orders, BATCH) => {
+                count = self.commands.recv_many(&mut commands, BATCH) => {
                     if count == 0 {
                         return Ok(());
                     }
-                    self.follow(connection, orders.drain(..)).await?;
+                    self.handle_batch(connection, commands.drain(..)).await?;
                 }
-                () = self.inbox.changed() => self.hand_over()?,
-                _ = ticks.tick() => self.check(connection).await?,
+                () = self.inbox.changed() => self.handle_inbox()?,
+                _ = heartbeats.tick() => self.heartbeat(connection).await?,
             }
         }
     }
 
-    /// Follows orders in turn; those to subscribe that stand together, together.
-    async fn follow(
+    /// Handles commands in their order; adjacent ones that add channels are combined.
+    async fn handle_batch(
         &self,
         connection: &mut MultiplexedConnection,
-        orders: impl Iterator<Item = Order>,
+        commands: impl Iterator<Item = Command>,
     ) -> Result<(), String> {
         let mut adding = Vec::new();
         let mut parts = Vec::new();
-        for order in orders {
-            match order {
-                Order::Add { channels, has_gap, part } => {
+        for command in commands {
+            match command {
+                Command::Add { channels, has_gap, part } => {
                     adding.extend(self.inbox.add(channels, has_gap));
                     parts.extend(part);
                 }
-                Order::Remove { channels, part } => {
+                Command::Remove { channels, part } => {
                     self.add(connection, &mut adding, &mut parts).await?;
                     self.unsubscribe(connection, self.inbox.remove(channels)).await?;
                     part.into_iter().for_each(Part::done);
                 }
-                Order::Unanswered(channels) => {
+                Command::Abandoned(channels) => {
                     self.add(connection, &mut adding, &mut parts).await?;
-                    self.inbox.unanswered(&channels);
+                    self.inbox.abandoned(&channels);
                 }
             }
         }
@@ -178,8 +163,8 @@ impl Lane {
         done.map(drop)
     }
 
-    /// Subscribes, and says why not if one of the channels is another server's. With any other error, the user's missing permission
-    /// included, not all that is wanted is subscribed to, and so there is no connection that is worth the name.
+    /// Subscribes; `Some` is the error if one of the channels belongs to another server. Any other error, a missing
+    /// permission included, ends the connection, because not all wanted channels are subscribed.
     async fn subscribe(
         &self,
         connection: &mut MultiplexedConnection,
@@ -188,18 +173,18 @@ impl Lane {
         let command = if self.is_sharded { "SSUBSCRIBE" } else { "SUBSCRIBE" };
         let mut refusal = None;
         for batch in channels.chunks(BATCH) {
-            let answers = self.request(connection, command, batch).await?;
+            let replies = self.request(connection, command, batch).await?;
             let mut moved = Vec::new();
-            for (channel, answer) in batch.iter().zip(answers) {
-                let Value::ServerError(error) = answer else { continue };
-                let reason = failure::text(&error);
+            for (channel, reply) in batch.iter().zip(replies) {
+                let Value::ServerError(error) = reply else { continue };
+                let reason = server_error::text(&error);
                 if error.code() != "MOVED" {
                     return Err(reason);
                 }
                 moved.push(channel.clone());
                 refusal = Some(reason);
             }
-            self.give_back(moved);
+            self.return_moved(moved);
         }
         Ok(refusal)
     }
@@ -207,11 +192,11 @@ impl Lane {
     async fn unsubscribe(&self, connection: &mut MultiplexedConnection, channels: Vec<Channel>) -> Result<(), String> {
         let command = if self.is_sharded { "SUNSUBSCRIBE" } else { "UNSUBSCRIBE" };
         for batch in channels.chunks(BATCH) {
-            // When a slot moves meanwhile, the end of its subscriptions is told unasked as well, and taken for an answer: nobody knows
-            // what the next answers belong to.
-            let answers = self.request(connection, command, batch).await?;
-            let error = answers.iter().find_map(|answer| match answer {
-                Value::ServerError(error) => Some(failure::text(error)),
+            // When a slot moves meanwhile, the server announces the end of its subscriptions as well, and the client
+            // takes that for a reply: later replies cannot be matched with their requests.
+            let replies = self.request(connection, command, batch).await?;
+            let error = replies.iter().find_map(|reply| match reply {
+                Value::ServerError(error) => Some(server_error::text(error)),
                 _ => None,
             });
             error.map_or(Ok(()), Err)?;
@@ -219,7 +204,7 @@ impl Lane {
         Ok(())
     }
 
-    /// One command for each channel: those of different slots do not go into one.
+    /// Sends one command for each channel: those of different slots must not share one.
     async fn request(
         &self,
         connection: &mut MultiplexedConnection,
@@ -228,34 +213,35 @@ impl Lane {
     ) -> Result<Vec<Value>, String> {
         let mut pipeline = Pipeline::with_capacity(channels.len());
         for channel in channels {
-            pipeline.cmd(command).arg(self.link.names.full(channel.as_str()));
+            pipeline.cmd(command).arg(self.connector.names.full(channel.as_str()));
         }
-        self.inbox.set_asking(true);
-        let asking = connection.send_packed_commands(&pipeline, 0, pipeline.len());
-        let answers = self.answer(CONFIRMATION, asking).await;
-        self.inbox.set_asking(false);
-        match answers {
-            Some(Ok(answers)) => Ok(answers),
-            Some(Err(error)) => Err(failure::of_connection(&error)),
+        self.inbox.set_requesting(true);
+        let request = connection.send_packed_commands(&pipeline, 0, pipeline.len());
+        let replies = self.reply_within(CONFIRMATION, request).await;
+        self.inbox.set_requesting(false);
+        match replies {
+            Some(Ok(replies)) => Ok(replies),
+            Some(Err(error)) => Err(server_error::of_connection(&error)),
             None => Err("subscriptions are not confirmed within 3 s".to_owned()),
         }
     }
 
-    async fn check(&self, connection: &mut MultiplexedConnection) -> Result<(), String> {
-        self.inbox.set_asking(true);
-        let checking = self.answer(self.link.keepalive, self.link.check(&self.id.server, connection)).await;
-        self.inbox.set_asking(false);
-        checking.unwrap_or_else(|| Err("no answer to a keepalive".to_owned()))
+    async fn heartbeat(&self, connection: &mut MultiplexedConnection) -> Result<(), String> {
+        self.inbox.set_requesting(true);
+        let heartbeat = self.connector.heartbeat(&self.id.server, connection);
+        let result = self.reply_within(self.connector.keepalive, heartbeat).await;
+        self.inbox.set_requesting(false);
+        result.unwrap_or_else(|| Err("no reply to a heartbeat".to_owned()))
     }
 
-    /// What the server answers, unless it is silent for too long. An answer stands behind all messages that the server has for the
-    /// connection: while they come, it is only behind, and to make the connection again would lose them.
-    async fn answer<T>(&self, patience: Duration, asking: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(asking);
+    /// The reply to a request; `None` if the server is silent for `timeout`. A reply is queued behind all messages for
+    /// the connection: while messages arrive, the connection is only slow, and a reconnect would lose them.
+    async fn reply_within<T>(&self, timeout: Duration, request: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(request);
         loop {
             let before = self.inbox.pushes();
-            if let Ok(answer) = tokio::time::timeout(patience, &mut asking).await {
-                return Some(answer);
+            if let Ok(reply) = tokio::time::timeout(timeout, &mut request).await {
+                return Some(reply);
             }
             if self.inbox.pushes() == before {
                 return None;
@@ -263,24 +249,24 @@ impl Lane {
         }
     }
 
-    fn hand_over(&self) -> Result<(), String> {
+    fn handle_inbox(&self) -> Result<(), String> {
         if let Some(reason) = self.inbox.lost() {
             return Err(reason);
         }
-        self.give_back(Vec::new());
+        self.return_moved(Vec::new());
         Ok(())
     }
 
-    /// Gives channels whose slots are elsewhere back to the hub.
-    fn give_back(&self, channels: Vec<Channel>) {
-        let is_refused = !channels.is_empty();
-        let mut moved = self.inbox.moved();
+    /// Returns channels whose slots have moved to the hub, with those that the server has `refused`.
+    fn return_moved(&self, refused: Vec<Channel>) {
+        let is_refused = !refused.is_empty();
+        let mut channels = self.inbox.moved();
         if is_refused {
-            moved.extend(self.inbox.remove(channels));
+            channels.extend(self.inbox.remove(refused));
         }
-        if !moved.is_empty() {
-            // The hub is gone when everything ends.
-            let _ = self.hub.send(Request::Moved { lane: self.id.clone(), channels: moved, is_refused });
+        if !channels.is_empty() {
+            // Fails only while the hub is being stopped.
+            let _ = self.reports.send(Request::Moved { subscriber: self.id.clone(), channels, is_refused });
         }
     }
 }
