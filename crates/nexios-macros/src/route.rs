@@ -1,4 +1,4 @@
-//! What `#[websocket_route]` makes of a function.
+//! The expansion of `#[websocket_route]`.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -13,7 +13,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let name = std::mem::replace(&mut handler.sig.ident, format_ident!("handler"));
     let visibility = std::mem::replace(&mut handler.vis, syn::Visibility::Inherited);
     let docs: Vec<_> = handler.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).cloned().collect();
-    // The parameter has a name that no type of the user's has: it would hide that one inside of the handler.
+    // A name that no type of the user has, which it would shadow inside the handler.
     Ok(quote! {
         #(#docs)*
         #visibility fn #name<__State>() -> ::nexios::WebSocketRoute<__State>
@@ -53,7 +53,7 @@ fn check_signature(handler: &ItemFn) -> Result<()> {
     }
 }
 
-// By its last name only: the path before it, or a rename of the crate, is the user's.
+// Compares the last segment only: the user chooses the path before it, and the name of the crate.
 fn is_websocket(ty: &Type) -> bool {
     matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "WebSocket"))
 }

@@ -17,8 +17,8 @@ struct Crate {
     /// The folder of its sources.
     sources: &'static str,
     unit: Unit,
-    /// Top-level modules, from the top layer to the bottom. A module may import from its own layer and those below. Without
-    /// layers, only cycles are checked.
+    /// Top-level modules, from the top layer to the bottom. A module may import from its own layer and those below.
+    /// Without layers, only cycles are checked.
     layers: &'static [&'static [&'static str]],
 }
 
