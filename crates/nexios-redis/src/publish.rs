@@ -205,7 +205,7 @@ impl<'a> Batch<'a> {
                         // The migration has ended, and with it the subscriptions here: their nodes get a gap notice.
                         Value::ServerError(error) if error.code() == "MOVED" => self.engine.rediscover(),
                         Value::ServerError(error) => {
-                            *outcome = Err(BackplaneError::unavailable(server_error::text(&error)))
+                            *outcome = Err(BackplaneError::unavailable(server_error::text(&error)));
                         }
                         _ => {}
                     }
