@@ -10,7 +10,7 @@ pub struct Cell {
     pub name: &'static str,
     /// The heading in the report.
     pub title: &'static str,
-    /// What the generator does.
+    /// The load.
     pub load: Load,
 }
 
@@ -23,14 +23,14 @@ pub enum Load {
     Fanout(Fanout),
     /// Connections that do nothing: what is measured is the server's memory.
     Idle {
-        /// How many.
+        /// Number of connections.
         connections: usize,
         /// Where they connect to.
         path: &'static str,
     },
     /// Connections that are opened and dropped as fast as the server answers.
     Handshakes {
-        /// How many are under way at once.
+        /// Number of handshakes under way at once.
         under_way: usize,
     },
 }
@@ -38,7 +38,7 @@ pub enum Load {
 /// The numbers of an echo load.
 #[derive(Debug, Clone, Copy)]
 pub struct Echo {
-    /// What is sent.
+    /// The message that is sent.
     pub message: Message,
     /// Connections that talk.
     pub talking: usize,
@@ -53,7 +53,7 @@ pub struct Echo {
 /// The numbers of a fan-out load.
 #[derive(Debug, Clone, Copy)]
 pub struct Fanout {
-    /// What is sent.
+    /// The message that is sent.
     pub message: Message,
     /// Connections that receive, publishers included.
     pub members: usize,
@@ -70,21 +70,21 @@ pub struct Message {
     pub length: usize,
     /// Text or binary.
     pub opcode: Opcode,
-    /// What is in it.
+    /// The content of the message.
     pub content: Content,
 }
 
-/// What the generator asks for and accepts where permessage-deflate (RFC 7692) is agreed on.
+/// The compression that the generator offers and accepts, where permessage-deflate (RFC 7692) is negotiated.
 #[derive(Debug, Clone, Copy)]
 pub struct Deflate {
     /// Both ends may keep their windows from message to message.
     pub takeover: bool,
-    /// Whether to compress a message is the server's choice; otherwise a plain answer is a failure.
+    /// True if the server may send uncompressed messages; otherwise one is a failure.
     pub plain_answers: bool,
 }
 
 impl Load {
-    /// How the server must compress, if it must.
+    /// The compression that the server must use, if any.
     pub fn deflate(&self) -> Option<Deflate> {
         match self {
             Load::Echo(echo) => echo.deflate,

@@ -27,7 +27,7 @@ bench: measures Nexios and its peers, and prints a Markdown table
   --out FILE        write the report there as well
   --list            names of cells and servers";
 
-/// What the arguments say.
+/// The parsed arguments.
 #[derive(Debug)]
 pub struct Arguments {
     /// Rounds, seconds, system calls.

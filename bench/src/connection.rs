@@ -8,7 +8,7 @@ use crate::cell::Deflate;
 use crate::wire::Agreed;
 use crate::{Result, wire};
 
-/// How long a server may take for one handshake.
+/// Timeout of a handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// More than any server here answers.
 const MAX_HEAD: usize = 8192;
@@ -39,7 +39,7 @@ pub struct Target {
 pub struct Connection {
     /// Its socket, non-blocking.
     pub socket: TcpStream,
-    /// What the handshake settled.
+    /// The compression that the handshake has negotiated.
     pub agreed: Agreed,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-/// What a sender leaves out at the end of a message, and a receiver appends (RFC 7692 §7.2.1).
+/// The tail that a sender removes from each message, and a receiver appends (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
 /// Compresses a message for itself.

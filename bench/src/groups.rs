@@ -1,8 +1,8 @@
 //! What groups cost: the publisher's time, memory, threads, and who suffers from a peer that does not read.
 //!
 //! Each form of a cell runs in a process of its own, so that no memory is inherited, and measures itself: what a
-//! publisher waits for can only be seen from the inside. Server and publishers are on core 0, unless a form has two threads;
-//! clients with real sockets are a thread on core 1.
+//! publisher waits for can only be seen from the inside. Server and publishers are on core 0, unless a form has two
+//! threads; clients with real sockets are a thread on core 1.
 
 mod audience;
 mod clock;
@@ -21,10 +21,10 @@ use nexios::{History, SlowConsumer};
 
 use crate::Result;
 
-/// What a form has measured, by name.
+/// The results of a form, by name.
 pub(crate) type Figures = Vec<(&'static str, f64)>;
 
-/// What is published where only its length matters.
+/// The publication where only its length matters.
 const TEXT: &str = "sixty-four bytes of text, which every member of a room gets once";
 const _: () = assert!(TEXT.len() == 64);
 

@@ -1,4 +1,5 @@
-//! Instructions per message in the server's own code, counted by valgrind: the same on a busy machine as on a quiet one.
+//! Instructions per message in the server's own code, counted by valgrind: the same on a busy machine as on a quiet
+//! one.
 //!
 //! Kernel work is not in it. The count of a short run is taken from that of a longer one, so starting up, handshakes
 //! and first allocations cancel out.

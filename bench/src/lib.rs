@@ -5,9 +5,9 @@
 //! it must be, so its own work per message stays below that of any server, and a server that cheats fails.
 //!
 //! `cell` says what is measured, `load` does it, `probe` takes the server's CPU time and memory around the measured
-//! window, `peer` builds and names the servers, `runner` goes through rounds, cells and peers, `report` prints. `groups`
-//! stands beside all that: what groups cost, measured from the inside of one process. `soak` is a server for half an hour
-//! among those who come, go and mean harm, `storm` a simulation of what follows when a node is lost.
+//! window, `peer` builds and names the servers, `runner` goes through rounds, cells and peers, `report` prints.
+//! `groups` stands beside all that: what groups cost, measured from the inside of one process. `soak` is a server for
+//! half an hour among those who come, go and mean harm, `storm` a simulation of what follows when a node is lost.
 
 #![allow(clippy::cast_precision_loss, reason = "figures are printed with three digits; counts stay far below 2^52")]
 
@@ -34,7 +34,7 @@ pub mod syscalls;
 pub mod table;
 pub mod wire;
 
-/// What a run can fail with: input/output, or a sentence.
+/// The error of a run: input/output, or a message.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// The result of everything here that can fail.
 pub type Result<T = ()> = std::result::Result<T, Error>;

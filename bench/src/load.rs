@@ -1,4 +1,5 @@
-//! The loads: each opens its connections, runs until the probe says that the window is over, and checks what comes back.
+//! The loads: each opens its connections, runs until the probe says that the window is over, and checks what comes
+//! back.
 
 mod echo;
 mod fanout;
@@ -16,12 +17,12 @@ use crate::process::Server;
 
 /// The longest that a load waits for a sign of life.
 const STALLED: Duration = Duration::from_secs(10);
-/// How long one wait for readiness lasts at most.
+/// Maximum duration of one wait for readiness.
 const WAIT: Duration = Duration::from_millis(20);
 /// Room for one read: more than a server's usual write, small enough for the cache.
 const READ_BUFFER: usize = 256 << 10;
 
-/// What one load measured on one server.
+/// The result of one load on one server.
 #[derive(Debug)]
 pub enum Outcome {
     /// Messages, deliveries or handshakes.

@@ -1,7 +1,7 @@
 //! What a publication costs that crosses from node to node.
 //!
-//! Two nodes and an engine share core 0, the load has core 1. Publishers are connected to node A, subscribers to B, some to
-//! A as well. Every publication is numbered, and each subscriber must hear all of them in order, once.
+//! Two nodes and an engine share core 0, the load has core 1. Publishers are connected to node A, subscribers to B,
+//! some to A as well. Every publication is numbered, and each subscriber must hear all of them in order, once.
 
 mod dialect;
 mod engine;
@@ -20,12 +20,13 @@ pub use sizes::sizes;
 
 use crate::Result;
 
-/// How publishers take their time.
+/// The pace of the publishers.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
     /// One after another, so often in a second from each.
     PerSecond(u32),
-    /// So many of each publisher are under way: one that all have heard is followed by the next.
+    /// Each publisher has this many messages under way: a message that all subscribers have received is followed by the
+    /// next.
     UnderWay(usize),
 }
 
@@ -38,7 +39,7 @@ pub struct Cell {
     pub title: &'static str,
     /// Connections to A that publish.
     pub publishers: usize,
-    /// How often.
+    /// The pace of each publisher.
     pub pace: Pace,
     /// Connections that hear everything, to A and to B.
     pub subscribers: (usize, usize),
@@ -76,12 +77,12 @@ pub const CELLS: &[Cell] = &[
     },
 ];
 
-/// How often and how long.
+/// The number of runs and their duration.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Each cell runs so often on each kind of node.
     pub rounds: usize,
-    /// What is measured each time; 3 s before it are not.
+    /// The measured time of each run; 3 s before it are not measured.
     pub measured: Duration,
 }
 

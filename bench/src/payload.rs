@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// What a message is made of.
+/// The content of a message.
 #[derive(Debug, Clone, Copy)]
 pub enum Content {
     /// Printable bytes without a pattern.

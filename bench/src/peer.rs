@@ -34,13 +34,13 @@ pub struct Peer {
     pub name: String,
     /// The version, as the table shows it.
     pub version: String,
-    /// How to start it.
+    /// The command that starts it.
     pub program: Program,
     /// It has `/fanout`.
     pub fans_out: bool,
     /// It has [`ENDPOINT`].
     pub has_endpoint: bool,
-    /// What makes it compress, after its other arguments, if it can.
+    /// Further arguments that enable compression, if it supports that.
     pub deflate: Option<Vec<String>>,
 }
 

@@ -15,7 +15,7 @@ pub struct Poller {
     events: Vec<epoll::Event>,
 }
 
-/// What is ready, and whose it is.
+/// A ready descriptor, with the token of its owner.
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
     /// The number that `add` was given.

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::process::{CpuTime, Server};
 use crate::syscalls::{Calls, Tracer};
 
-/// How long a load runs, and whether its system calls are counted.
+/// The duration of a load, and the option to count its system calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     /// Not measured.
@@ -29,7 +29,7 @@ pub struct Probe<'a> {
     begin: Option<Mark>,
 }
 
-/// What `tick` tells the load.
+/// The next step of the load, as `tick` returns it.
 #[derive(Debug)]
 pub enum Step {
     /// Go on.
@@ -40,7 +40,7 @@ pub enum Step {
     End(Measured),
 }
 
-/// What was measured from the server's side.
+/// The measurements of the server's process.
 #[derive(Debug)]
 pub struct Measured {
     /// Messages in the window.

@@ -12,10 +12,10 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::Result;
 
-/// How long a server may take to listen, or to end.
+/// Timeout of a server's start, and of its end.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How to start a server: the port follows `before`, `after` follows the port.
+/// The command that starts a server: the port follows `before`, `after` follows the port.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// The executable.
@@ -119,7 +119,7 @@ impl Server {
         resident(self.pid())
     }
 
-    /// How many descriptors it has.
+    /// Number of open file descriptors.
     pub fn descriptors(&self) -> Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
     }

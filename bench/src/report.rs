@@ -26,7 +26,7 @@ impl Results {
         rows[row].1.push(outcome);
     }
 
-    /// Whether any run failed.
+    /// Returns true if any run has failed.
     pub fn any_failed(&self) -> bool {
         self.cells.iter().flat_map(|(_, rows)| rows).flat_map(|(_, tries)| tries).any(Result::is_err)
     }

@@ -32,7 +32,7 @@ impl Ring {
         &self.doubled[start..start + length.min(self.turn())]
     }
 
-    /// Whether `bytes` are what stands at `position`.
+    /// Returns true if `bytes` are at `position`.
     pub fn matches(&self, mut position: usize, bytes: &[u8]) -> bool {
         bytes.chunks(self.turn()).all(|chunk| {
             let same = self.slice(position, chunk.len()) == chunk;

@@ -11,18 +11,18 @@ use crate::probe::Window;
 use crate::process::Server;
 use crate::report::Results;
 
-/// How often and how long.
+/// The number of runs and their duration.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// Each cell runs so often on each server.
     pub rounds: usize,
     /// Seconds measured each time.
     pub seconds: f64,
-    /// What is counted.
+    /// The quantity that is counted.
     pub mode: Mode,
 }
 
-/// What a run counts.
+/// The quantity that a run counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Messages, CPU time, latencies, memory.

@@ -1,10 +1,11 @@
 //! A simulation: one node of many is lost, and all its clients come back through a balancer to those that are left.
 //!
-//! Nothing is sent here. Clients, cores and the engine are numbers, time is an argument, and chance has a seed, so that a run
-//! can be repeated. What a handshake and a recovery cost comes from measurements (`bench/RESULTS.md`). A core takes handshakes
-//! one after the other, and its listener holds at most [`Plan::backlog`] of them; beyond that the kernel drops the client's
-//! SYN, which the client's kernel sends again after 1 s, 2 s, 4 s (RFC 6298 §2). A client that has waited for
-//! [`Plan::patience`] gives up and begins its next pause, but the core finds that out only when it has done the work.
+//! Nothing is sent here. Clients, cores and the engine are numbers, time is an argument, and chance has a seed, so that
+//! a run can be repeated. What a handshake and a recovery cost comes from measurements (`bench/RESULTS.md`). A core
+//! takes handshakes one after the other, and its listener holds at most [`Plan::backlog`] of them; beyond that the
+//! kernel drops the client's SYN, which the client's kernel sends again after 1 s, 2 s, 4 s (RFC 6298 §2). A client
+//! that has waited for [`Plan::patience`] gives up and begins its next pause, but the core finds that out only when it
+//! has done the work.
 
 mod cases;
 mod clients;
@@ -19,8 +20,8 @@ pub use clients::{Loss, Pauses};
 pub use report::table;
 pub use world::{Outcome, run};
 
-/// How large everything is. Cores are what the nodes have to spare for newcomers: what they do for those who are there
-/// already is not in it.
+/// The sizes of a storm. Cores are the nodes' spare capacity for new connections, besides the load of the existing
+/// ones.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// On all nodes together.
@@ -31,7 +32,7 @@ pub struct Plan {
     pub cores: usize,
     /// CPU time of one opening handshake.
     pub handshake: Duration,
-    /// How many handshakes wait for one core: the listener's backlog.
+    /// Number of handshakes that wait for one core: the listener's backlog.
     pub backlog: usize,
     /// After how long a client gives up an attempt.
     pub patience: Duration,
@@ -43,7 +44,7 @@ pub struct Plan {
     pub recovery: Duration,
     /// After how long a node stops waiting for it, and tells the client that it was not recovered.
     pub engine_timeout: Duration,
-    /// What chance begins with.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
@@ -66,7 +67,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// How many clients the lost node had.
+    /// Number of clients of the lost node.
     pub fn lost(&self) -> usize {
         self.connections / self.nodes.max(1)
     }

@@ -72,12 +72,12 @@ pub fn extent(bytes: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// Whether a server's frame is one whole compressed message of this kind.
+/// Returns true if a server's frame is a complete compressed message with this opcode.
 pub fn is_compressed(opcode: Opcode, frame: &[u8]) -> bool {
     frame.first() == Some(&(FIN | RSV1 | opcode as u8))
 }
 
-/// Whether a server's frame is one whole message of this kind, as it is.
+/// Returns true if a server's frame is a complete uncompressed message with this opcode.
 pub fn is_plain(opcode: Opcode, frame: &[u8]) -> bool {
     frame.first() == Some(&(FIN | opcode as u8))
 }
@@ -102,7 +102,7 @@ pub fn upgrade_request(path: &str, host: &str, deflate: Option<Deflate>) -> Stri
     )
 }
 
-/// What a server agreed to with its response.
+/// The compression that a server has accepted in its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agreed {
     /// Plain messages.

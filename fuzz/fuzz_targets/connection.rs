@@ -17,7 +17,7 @@ fuzz_target!(|session: Session| session.run());
 
 #[derive(Debug, Arbitrary)]
 struct Session {
-    /// What client and server want of compression.
+    /// The compression options of the client and the server.
     compression: Option<(Wish, Wish)>,
     /// Bytes that a message may have, if there is a limit.
     limit: Option<u16>,
@@ -38,7 +38,7 @@ struct Wish {
 enum Turn {
     /// One end says something.
     Say { by_client: bool, what: What },
-    /// So many bytes reach an end, in a read of its own or in one to where they stay.
+    /// Delivers bytes to an end, through `receive` or into the payload buffer.
     Carry { to_client: bool, bytes: u16, directly: bool },
 }
 
@@ -94,7 +94,7 @@ impl Session {
     }
 }
 
-/// What both agree on, by their own words.
+/// The parameters that both ends must negotiate.
 fn agree(client: &Wish, server: &Wish) -> DeflateParams {
     let options = |wish: &Wish| {
         DeflateOptions::new()
@@ -118,7 +118,7 @@ struct End {
     key: u32,
     /// On its way to the other end.
     out: Vec<u8>,
-    /// What this end is to hear.
+    /// The events that this end must receive.
     expected: VecDeque<Event>,
     /// And what makes it fail after that.
     failure: Option<ProtocolError>,
@@ -281,7 +281,7 @@ fn cut(payload: &[u8]) -> bytes::Bytes {
     payload[..payload.len().min(125)].to_vec().into()
 }
 
-/// How often a payload is repeated: mostly a few times, as large messages cost the time of many small ones.
+/// The number of repetitions of a payload: mostly a few, as large messages cost the time of many small ones.
 fn repetitions(len: usize, times: u16) -> usize {
     let times = if times >= 0xf000 { times & 0xfff } else { times % 8 };
     usize::from(times).min(LONGEST / len.max(1))

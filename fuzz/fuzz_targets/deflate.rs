@@ -1,4 +1,5 @@
-//! Compressed messages: arbitrary bytes in the place of DEFLATE's, and whatever a compressor makes of arbitrary messages.
+//! Compressed messages: arbitrary bytes in the place of DEFLATE's, and whatever a compressor makes of arbitrary
+//! messages.
 //!
 //! The first byte of an input chooses which, the second one settings and limits, the third the fragments.
 #![no_main]
@@ -13,7 +14,7 @@ use nexios_proto::{
     Compressor, Connection, Event, Limit, Limits, Message, ProtocolError, Role, handshake::deflate::DeflateParams,
 };
 
-/// What a sender takes off the end of each message (RFC 7692 §7.2.1).
+/// The tail that a sender removes from each message (RFC 7692 §7.2.1).
 const TAIL: &[u8] = b"\x00\x00\xff\xff";
 
 fuzz_target!(|data: &[u8]| {
@@ -68,7 +69,7 @@ impl Inflated {
         listener.into_heard()
     }
 
-    /// What is heard is what an inflater by the letter makes of it.
+    /// Checks that the output is that of a plain inflater.
     fn compare(&self, payloads: &[&[u8]], heard: &Heard) {
         let mut twin = InflateTwin::default();
         let mut events = heard.events.iter();
@@ -140,7 +141,8 @@ impl Compressed {
     }
 }
 
-/// Text where it is. The first byte says how often it is repeated: mostly a few times, sometimes until it fills the window.
+/// Text where it is. The first byte says how often it is repeated: mostly a few times, sometimes until it fills the
+/// window.
 fn repeated(bytes: &[u8], bits: u8) -> Message {
     let &[times, ref bytes @ ..] = bytes else { return Message::from("") };
     let times = if times >= 0xe0 { 8 * usize::from(times - 0xdf) } else { usize::from(times % 4) };

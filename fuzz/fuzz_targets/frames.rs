@@ -1,7 +1,7 @@
 //! Arbitrary bytes to one end of a connection, in arbitrary pieces.
 //!
-//! The first byte of an input chooses the end, its limits and its compression, the second one the pieces; what follows is
-//! what the peer sends.
+//! The first byte of an input chooses the end, its limits and its compression, the second one the pieces; what follows
+//! is what the peer sends.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,7 +1,7 @@
 //! Arbitrary header lines to both halves of the opening handshake.
 //!
-//! The first byte of an input chooses what this end wants of compression, the second one method, version and status; what
-//! follows is lines of `name:value`.
+//! The first byte of an input chooses what this end wants of compression, the second one method, version and status;
+//! what follows is lines of `name:value`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     check_answer(&lines, about, &wanted);
 });
 
-/// What this end wants of compression, and the same as numbers.
+/// The compression options of this end, and the same as numbers.
 struct Wanted {
     options: DeflateOptions,
     server_alone: bool,
@@ -52,7 +52,7 @@ impl Wanted {
         Self { options, server_alone, client_alone, server_bits: server_bits.max(9), client_bits: client_bits.max(9) }
     }
 
-    /// What was agreed on is within what this end wants.
+    /// Checks that the negotiated parameters are within the options of this end.
     fn check(&self, params: DeflateParams, is_server: bool) {
         assert!(params.server_no_context_takeover || !self.server_alone);
         assert!(params.client_no_context_takeover || !self.client_alone);
@@ -142,7 +142,7 @@ fn check_subprotocols(lines: &Lines<'_>) {
     assert!(found.iter().map(|name| name.as_bytes()).eq(expected));
 }
 
-/// What was read says the same when it is written down and read again.
+/// Checks that a parsed list is the same after it is written and parsed again.
 fn check_extensions(value: &[u8]) {
     let Ok(offers) = extension::parse(value) else { return };
     let written: Vec<String> = offers.iter().map(written).collect();
@@ -183,7 +183,7 @@ fn check_offer(lines: &Lines<'_>, wanted: &Wanted) {
     }
 }
 
-/// What a client that made this offer takes an answer for.
+/// The result of a client that made this offer for a response.
 fn negotiated(header: &str, offered: DeflateOptions) -> Result<Option<DeflateParams>, ClientHandshakeError> {
     let accept = accept_key(KEY);
     let answer = [

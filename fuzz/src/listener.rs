@@ -5,10 +5,10 @@ use nexios_proto::{CloseFrame, CloseState, Connection, Event, Limit, Limits, Mas
 
 /// The payload of a control frame at most (RFC 6455 §5.5).
 const CONTROL_MAX: usize = 125;
-/// What a connection with compression may hold besides its message: an inflater, and what is collected for it.
+/// Maximum memory of a connection with compression besides its message: an inflater, and the collected input.
 const DEFLATE_SIZE: usize = 40 * 1024 + 32 * 1024;
 
-/// What came out of a connection: events, and the error that ended it.
+/// The output of a connection: events, and the error that ended it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     pub events: Vec<Event>,
@@ -18,7 +18,7 @@ pub struct Heard {
 pub struct Listener {
     pub connection: Connection,
     limits: Limits,
-    /// What may be held besides a message.
+    /// Maximum memory besides a message.
     overhead: usize,
     arrived: usize,
     pub heard: Heard,
@@ -70,7 +70,7 @@ impl Listener {
         self.check_memory();
     }
 
-    /// What was heard, without the connection.
+    /// The output, without the connection.
     pub fn into_heard(self) -> Heard {
         self.heard
     }
@@ -148,7 +148,7 @@ impl Listener {
     }
 }
 
-/// What to say about an error is a frame that the other end understands.
+/// Checks that the Close frame for an error is valid at the other end.
 pub fn check_answer(connection: &mut Connection, role: Role, error: ProtocolError) {
     let frame = CloseFrame::new(error.close_code(), error.to_string());
     assert!(frame.code().is_sendable() && !frame.reason().is_empty());

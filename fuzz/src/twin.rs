@@ -2,7 +2,7 @@
 
 use nexios_proto::{CloseCode, CloseFrame, Event, Limits, Message, Role};
 
-/// What a connection without compression hears in these bytes, and the code that it closes with if they break a rule.
+/// Decodes bytes as a connection without compression must, with the close code of a violation.
 pub fn decode(role: Role, limits: Limits, bytes: &[u8]) -> (Vec<Event>, Option<CloseCode>) {
     let mut twin = Twin { role, limits, message: None, events: Vec::new() };
     let mut rest = bytes;

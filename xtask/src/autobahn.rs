@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 
 /// Cases that run with the same settings.
 struct Suite {
-    /// What `NEXIOS_COMPRESSION` is set to.
+    /// The value of `NEXIOS_COMPRESSION`.
     compression: &'static str,
     cases: &'static str,
     /// The name of its file in `conformance/expected`, and of its folder in `.work/autobahn`.

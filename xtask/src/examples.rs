@@ -8,7 +8,7 @@ use crate::step::{Outcome, Problem};
 use crate::workspace::Workspace;
 use crate::{probe, process};
 
-/// What shows that an example works.
+/// The check that an example works.
 #[derive(Clone, Copy)]
 enum Smoke {
     /// A server that answers these.

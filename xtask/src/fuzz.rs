@@ -14,11 +14,11 @@ use crate::step::{Outcome, Problem};
 use crate::workspace::Workspace;
 
 const TARGETS: [&str; 4] = ["frames", "connection", "deflate", "handshake"];
-/// So many run side by side.
+/// Number of targets that run concurrently.
 const AT_ONCE: usize = 2;
 const SECONDS: u64 = 20;
 const BUILD_LIMIT: Duration = Duration::from_mins(15);
-/// What loading a corpus, and writing down a crash, may take beyond the time for running.
+/// Time for loading a corpus and writing a crash, beyond the time for running.
 const GRACE: Duration = Duration::from_mins(3);
 /// Lines of a crash that are shown.
 const SHOWN: usize = 60;

@@ -36,7 +36,7 @@ impl Workspace {
         command
     }
 
-    /// What the steps install and write goes here; git ignores it.
+    /// A folder for files that the steps install and write; git ignores it.
     pub(crate) fn work(&self, name: &str) -> PathBuf {
         self.root.join(".work").join(name)
     }

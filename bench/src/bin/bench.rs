@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether no run failed.
+/// Returns true if no run has failed.
 fn run() -> Result<bool> {
     let arguments = cli::parse(std::env::args().skip(1))?;
     if arguments.help || arguments.list {

@@ -1,7 +1,7 @@
 //! Our node in the bench of several nodes: `node --port N [--redis URL | --nats URL] [--history]`.
 //!
-//! On `/publish` every message goes to the room, on `/subscribe` one hears the room, on `/many/{first}` one is in a thousand
-//! rooms that nobody publishes to.
+//! On `/publish` every message goes to the room, on `/subscribe` one hears the room, on `/many/{first}` one is in a
+//! thousand rooms that nobody publishes to.
 
 use nexios::prelude::*;
 use nexios_nats::Nats;

@@ -1,4 +1,5 @@
-//! Simulates what follows when one node of many is lost: `cargo run --release -p nexios-bench --bin storm -- [OPTIONS]`.
+//! Simulates what follows when one node of many is lost: `cargo run --release -p nexios-bench --bin storm --
+//! [OPTIONS]`.
 #![allow(clippy::print_stdout, reason = "a command line program")]
 
 use std::time::Duration;
@@ -6,8 +7,10 @@ use std::time::Duration;
 use nexios_bench::Result;
 use nexios_bench::storm::{self, Plan};
 
-const USAGE: &str = "--connections N --nodes N --cores N (to spare, of each node) --handshake MICROSECONDS --backlog N \
-    --patience SECONDS --round-trip MILLISECONDS --unnoticed SECONDS --recovery MICROSECONDS --engine-timeout SECONDS --seed N";
+const USAGE: &str =
+    "--connections N --nodes N --cores N (to spare, of each node) --handshake MICROSECONDS --backlog N \
+    -- patience SECONDS --round-trip MILLISECONDS --unnoticed SECONDS --recovery MICROSECONDS --engine-timeout SECONDS
+    -- --seed N";
 
 fn main() -> Result {
     let mut plan = Plan::default();

@@ -122,10 +122,10 @@ impl axum::serve::Listener for InProcess {
 #[derive(Debug)]
 pub(super) struct Wire {
     audience: Arc<Audience>,
-    /// What is left of it.
+    /// The unsent rest of the request.
     request: Vec<u8>,
     is_open: bool,
-    /// Who is told when the peer leaves, and its place among all of them.
+    /// The waker to call when the peer leaves, and its index.
     waiting: Option<(usize, Waker)>,
 }
 

@@ -20,7 +20,7 @@ const EACH: usize = 1_000;
 const CONNECTIONS: usize = GROUPS * MEMBERS / EACH;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What the handlers wait for and tell.
+/// The signals between the handlers and the measurement.
 #[derive(Clone)]
 struct Signals {
     join: watch::Receiver<bool>,

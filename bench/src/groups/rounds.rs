@@ -66,7 +66,7 @@ fn in_process_of_its_own(cell: &str, form: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// What one process tells the other.
+/// Encodes results for the other process.
 pub(super) fn lines(figures: &Figures) -> String {
     let lines: Vec<String> = figures.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
     lines.concat()

@@ -32,7 +32,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Publications before the histogram counts.
 const WARM_UP: usize = 200;
 
-/// What becomes of one who does not read, if there is one.
+/// The slow-consumer policy of a member that does not read, if there is one.
 pub(super) type Silent = Option<SlowConsumer>;
 
 /// Publishes at a steady pace, until the one is closed if it is.

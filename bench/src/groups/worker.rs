@@ -19,7 +19,7 @@ where
     })
 }
 
-/// What came out of a thread.
+/// The result of a thread.
 pub(super) fn join<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
     thread.join().map_err(|_| "a thread has panicked")?
 }

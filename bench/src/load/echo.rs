@@ -66,7 +66,7 @@ fn talk(probe: &mut Probe<'_>, script: &mut Script, poller: &mut Poller, talkers
     }
 }
 
-/// What every connection says and must hear.
+/// The messages that every connection sends and must receive.
 struct Script {
     requests: Ring,
     answers: Answers,

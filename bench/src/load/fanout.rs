@@ -71,7 +71,7 @@ fn listen(
     }
 }
 
-/// Who has heard what.
+/// The subscribers, and the messages that each has received.
 struct Audience {
     known: Known,
     members: Vec<Member>,

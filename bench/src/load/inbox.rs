@@ -96,7 +96,7 @@ impl Known {
     }
 }
 
-/// What a frame says, after inflation.
+/// The inflated content of a frame.
 fn content(frame: &[u8], expected: Message, deflate: Deflate, inflater: &mut Inflater) -> Result<Vec<u8>> {
     let payload = &frame[wire::extent(frame).map_or(0, |(payload_at, _)| payload_at)..];
     if wire::is_compressed(expected.opcode, frame) {

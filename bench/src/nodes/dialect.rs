@@ -1,4 +1,5 @@
-//! How a client speaks to a node: text messages as they are, or socket.io's protocol, version 5, over Engine.IO's, version 4.
+//! How a client speaks to a node: text messages as they are, or socket.io's protocol, version 5, over Engine.IO's,
+//! version 4.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +9,7 @@ use crate::connection;
 use crate::wire::{self, Opcode};
 use crate::{Result, load::inbox::Inbox};
 
-/// How long a node may take for the next step of its handshake.
+/// Timeout of each step of a node's handshake.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// See above.
@@ -18,7 +19,7 @@ pub(super) enum Dialect {
     SocketIo,
 }
 
-/// What a connection is for.
+/// The role of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Publisher,

@@ -11,7 +11,7 @@ use crate::peer::LOAD_CORE;
 use crate::process::Server;
 use crate::table::grouped;
 
-/// How many subscribe.
+/// Numbers of subscribers.
 const SUBSCRIBERS: [usize; 4] = [0, 1, 5, 20];
 /// Published at once, as a busy node does.
 const BATCH: usize = 64;

@@ -22,7 +22,7 @@ const STALLED: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_millis(20);
 const READ_BUFFER: usize = 256 << 10;
 
-/// What came out, times in microseconds.
+/// The results of a run, with times in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Figures {
     pub(super) per_second: f64,

@@ -16,7 +16,7 @@ pub(super) struct Publisher {
     pace: Pace,
     /// When each was sent, and how many have not heard it yet.
     under_way: VecDeque<(Instant, usize)>,
-    /// How many all have heard.
+    /// Number of messages that all subscribers have received.
     complete: u64,
     next_at: Instant,
 }

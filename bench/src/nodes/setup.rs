@@ -11,7 +11,7 @@ use crate::Result;
 use crate::peer::{LOAD_CORE, SERVER_CORE};
 use crate::process::{Program, Server};
 
-/// What stands between the nodes.
+/// The engine that connects the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Through {
     Nobody,
@@ -19,7 +19,7 @@ pub(super) enum Through {
     Nats,
 }
 
-/// What the nodes are, and what stands between them.
+/// The kind of the nodes, and the engine that connects them.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// For the command line and the table.

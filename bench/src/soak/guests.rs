@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::{Town, again, pause, within};
 use crate::Result;
 
-/// What they are called in the report.
+/// Names of the clients in the report.
 pub(super) const KINDS: &[&str] = &[
     "stays in a room",
     "comes and goes",
@@ -23,7 +23,7 @@ pub(super) const KINDS: &[&str] = &[
 const ROOMS: u32 = 10;
 /// Rooms that come and go.
 const PASSING: u32 = 500;
-/// How long one stays before it comes back to where it was.
+/// Time for which a client stays before it resumes its position.
 const STAY: Duration = Duration::from_secs(45);
 
 /// Where somebody was in a room, for whoever comes next.
@@ -101,7 +101,7 @@ async fn come_and_go(town: Arc<Town>, places: Places) -> Result {
     Ok(())
 }
 
-/// What a room's stayers hear.
+/// Publishes to the members of a room.
 async fn publish(town: Arc<Town>, room: u32) -> Result {
     let mut websocket = connect(&town, &format!("/room/{room}?user=publisher")).await?;
     for _ in 0..fastrand::u32(50..500) {
@@ -117,7 +117,7 @@ async fn publish(town: Arc<Town>, room: u32) -> Result {
     Ok(())
 }
 
-/// How long an answer takes while all this goes on.
+/// Measures the time of a reply under load.
 async fn ask(town: Arc<Town>) -> Result {
     let mut websocket = connect(&town, "/echo").await?;
     for _ in 0..200 {

@@ -14,7 +14,7 @@ use super::{Town, again, pause};
 use crate::wire::{Opcode, masked, request, upgrade_request};
 use crate::{Result, deflate};
 
-/// What they are called in the report.
+/// Names of the clients in the report.
 pub(super) const KINDS: &[&str] = &[
     "resets",
     "half a handshake",

@@ -1,5 +1,5 @@
-//! A server for half an hour among those who come, go and mean harm: does its memory stay flat, and are all others served
-//! meanwhile?
+//! A server for half an hour among those who come, go and mean harm: does its memory stay flat, and are all others
+//! served meanwhile?
 //!
 //! ```text
 //!   server.rs   the app, in a process of its own
@@ -35,16 +35,16 @@ use crate::histogram::Histogram;
 use crate::process::{self, Program, Server};
 use crate::{Error, Result};
 
-/// What the server's process is started with, before its port.
+/// The argument that starts the server's process, before its port.
 pub const SERVE: &str = "--serve";
 
-/// How long those who are waited for at the end may take, and then the server with what they left behind.
+/// Timeout of the remaining clients at the end, and then of the server.
 const END: Duration = Duration::from_secs(40);
 
-/// How long, and where to write.
+/// The duration, and the output file.
 #[derive(Debug)]
 pub struct Plan {
-    /// How long.
+    /// The duration of the run.
     pub time: Duration,
     /// A line for each second.
     pub csv: PathBuf,
@@ -52,12 +52,12 @@ pub struct Plan {
     pub svg: PathBuf,
 }
 
-/// What all who come to the server share.
+/// The state that all clients of the server share.
 struct Town {
     server: std::net::SocketAddr,
     over: AtomicBool,
     done: Vec<(&'static str, AtomicU64)>,
-    /// What must not happen to those who behave.
+    /// Failures of well-behaved clients.
     complaints: std::sync::Mutex<Vec<String>>,
     latencies: std::sync::Mutex<Histogram>,
 }

@@ -9,12 +9,12 @@ use super::Town;
 use super::samples::Sample;
 use super::trend::Trend;
 
-/// What memory may grow by in the second half and still be flat, in KiB: the allocator gives nothing back to the page.
+/// Maximum growth of memory in the second half that counts as flat, in KiB: the allocator does not return every page.
 const FLAT_KIB: f64 = 2048.0;
 /// The listeners' and the runtimes' own come with the first connections.
 const MORE_DESCRIPTORS: usize = 4;
 
-/// What came out.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
     time: Duration,

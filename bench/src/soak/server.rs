@@ -67,7 +67,7 @@ async fn room_member(mut websocket: WebSocket, Path(room): Path<String>, groups:
     }
 }
 
-/// What is sent here goes to all, and more than a slow reader takes.
+/// Broadcasts each message to all, faster than a slow reader reads.
 async fn firehose(mut websocket: WebSocket, groups: Groups) -> nexios::Result {
     websocket.accept().await?;
     let firehose = groups.group("firehose");

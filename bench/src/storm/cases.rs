@@ -9,9 +9,9 @@ use super::{Loss, Pauses};
 pub struct Case {
     /// For the table.
     pub name: &'static str,
-    /// How the node is lost.
+    /// The way in which the node is lost.
     pub loss: Loss,
-    /// What clients wait for.
+    /// The delays of the clients.
     pub pauses: Pauses,
 }
 

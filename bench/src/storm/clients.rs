@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-/// How the connections of the node end.
+/// The way in which the node's connections end.
 #[derive(Clone, Copy, Debug)]
 pub enum Loss {
     /// The process is killed: the kernel tells all clients at once.
@@ -16,18 +16,18 @@ pub enum Loss {
     Drained(Duration, Duration),
 }
 
-/// How long a client waits before it tries (again).
+/// The delays of a client before each attempt.
 #[derive(Clone, Copy, Debug)]
 pub enum Pauses {
     /// Always as long, all alike; the first attempt is made at once.
     Fixed(Duration),
     /// Twice as long each time, from the first to the second; all alike.
     Doubling(Duration, Duration),
-    /// Twice as long each time, from the first to the second; and of that between a half and one and a half by chance, as
-    /// socket.io's client does.
+    /// Twice as long each time, from the first to the second; and of that between a half and one and a half by chance,
+    /// as socket.io's client does.
     HalfJitter(Duration, Duration),
-    /// Twice as long each time, from the first to the second; and of that between a half and all by chance, as the page in
-    /// `docs/nodes.md` does.
+    /// Twice as long each time, from the first to the second; and of that between a half and all by chance, as the page
+    /// in `docs/nodes.md` does.
     EqualJitter(Duration, Duration),
     /// By chance between nothing and a time that doubles, from the first to the second.
     FullJitter(Duration, Duration),
@@ -43,12 +43,12 @@ impl Loss {
         }
     }
 
-    /// Whether the node has said when to come back: then the first pause is over.
+    /// Returns true if the node has announced the time to reconnect, so that there is no first delay.
     pub(super) const fn tells_when(self) -> bool {
         matches!(self, Loss::Drained(..))
     }
 
-    /// Whether the balancer has known it before: a node that shuts down is unready first.
+    /// Returns true if the balancer learns of it in advance: a node that shuts down is unready first.
     pub(super) const fn is_announced(self) -> bool {
         matches!(self, Loss::Drained(..))
     }

@@ -9,12 +9,12 @@ use fastrand::Rng;
 use super::queue::Queue;
 use super::{Case, Plan};
 
-/// Who is not back by then counts as never.
+/// Time after which a client that has not reconnected counts as lost.
 const END: Duration = Duration::from_mins(10);
 /// Rates are counted in tenths of a second.
 const TENTH: Duration = Duration::from_millis(100);
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// When each client that came back was served again, in order.

@@ -14,10 +14,10 @@ use crate::folder::Folder;
 use crate::port::free_port;
 use crate::setup::Setup;
 
-/// How long a server may take to answer.
+/// Timeout of a server's replies.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How often a free port is looked for: somebody else may take it between the search and the start.
+/// Number of attempts to find a free port: another process may take it between the search and the start.
 const ATTEMPTS: u32 = 5;
 
 /// A server, which is killed when this is dropped, with its data.
@@ -79,7 +79,7 @@ impl Engine {
         self.folder.path().join("data")
     }
 
-    /// What it has written to its log since it was last started.
+    /// The log of the server since its last start.
     pub fn log(&self) -> String {
         fs::read(self.log_file()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, TcpListener};
 
-/// Below those that the kernel gives to clients (32768 and up): a client that tries to reach a server which is down could
-/// otherwise be given the server's own port, connect to itself, and keep the port from the server.
+/// Below those that the kernel gives to clients (32768 and up): a client that tries to reach a server which is down
+/// could otherwise be given the server's own port, connect to itself, and keep the port from the server.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
-/// A port of this address that nobody listens to now. It is no client's port, and the port 10,000 above it, which a node of
-/// a Redis cluster listens to as well, is valid.
+/// A port of this address that nobody listens to now. It is no client's port, and the port 10,000 above it, which a
+/// node of a Redis cluster listens to as well, is valid.
 ///
 /// # Panics
 ///

@@ -46,7 +46,7 @@ impl Program {
         command
     }
 
-    /// Whether it serves: a Redis that reads its data does not.
+    /// Returns true if it serves: a Redis that loads its data does not.
     pub(crate) fn answers(self, address: SocketAddr) -> io::Result<bool> {
         let patience = Duration::from_secs(1);
         let mut stream = TcpStream::connect_timeout(&address, patience)?;

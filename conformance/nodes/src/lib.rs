@@ -1,4 +1,5 @@
-//! A small app, of which several nodes are run: what its clients tell it is published to groups, and each client is in one.
+//! A small app, of which several nodes are run: what its clients tell it is published to groups, and each client is in
+//! one.
 //!
 //! Groups whose names begin with `h` have a history with positions, others have none.
 
@@ -9,13 +10,13 @@ use nexios::{AppHandle, Backplane, BackplaneConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// How long the engine may take. Short, because it is made to take long all the time.
+/// Timeout of the engine, short because the storm delays it all the time.
 pub const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// After how long a node that was killed counts as gone.
 pub const NODE_TTL: Duration = Duration::from_secs(3);
 
-/// What a client tells its node, as JSON.
+/// A command of a client to its node, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Command {
@@ -28,8 +29,8 @@ pub enum Command {
         /// Having seen everything up to here.
         since: Option<Position>,
     },
-    /// To publish: answered with `{"said":true,"waiting":0}`, or false when it was refused. What waits is in bytes: with 0,
-    /// the engine has all that was published on this node.
+    /// To publish: answered with `{"said":true,"waiting":0}`, or false when it was refused. What waits is in bytes:
+    /// with 0, the engine has all that was published on this node.
     Say {
         /// To this group.
         to: String,

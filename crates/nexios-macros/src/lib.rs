@@ -4,7 +4,7 @@ mod route;
 
 use proc_macro::TokenStream;
 
-/// Makes a route of a handler: `fn name(…)` becomes `fn name<S>() -> WebSocketRoute<S>`, for `app.add_ws_route(name)`.
+/// Turns a handler into a route: `fn name(…)` becomes `fn name<S>() -> WebSocketRoute<S>`, for `app.add_ws_route(name)`.
 ///
 /// ```
 /// use nexios::prelude::*;

@@ -1,4 +1,4 @@
-//! What `#[websocket_route]` makes of a function.
+//! The expansion of `#[websocket_route]`.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
@@ -126,7 +126,7 @@ fn is_impl_trait(argument: &FnArg) -> bool {
     matches!(argument, FnArg::Typed(argument) if matches!(*argument.ty, Type::ImplTrait(_)))
 }
 
-// By its last name only: the path before it, or a rename of the crate, is the user's.
+// Compares the last segment only: the user chooses the path before it, and the name of the crate.
 fn is_websocket(ty: &Type) -> bool {
     matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "WebSocket"))
 }

@@ -1,4 +1,4 @@
-//! The task that keeps a node connected and its channels subscribed to.
+//! The task that keeps a node connected and its channels subscribed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,41 +12,42 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, unconstrained};
 use tokio::time::sleep;
 
-use crate::delivery::deliver;
-use crate::link::Link;
+use crate::backoff::Backoff;
+use crate::connection::Connection;
+use crate::high_watermark::HighWatermarks;
+use crate::jetstream::Streams;
 use crate::names;
-use crate::pauses::Pauses;
-use crate::seen::Seen;
 use crate::settings::{Server, Settings};
+use crate::subscription::deliver;
 
-/// What became of a request.
-pub(crate) type Done = oneshot::Sender<Result<(), BackplaneError>>;
+/// The sender of a command's result.
+pub(crate) type Completion = oneshot::Sender<Result<(), BackplaneError>>;
 
-/// What the driver is asked for.
+/// A command to the driver.
 pub(crate) enum Command {
-    Subscribe(Vec<Channel>, Done),
-    Unsubscribe(Vec<Channel>, Done),
+    Subscribe(Vec<Channel>, Completion),
+    Unsubscribe(Vec<Channel>, Completion),
     Stop(oneshot::Sender<()>),
 }
 
-/// The connection that stands now, if one does.
+/// The current connection with its streams, if the node is connected.
 #[derive(Clone, Default)]
-pub(crate) struct Current(Arc<Mutex<Option<Arc<Link>>>>);
+pub(crate) struct Current(Arc<Mutex<Option<Arc<Streams>>>>);
 
 impl Current {
-    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+    pub(crate) fn streams(&self) -> Option<Arc<Streams>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, link: Option<Arc<Link>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    fn set(&self, streams: Option<Arc<Streams>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = streams;
     }
 }
 
-/// Why a connection is not used any more.
+/// The end of a connection.
 enum Ending {
     Lost(String),
-    /// Whoever asked for it waits.
+    /// With the confirmation that the caller of `stop` waits for.
     Stopped(Option<oneshot::Sender<()>>),
 }
 
@@ -54,13 +55,13 @@ pub(crate) struct Driver {
     settings: Arc<Settings>,
     events: Events,
     current: Current,
-    seen: Seen,
+    high_watermarks: HighWatermarks,
     commands: mpsc::UnboundedReceiver<Command>,
-    /// The channels that are wanted, with what delivers their messages while a connection stands.
-    wanted: HashMap<Channel, Option<AbortHandle>>,
-    /// Servers that others have told of.
+    /// The wanted channels, each with the task that delivers its messages while the node is connected.
+    subscriptions: HashMap<Channel, Option<AbortHandle>>,
+    /// Servers that other servers have announced.
     discovered: Vec<Server>,
-    pauses: Pauses,
+    backoff: Backoff,
 }
 
 impl Driver {
@@ -68,40 +69,47 @@ impl Driver {
         settings: Arc<Settings>,
         events: Events,
         current: Current,
-        seen: Seen,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
-        let (wanted, discovered) = (HashMap::new(), Vec::new());
-        Self { settings, events, current, seen, commands, wanted, discovered, pauses: Pauses::default() }
+        Self {
+            settings,
+            events,
+            current,
+            high_watermarks: HighWatermarks::default(),
+            commands,
+            subscriptions: HashMap::new(),
+            discovered: Vec::new(),
+            backoff: Backoff::default(),
+        }
     }
 
-    /// Connects, again and again, until it is told to stop.
+    /// Connects, and reconnects after each loss, until the node stops.
     pub(crate) async fn run(mut self) {
         let stopped = loop {
-            let link = match self.reach().await {
-                Ok(link) => Arc::new(link),
+            let connection = match self.connect().await {
+                Ok(connection) => Arc::new(connection),
                 Err(stopped) => break stopped,
             };
-            link.watch(self.settings.keepalive);
+            connection.start_heartbeat(self.settings.keepalive);
             let since = Instant::now();
-            let ending = match self.take_up(&link).await {
-                Ok(()) => self.serve(&link).await,
+            let ending = match self.resubscribe(&connection).await {
+                Ok(()) => self.handle_commands(&connection).await,
                 Err(error) => Ending::Lost(error.to_string()),
             };
             self.current.set(None);
-            self.end_deliveries();
+            self.abort_deliveries();
             match ending {
                 Ending::Lost(reason) => {
-                    tracing::warn!(%reason, "NATS is away");
+                    tracing::warn!(%reason, "disconnected from NATS");
                     self.events.disconnected(&reason);
-                    let drawn = self.pauses.after(link.state().is_given_up(), since.elapsed());
-                    if let Err(stopped) = self.meanwhile(sleep(drawn), &reason).await {
+                    let delay = self.backoff.after_connection(connection.state().needs_backoff(), since.elapsed());
+                    if let Err(stopped) = self.while_disconnected(sleep(delay), &reason).await {
                         break stopped;
                     }
                 }
                 Ending::Stopped(stopped) => {
-                    // What was published by calls that were dropped.
-                    let _ = tokio::time::timeout(Duration::from_secs(1), link.echo()).await;
+                    // Flushes messages of publish calls that were dropped.
+                    let _ = tokio::time::timeout(Duration::from_secs(1), connection.echo()).await;
                     break stopped;
                 }
             }
@@ -111,25 +119,27 @@ impl Driver {
         }
     }
 
-    /// Waits for a connection. What is asked for meanwhile is noted, and answered with what stands in the way.
-    async fn reach(&mut self) -> Result<Link, Option<oneshot::Sender<()>>> {
+    /// Connects to one of the servers, retrying until one accepts. Commands are handled meanwhile, and answered with
+    /// the reason of the last failure.
+    async fn connect(&mut self) -> Result<Connection, Option<oneshot::Sender<()>>> {
         let mut reason = "not connected yet".to_owned();
         loop {
             let servers = self.servers();
-            let (settings, seen) = (self.settings.clone(), self.seen.clone());
-            let attempt = open_any(&servers, &settings, &seen);
-            match self.meanwhile(attempt, &reason).await? {
-                Ok(link) => return Ok(link),
+            let settings = self.settings.clone();
+            let attempt = connect_to_any(&servers, &settings);
+            match self.while_disconnected(attempt, &reason).await? {
+                Ok(connection) => return Ok(connection),
                 Err(error) => reason = error,
             }
             tracing::debug!(reason, "NATS cannot be reached");
             self.events.disconnected(&reason);
-            let drawn = self.pauses.next();
-            self.meanwhile(sleep(drawn), &reason).await?;
+            let delay = self.backoff.next();
+            self.while_disconnected(sleep(delay), &reason).await?;
         }
     }
 
-    async fn meanwhile<T>(
+    /// Handles commands until the work is done.
+    async fn while_disconnected<T>(
         &mut self,
         work: impl Future<Output = T>,
         reason: &str,
@@ -138,29 +148,33 @@ impl Driver {
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
-                command = self.commands.recv() => self.note(command, reason)?,
+                command = self.commands.recv() => self.handle_disconnected(command, reason)?,
             }
         }
     }
 
-    fn note(&mut self, command: Option<Command>, reason: &str) -> Result<(), Option<oneshot::Sender<()>>> {
-        let done = match command {
-            Some(Command::Subscribe(channels, done)) => {
-                self.wanted.extend(channels.into_iter().map(|channel| (channel, None)));
-                done
+    fn handle_disconnected(
+        &mut self,
+        command: Option<Command>,
+        reason: &str,
+    ) -> Result<(), Option<oneshot::Sender<()>>> {
+        let completion = match command {
+            Some(Command::Subscribe(channels, completion)) => {
+                self.subscriptions.extend(channels.into_iter().map(|channel| (channel, None)));
+                completion
             }
-            Some(Command::Unsubscribe(channels, done)) => {
-                self.forget(&channels);
-                done
+            Some(Command::Unsubscribe(channels, completion)) => {
+                self.unsubscribe(&channels);
+                completion
             }
             Some(Command::Stop(stopped)) => return Err(Some(stopped)),
             None => return Err(None),
         };
-        let _ = done.send(Err(BackplaneError::unavailable(reason.to_owned())));
+        let _ = completion.send(Err(BackplaneError::unavailable(reason.to_owned())));
         Ok(())
     }
 
-    /// The servers of the settings in any order, and behind them those that were discovered.
+    /// The configured servers in random order, followed by the discovered ones.
     fn servers(&self) -> Vec<Server> {
         let mut servers = self.settings.servers.clone();
         servers.shuffle(&mut rand::rng());
@@ -168,52 +182,54 @@ impl Driver {
         servers
     }
 
-    /// Subscribes to all wanted channels on a new connection, and says that messages may have been lost before the first
-    /// one comes.
-    async fn take_up(&mut self, link: &Arc<Link>) -> Result<(), BackplaneError> {
-        let mut subscriptions = Vec::with_capacity(self.wanted.len());
-        for channel in self.wanted.keys() {
-            let messages = link.subscribe(names::live(&self.settings.prefix, channel)).await?;
+    /// Subscribes to all wanted channels on a new connection, and reports a gap on them before their first message.
+    async fn resubscribe(&mut self, connection: &Arc<Connection>) -> Result<(), BackplaneError> {
+        let mut subscriptions = Vec::with_capacity(self.subscriptions.len());
+        for channel in self.subscriptions.keys() {
+            let messages = connection.subscribe(names::live(&self.settings.prefix, channel)).await?;
             subscriptions.push((channel.clone(), messages));
         }
-        link.echo().await?;
-        // What the server has refused is told by another task than the one that answers: by a second answer it has been.
-        link.echo().await?;
-        self.discover(link);
-        let channels: Vec<_> = self.wanted.keys().cloned().collect();
+        connection.echo().await?;
+        // The client reports a refused subscription on another task than replies: by the second reply it has done so.
+        connection.echo().await?;
+        self.discover(connection);
+        let channels: Vec<_> = self.subscriptions.keys().cloned().collect();
         if !channels.is_empty() {
             self.events.interrupted(&channels);
         }
         for (channel, messages) in subscriptions {
-            self.deliver(link, channel, messages);
+            self.spawn_delivery(connection, channel, messages);
         }
-        self.current.set(Some(link.clone()));
+        let streams = Streams::new(connection.clone(), self.settings.clone(), self.high_watermarks.clone());
+        self.current.set(Some(Arc::new(streams)));
         tracing::info!(channels = channels.len(), "connected to NATS");
         self.events.connected();
         Ok(())
     }
 
-    fn discover(&mut self, link: &Link) {
+    fn discover(&mut self, connection: &Connection) {
         let scheme =
             if self.settings.servers.iter().all(|server| server.address.tls_required()) { "tls" } else { "nats" };
-        let urls = link.discovered().into_iter().map(|url| format!("{scheme}://{url}"));
+        let urls = connection.discovered().into_iter().map(|url| format!("{scheme}://{url}"));
         let found = urls.filter_map(|url| crate::settings::servers(&url).ok()).flat_map(|(servers, _)| servers);
         let configured = &self.settings.servers;
         self.discovered = found.filter(|server| !configured.contains(server)).collect();
     }
 
-    /// Does what is asked for until the connection is over.
-    async fn serve(&mut self, link: &Arc<Link>) -> Ending {
+    /// Handles commands until the connection ends.
+    async fn handle_commands(&mut self, connection: &Arc<Connection>) -> Ending {
         loop {
             let command = tokio::select! {
-                reason = link.state().ended() => return Ending::Lost(reason.to_owned()),
+                reason = connection.state().ended() => return Ending::Lost(reason.to_owned()),
                 command = self.commands.recv() => command,
             };
             match command {
-                Some(Command::Subscribe(channels, done)) => self.subscribe(link, channels, done).await,
-                Some(Command::Unsubscribe(channels, done)) => {
-                    self.forget(&channels);
-                    confirm(link.clone(), done, |_| {});
+                Some(Command::Subscribe(channels, completion)) => {
+                    self.subscribe(connection, channels, completion).await;
+                }
+                Some(Command::Unsubscribe(channels, completion)) => {
+                    self.unsubscribe(&channels);
+                    complete_after_echo(connection.clone(), completion, |_| {});
                 }
                 Some(Command::Stop(stopped)) => return Ending::Stopped(Some(stopped)),
                 None => return Ending::Stopped(None),
@@ -221,72 +237,76 @@ impl Driver {
         }
     }
 
-    async fn subscribe(&mut self, link: &Arc<Link>, channels: Vec<Channel>, done: Done) {
+    async fn subscribe(&mut self, connection: &Arc<Connection>, channels: Vec<Channel>, completion: Completion) {
         let mut failed = None;
         for channel in &channels {
-            let entry = self.wanted.entry(channel.clone());
+            let entry = self.subscriptions.entry(channel.clone());
             if matches!(&entry, Entry::Occupied(entry) if entry.get().is_some()) {
                 continue;
             }
-            // Wanted also when this fails: the next connection has it.
+            // Kept when the subscription fails: the next connection retries it.
             entry.or_insert(None);
-            match link.subscribe(names::live(&self.settings.prefix, channel)).await {
-                Ok(messages) => self.deliver(link, channel.clone(), messages),
+            match connection.subscribe(names::live(&self.settings.prefix, channel)).await {
+                Ok(messages) => self.spawn_delivery(connection, channel.clone(), messages),
                 Err(error) => failed = Some(error),
             }
         }
         if let Some(error) = failed {
-            let _ = done.send(Err(error));
+            let _ = completion.send(Err(error));
             return;
         }
         let events = self.events.clone();
-        // Whoever asked may have given up: then this is how the node learns of it.
-        confirm(link.clone(), done, move |link| {
-            if !link.state().is_over() {
+        // The caller may have stopped waiting: then the gap notice tells the node about the subscription.
+        complete_after_echo(connection.clone(), completion, move |connection| {
+            if !connection.state().is_ended() {
                 events.interrupted(&channels);
             }
         });
     }
 
-    fn deliver(&mut self, link: &Link, channel: Channel, messages: Subscriber) {
-        let delivering =
-            deliver(messages, channel.clone(), link.state().clone(), self.events.clone(), self.seen.clone());
-        // It waits for nothing but messages: a budget would let them pile up behind those that are there.
-        let task = tokio::spawn(unconstrained(delivering)).abort_handle();
-        self.wanted.insert(channel, Some(task));
+    fn spawn_delivery(&mut self, connection: &Connection, channel: Channel, messages: Subscriber) {
+        let (state, events) = (connection.state().clone(), self.events.clone());
+        let delivery = deliver(messages, channel.clone(), state, events, self.high_watermarks.clone());
+        // It waits for nothing but messages: with tokio's task budget, they would queue up behind those that are ready.
+        let task = tokio::spawn(unconstrained(delivery)).abort_handle();
+        self.subscriptions.insert(channel, Some(task));
     }
 
-    fn forget(&mut self, channels: &[Channel]) {
+    fn unsubscribe(&mut self, channels: &[Channel]) {
         for channel in channels {
-            if let Some(Some(delivery)) = self.wanted.remove(channel) {
+            if let Some(Some(delivery)) = self.subscriptions.remove(channel) {
                 delivery.abort();
             }
         }
     }
 
-    fn end_deliveries(&mut self) {
-        for delivery in self.wanted.values_mut().filter_map(Option::take) {
+    fn abort_deliveries(&mut self) {
+        for delivery in self.subscriptions.values_mut().filter_map(Option::take) {
             delivery.abort();
         }
     }
 }
 
-/// Tells when the server has done what it was sent, or calls `unheard` when nobody waits for that any more.
-fn confirm(link: Arc<Link>, done: Done, unheard: impl FnOnce(&Link) + Send + 'static) {
+/// Completes a command when the server has processed it, or calls `abandoned` when its caller no longer waits.
+fn complete_after_echo(
+    connection: Arc<Connection>,
+    completion: Completion,
+    abandoned: impl FnOnce(&Connection) + Send + 'static,
+) {
     tokio::spawn(async move {
-        let confirmed = link.echo().await;
-        if let Err(Ok(())) = done.send(confirmed) {
-            unheard(&link);
+        let confirmed = connection.echo().await;
+        if let Err(Ok(())) = completion.send(confirmed) {
+            abandoned(&connection);
         }
     });
 }
 
-/// Connects to the first server that lets it, or says what is wrong with the last one.
-async fn open_any(servers: &[Server], settings: &Settings, seen: &Seen) -> Result<Link, String> {
+/// Connects to the first server that accepts, or returns the reason of the last failure.
+async fn connect_to_any(servers: &[Server], settings: &Settings) -> Result<Connection, String> {
     let mut reason = "no server".to_owned();
     for server in servers {
-        match Link::open(server, settings, seen.clone()).await {
-            Ok(link) => return Ok(link),
+        match Connection::open(server, settings).await {
+            Ok(connection) => return Ok(connection),
             Err(error) => reason = error,
         }
     }

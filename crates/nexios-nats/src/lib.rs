@@ -1,24 +1,16 @@
 #![doc = include_str!("../README.md")]
 
-mod api;
-mod complaint;
-mod delivery;
-mod doubles;
+mod backoff;
+mod connection;
 mod driver;
-mod history;
-mod link;
+mod high_watermark;
+mod jetstream;
 mod names;
 mod nats;
-mod order;
-mod pauses;
-mod prepare;
 mod publish;
-mod questions;
-mod seen;
+mod reorder;
 mod settings;
-mod source;
-mod state;
-mod streams;
-mod tls;
+mod subscription;
 
-pub use nats::{Nats, Storage};
+pub use nats::Nats;
+pub use settings::Storage;

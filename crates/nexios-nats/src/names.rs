@@ -1,24 +1,30 @@
-//! What things are called on the server: all of it begins with the app's prefix.
+//! Names of subjects and streams on the server. All begin with the app's prefix.
 //!
-//! | subject | for |
+//! | subject | use |
 //! |---|---|
-//! | `<prefix>.<channel>` | what subscribers get: plain messages, and kept ones again |
-//! | `<prefix>.h<messages>-<ms>.<epoch>.<channel>` | what the stream of a `Keep` takes |
-//! | `<prefix>.inbox.<connection>.<number>` | answers to a connection's questions |
+//! | `<prefix>.<channel>` | subscriptions: plain messages, and kept ones as their stream republishes them |
+//! | `<prefix>.h<messages>-<ms>.<epoch>.<channel>` | messages for the stream of a `Keep` |
+//! | `<prefix>.inbox.<connection>.<number>` | replies to a connection's requests |
 
-use nexios::backplane::{Channel, Keep, Prefix};
+use nexios::backplane::{Channel, Keep, MessageId, Prefix};
 
-/// What a subscriber of a channel listens to.
+/// The subject of a channel's subscribers.
 pub(crate) fn live(prefix: &Prefix, channel: &Channel) -> String {
     format!("{prefix}.{channel}")
 }
 
-/// Where the answers to one connection go, without the number.
+/// The inbox of a new connection: the subject of its replies, without their number.
 pub(crate) fn inbox(prefix: &Prefix) -> String {
     format!("{prefix}.inbox.{:016x}", rand::random::<u64>())
 }
 
-/// A stream: what is kept by the same bounds is in one. That of bytes is applied when it is read, so it is not in the name.
+/// The value of `Nats-Msg-Id`, by which JetStream recognises a duplicate.
+pub(crate) fn message_id(id: MessageId) -> String {
+    format!("{}-{}", id.node, id.number)
+}
+
+/// The name of a stream. Histories with the same bounds share one; the bound on bytes is applied when a history is
+/// read, so it is not part of the name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StreamName {
     prefix: Prefix,
@@ -31,29 +37,29 @@ impl StreamName {
         Self { prefix: prefix.clone(), bounds }
     }
 
-    /// As JetStream knows it.
+    /// The name on the server.
     pub(crate) fn text(&self) -> String {
         format!("{}-{}", self.prefix, self.bounds)
     }
 
-    /// Where messages of a channel are published to, to be kept; `*` stands for all channels.
+    /// The subject to publish a kept message of a channel to; `*` as the channel matches all channels.
     pub(crate) fn subject(&self, epoch: u64, channel: &str) -> String {
         format!("{}.{}.{epoch:016x}.{channel}", self.prefix, self.bounds)
     }
 
-    /// What the server publishes a message to that it has kept.
+    /// The subject to which the server republishes a stored message.
     pub(crate) fn republish(&self) -> String {
         format!("{}.{{{{wildcard(1)}}}}", self.prefix)
     }
 
-    /// The epoch in a subject of this stream's.
+    /// The epoch in a subject of this stream.
     pub(crate) fn epoch_in(&self, subject: &str) -> Option<u64> {
         let rest = subject.strip_prefix(self.prefix.as_str())?.strip_prefix('.')?;
         epoch_behind(rest.strip_prefix(self.bounds.as_str())?.strip_prefix('.')?)
     }
 }
 
-/// The epoch in the subject of a kept message, whichever stream's.
+/// The epoch in the subject of a kept message of any stream.
 pub(crate) fn epoch_of(subject: &str) -> Option<u64> {
     epoch_behind(subject.splitn(3, '.').nth(2)?)
 }

@@ -1,4 +1,4 @@
-//! The backplane itself: a builder until it starts, then the driver's front.
+//! The public type: a builder until the app starts, then the front of the driver.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,17 +11,15 @@ use nexios::backplane::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::doubles::Attempts;
-use crate::driver::{Command, Current, Done, Driver};
-use crate::link::Link;
-use crate::seen::Seen;
-use crate::settings::{self, Settings};
-use crate::{history, publish, tls};
+use crate::driver::{Command, Completion, Current, Driver};
+use crate::jetstream::{self, PublishDedup, Streams};
+use crate::publish;
+use crate::settings::{self, Settings, Storage};
 
-/// Joins the nodes of an app through NATS.
+/// A [`Backplane`] that connects the nodes of an app through NATS.
 ///
-/// Nothing happens before the app starts; then it connects, and connects again after pauses of 100 ms to 5 s, with jitter,
-/// whenever it has to. A server that cannot be reached is never an error of the start.
+/// It connects when the app starts, and reconnects after each loss with an exponential backoff of 100 ms to 5 s, with
+/// jitter. A server that cannot be reached does not prevent the start.
 ///
 /// ```
 /// use nexios::App;
@@ -47,25 +45,15 @@ pub struct Nats {
     running: OnceLock<Running>,
 }
 
-/// Where JetStream has the messages that it keeps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
-    /// In files: they are there after a restart of the server.
-    #[default]
-    File,
-    /// In memory: faster, and gone with the server, or with all that have a replica.
-    Memory,
-}
-
 impl Nats {
-    /// The servers to connect to, any of which will do: URLs with commas between them.
+    /// A backplane with the servers of a comma-separated list of URLs, one of which must be reachable.
     ///
-    /// - `nats://host:port`, where TLS is used if the server asks for it, or `tls://host:port`, where it must be; `host` alone
-    ///   is `nats://host:4222`.
-    /// - `nats://user:password@host` or `nats://token@host`, with `%40` for `@` and so on. The first login in the list is good
-    ///   for all of its servers, and for those of their cluster, which are found by themselves.
+    /// - `nats://host:port` uses TLS if the server requires it, `tls://host:port` always; `host` alone is
+    ///   `nats://host:4222`.
+    /// - `nats://user:password@host` or `nats://token@host`, with `%40` for `@` and so on. The first login in the list
+    ///   applies to all its servers, and to the other servers of their cluster, which are discovered automatically.
     ///
-    /// A URL that makes no sense is an error when the app starts.
+    /// A malformed URL is an error when the app starts.
     pub fn connect(urls: impl Into<String>) -> Self {
         Self {
             urls: urls.into(),
@@ -78,35 +66,36 @@ impl Nats {
         }
     }
 
-    /// A file of credentials (JWT and seed, usually `.creds`), instead of a login in a URL. Read when the app starts, when it
-    /// must be there, and again for each connection: it may be renewed.
+    /// A credentials file (JWT and seed, usually `.creds`), instead of a login in a URL. It must exist when the app
+    /// starts, and is read again for each connection, so it may be renewed.
     pub fn credentials(mut self, path: impl Into<PathBuf>) -> Self {
         self.credentials = Some(path.into());
         self
     }
 
-    /// What all subjects and streams of the app begin with; apps with different ones do not meet. A
-    /// [`Prefix`]: anything else is an error when the app starts.
+    /// Prefix of all subjects and streams of the app, which separates it from other apps. It must be a [`Prefix`]:
+    /// anything else is an error when the app starts. Default: `nexios`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// On how many servers of the cluster JetStream has each message, 1 to 5: with 3, one of them may fail. Applies to
-    /// streams that are made from now on.
+    /// Number of servers of the cluster that store each message, 1 to 5: with 3, one of them may fail. Applies to
+    /// streams that are created from now on. Any other number is an error when the app starts. Default: 1.
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.replicas = replicas;
         self
     }
 
-    /// Where JetStream has messages. Applies to streams that are made from now on.
+    /// Storage of the messages in JetStream. Applies to streams that are created from now on. Default:
+    /// [`Storage::File`].
     pub fn storage(mut self, storage: Storage) -> Self {
         self.storage = storage;
         self
     }
 
-    /// How often the server is asked whether it is there, and how long it may take to answer: a connection that died
-    /// silently is noticed within twice this time. At least 10 ms.
+    /// Heartbeat interval, which is also the timeout of each heartbeat: a connection that died silently is detected
+    /// within twice this time. Lower values than 10 ms count as 10 ms. Default: 5 s.
     pub fn keepalive(mut self, period: Duration) -> Self {
         self.keepalive = period.max(Duration::from_millis(10));
         self
@@ -124,7 +113,7 @@ impl Nats {
         Ok(Settings {
             servers,
             login,
-            tls: tls::config()?,
+            tls: settings::tls()?,
             prefix: self.prefix.parse().map_err(BackplaneError::settings)?,
             replicas: self.replicas,
             storage: self.storage,
@@ -136,30 +125,29 @@ impl Nats {
         self.running.get().ok_or_else(|| BackplaneError::unavailable("it has not been started"))
     }
 
-    async fn command(&self, command: impl FnOnce(Done) -> Command) -> Result<(), BackplaneError> {
-        let (done, waiting) = oneshot::channel();
+    async fn command(&self, command: impl FnOnce(Completion) -> Command) -> Result<(), BackplaneError> {
+        let (completion, completed) = oneshot::channel();
         let stopped = || BackplaneError::unavailable("it was stopped");
-        self.running()?.commands.send(command(done)).map_err(|_| stopped())?;
-        waiting.await.map_err(|_| stopped())?
+        self.running()?.commands.send(command(completion)).map_err(|_| stopped())?;
+        completed.await.map_err(|_| stopped())?
     }
 }
 
-/// What there is once it was started.
+/// The state of a backplane that was started.
 struct Running {
-    settings: Arc<Settings>,
     commands: mpsc::UnboundedSender<Command>,
     current: Current,
-    attempts: Attempts,
+    dedup: PublishDedup,
 }
 
 impl Running {
-    fn link(&self) -> Result<Arc<Link>, BackplaneError> {
-        self.current.link().ok_or_else(|| BackplaneError::unavailable("not connected to NATS"))
+    fn streams(&self) -> Result<Arc<Streams>, BackplaneError> {
+        self.current.streams().ok_or_else(|| BackplaneError::unavailable("not connected to NATS"))
     }
 
     async fn publish(&self, messages: &[Outgoing]) -> Vec<Result<Option<Place>, BackplaneError>> {
-        match self.link() {
-            Ok(link) => publish::publish(&link, &self.settings, &self.attempts, messages).await,
+        match self.streams() {
+            Ok(streams) => publish::publish(&streams, &self.dedup, messages).await,
             Err(error) => unavailable(messages, &error),
         }
     }
@@ -179,8 +167,8 @@ impl Backplane for Nats {
             let settings = Arc::new(self.settings()?);
             let (commands, receiver) = mpsc::unbounded_channel();
             let current = Current::default();
-            let driver = Driver::new(settings.clone(), events, current.clone(), Seen::default(), receiver);
-            let running = Running { settings, commands, current, attempts: Attempts::default() };
+            let driver = Driver::new(settings, events, current.clone(), receiver);
+            let running = Running { commands, current, dedup: PublishDedup::default() };
             if self.running.set(running).is_err() {
                 return Err(BackplaneError::settings("a backplane serves one app"));
             }
@@ -190,11 +178,11 @@ impl Backplane for Nats {
     }
 
     fn subscribe<'a>(&'a self, channels: &'a [Channel]) -> BoxFuture<'a, Result<(), BackplaneError>> {
-        Box::pin(self.command(|done| Command::Subscribe(channels.to_vec(), done)))
+        Box::pin(self.command(|completion| Command::Subscribe(channels.to_vec(), completion)))
     }
 
     fn unsubscribe<'a>(&'a self, channels: &'a [Channel]) -> BoxFuture<'a, Result<(), BackplaneError>> {
-        Box::pin(self.command(|done| Command::Unsubscribe(channels.to_vec(), done)))
+        Box::pin(self.command(|completion| Command::Unsubscribe(channels.to_vec(), completion)))
     }
 
     fn publish<'a>(&'a self, messages: &'a [Outgoing]) -> BoxFuture<'a, Vec<Result<Option<Place>, BackplaneError>>> {
@@ -212,26 +200,23 @@ impl Backplane for Nats {
         keep: Keep,
         since: Option<Position>,
     ) -> BoxFuture<'a, Result<Page, BackplaneError>> {
-        Box::pin(async move {
-            let running = self.running()?;
-            history::read(&*running.link()?, &running.settings, channel, keep, since).await
-        })
+        Box::pin(async move { jetstream::read(&*self.running()?.streams()?, channel, keep, since).await })
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let Ok(running) = self.running() else { return };
-            let (stopped, waiting) = oneshot::channel();
+            let (stopped, confirmation) = oneshot::channel();
             if running.commands.send(Command::Stop(stopped)).is_ok() {
-                // Fails when it has stopped before.
-                let _ = waiting.await;
+                // Fails when the driver has stopped before.
+                let _ = confirmation.await;
             }
         })
     }
 }
 
 impl fmt::Debug for Nats {
-    /// Without the URLs, which may have a password.
+    /// Omits the URLs, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nats")
             .field("prefix", &self.prefix)

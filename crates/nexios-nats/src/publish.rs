@@ -1,82 +1,76 @@
-//! A batch on its way to the server.
+//! Publishes a batch of messages.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, StatusCode};
 use nexios::Position;
-use nexios::backplane::{BackplaneError, Keep, MessageId, Outgoing, Place};
+use nexios::backplane::{BackplaneError, Keep, Outgoing, Place};
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{self, Ack};
-use crate::doubles::Attempts;
-use crate::link::Link;
+use crate::connection::{Connection, PendingReply};
+use crate::jetstream::{self, Ack, ApiError, PreparedStream, PublishDedup, Streams, prepare};
 use crate::names::{self, StreamName};
-use crate::prepare::{Ready, prepare};
-use crate::questions::Answer;
-use crate::settings::Settings;
-use crate::streams;
 
-/// How long a stream may take to keep a message that the server has got. The rest of the batch is not tried again because
-/// of it, nor does it wait for longer.
-const KEEPING: Duration = Duration::from_secs(1);
+/// Timeout of a stream's acknowledgement after the server has received the message. The rest of the batch neither waits
+/// for longer nor is retried because of it.
+const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What became of a message.
+/// The result of publishing one message.
 pub(crate) type Outcome = Result<Option<Place>, BackplaneError>;
 
-/// What is waited for of a message that was sent.
+/// A message that was sent.
 enum Sent {
     Done(Outcome),
-    /// The echo behind all of the batch.
+    /// Confirmed by the echo behind all of the batch.
     Plain,
-    Kept(Kept),
+    Kept(Unacknowledged),
 }
 
 /// A message on its way into a stream.
-struct Kept {
+struct Unacknowledged {
     stream: StreamName,
     epoch: u64,
-    /// How far the stream had come before.
+    /// The end of the stream when it was sent.
     behind: u64,
-    answer: Answer,
+    reply: PendingReply,
 }
 
-/// Publishes a batch: everything is sent before anything is waited for.
-pub(crate) async fn publish(link: &Link, settings: &Settings, attempts: &Attempts, batch: &[Outgoing]) -> Vec<Outcome> {
-    attempts.touch(batch);
-    let streams = prepare(link, settings, attempts, batch).await;
-    let sending = Sending { link, settings, attempts, streams };
+/// Publishes a batch: everything is sent before the first reply is awaited.
+pub(crate) async fn publish(streams: &Streams, dedup: &PublishDedup, batch: &[Outgoing]) -> Vec<Outcome> {
+    dedup.touch(batch);
+    let prepared = prepare(streams, dedup, batch).await;
+    let batch_sender = BatchSender { streams, dedup, prepared };
     let mut sent = Vec::with_capacity(batch.len());
     for message in batch {
         // One after the other: the client's queue keeps this order.
-        sent.push(sending.send(message).await.unwrap_or_else(|error| Sent::Done(Err(error))));
+        sent.push(batch_sender.send(message).await.unwrap_or_else(|error| Sent::Done(Err(error))));
     }
-    let is_over = sent.iter().all(|sent| matches!(sent, Sent::Done(_)));
-    let echo = if is_over { Ok(()) } else { link.echo().await };
-    let until = Instant::now() + KEEPING;
+    let is_done = sent.iter().all(|sent| matches!(sent, Sent::Done(_)));
+    let echo = if is_done { Ok(()) } else { streams.connection.echo().await };
+    let deadline = Instant::now() + ACK_TIMEOUT;
     let mut outcomes = Vec::with_capacity(batch.len());
     for (sent, message) in sent.into_iter().zip(batch) {
         let outcome = match sent {
             Sent::Done(outcome) => outcome,
-            Sent::Kept(sent) => kept_until(link, sent, until).await.map(Some),
+            Sent::Kept(sent) => acknowledged(streams, sent, deadline).await.map(Some),
             Sent::Plain => echo.clone().map(|()| None),
         };
         if message.keep.is_some() && !matches!(outcome, Err(BackplaneError::Unavailable(_))) {
-            attempts.settled(message.id);
+            dedup.resolved(message.id);
         }
         outcomes.push(outcome);
     }
     outcomes
 }
 
-struct Sending<'a> {
-    link: &'a Link,
-    settings: &'a Settings,
-    attempts: &'a Attempts,
-    streams: HashMap<Keep, Result<Ready, BackplaneError>>,
+struct BatchSender<'a> {
+    streams: &'a Streams,
+    dedup: &'a PublishDedup,
+    prepared: HashMap<Keep, Result<PreparedStream, BackplaneError>>,
 }
 
-impl Sending<'_> {
+impl BatchSender<'_> {
     async fn send(&self, message: &Outgoing) -> Result<Sent, BackplaneError> {
         match message.keep {
             Some(keep) => self.send_kept(message, keep).await,
@@ -85,110 +79,111 @@ impl Sending<'_> {
     }
 
     async fn send_plain(&self, message: &Outgoing) -> Result<Sent, BackplaneError> {
-        fits(self.link, 0, message)?;
-        let subject = names::live(&self.settings.prefix, &message.channel);
-        self.link.publish(subject, message.payload.clone()).await?;
+        let Streams { connection, settings, .. } = self.streams;
+        check_size(connection, 0, message)?;
+        connection.publish(names::live(&settings.prefix, &message.channel), message.payload.clone()).await?;
         Ok(Sent::Plain)
     }
 
     async fn send_kept(&self, message: &Outgoing, keep: Keep) -> Result<Sent, BackplaneError> {
-        let id = text(message.id);
-        fits(self.link, "NATS/1.0\r\nNats-Msg-Id: \r\n\r\n".len() + id.len(), message)?;
-        let Ready { name, stream } = match self.streams.get(&keep) {
-            Some(Ok(ready)) => ready,
+        let Streams { connection, high_watermarks, .. } = self.streams;
+        let id = names::message_id(message.id);
+        check_size(connection, "NATS/1.0\r\nNats-Msg-Id: \r\n\r\n".len() + id.len(), message)?;
+        let PreparedStream { name, stream } = match self.prepared.get(&keep) {
+            Some(Ok(prepared)) => prepared,
             Some(Err(error)) => return Err(error.clone()),
-            None => return Err(BackplaneError::unavailable("its stream was not looked for")),
+            None => return Err(BackplaneError::unavailable("its stream was not looked up")),
         };
-        if let Some(place) = self.attempts.place(message.id) {
+        if let Some(place) = self.dedup.place(message.id) {
             return Ok(Sent::Done(Ok(Some(published_at(place)))));
         }
-        if self.attempts.old(message.id).is_some() {
-            return Err(BackplaneError::unavailable("it is not known yet whether it was kept before"));
+        if self.dedup.search_behind(message.id).is_some() {
+            return Err(BackplaneError::unavailable("it is not known yet if an earlier attempt was stored"));
         }
         let epoch = stream.epoch;
-        let behind = self.link.seen.highest(epoch);
-        self.attempts.begin(message.id, Position::new(epoch, behind));
+        let behind = high_watermarks.highest(epoch);
+        self.dedup.begin(message.id, Position::new(epoch, behind));
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", id);
         let subject = name.subject(epoch, message.channel.as_str());
-        let answer = self.link.ask(subject, headers, message.payload.clone()).await?;
-        Ok(Sent::Kept(Kept { stream: name.clone(), epoch, behind, answer }))
+        let reply = connection.request(subject, headers, message.payload.clone()).await?;
+        Ok(Sent::Kept(Unacknowledged { stream: name.clone(), epoch, behind, reply }))
     }
 }
 
-/// The server closes the connection of whoever sends it more than it takes.
-fn fits(link: &Link, headers: usize, message: &Outgoing) -> Result<(), BackplaneError> {
-    let (size, limit) = (message.payload.len() + headers, link.max_payload());
+/// Refuses a message that exceeds the server's limit: the server would close the connection.
+fn check_size(connection: &Connection, headers: usize, message: &Outgoing) -> Result<(), BackplaneError> {
+    let (size, limit) = (message.payload.len() + headers, connection.max_payload());
     if size <= limit {
         return Ok(());
     }
     Err(BackplaneError::refused(format!("{size} bytes are more than the NATS server's max_payload, {limit}")))
 }
 
-async fn kept_until(link: &Link, sent: Kept, until: Instant) -> Result<Place, BackplaneError> {
+async fn acknowledged(streams: &Streams, sent: Unacknowledged, deadline: Instant) -> Result<Place, BackplaneError> {
     let name = sent.stream.clone();
     let late = || BackplaneError::unavailable(format!("the stream {} does not answer", name.text()));
-    timeout_at(until, kept(link, sent)).await.unwrap_or_else(|_| Err(late()))
+    timeout_at(deadline, acknowledgement(streams, sent)).await.unwrap_or_else(|_| Err(late()))
 }
 
-async fn kept(link: &Link, sent: Kept) -> Result<Place, BackplaneError> {
-    let Kept { stream, epoch, behind, answer } = sent;
-    let answer = answer.wait().await?;
-    if answer.status == Some(StatusCode::NO_RESPONDERS) {
-        link.streams.forget(&stream, Some(epoch));
+async fn acknowledgement(streams: &Streams, sent: Unacknowledged) -> Result<Place, BackplaneError> {
+    let Unacknowledged { stream, epoch, behind, reply } = sent;
+    let reply = reply.wait().await?;
+    if reply.status == Some(StatusCode::NO_RESPONDERS) {
+        streams.invalidate(&stream, Some(epoch));
         return Err(BackplaneError::unavailable(format!("no NATS server has the stream {}", stream.text())));
     }
-    match verdict(&answer.payload, behind)? {
-        Verdict::Kept(offset) => {
+    match verdict(&reply.payload, behind)? {
+        Verdict::Stored(offset) => {
             let position = Position::new(epoch, offset);
-            link.seen.note(position);
+            streams.high_watermarks.record(position);
             Ok(published_at(position))
         }
-        Verdict::EndLost => {
-            streams::end(link, &stream, epoch).await?;
-            link.streams.forget(&stream, Some(epoch));
+        Verdict::Truncated => {
+            streams.delete(&stream, epoch).await?;
+            streams.invalidate(&stream, Some(epoch));
             Err(BackplaneError::unavailable(format!("the stream {} has lost its end", stream.text())))
         }
     }
 }
 
-/// What an acknowledgement says of a message.
+/// The meaning of an acknowledgement.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    Kept(u64),
-    /// Its offset was given before, to another message: whatever was behind that is lost.
-    EndLost,
+    /// The message is stored at this offset.
+    Stored(u64),
+    /// The offset belonged to another message before: the stream has lost its end.
+    Truncated,
 }
 
-/// Reads an acknowledgement; `behind` is how far the stream had come before.
+/// Interprets an acknowledgement; `behind` is the end of the stream before the message was sent.
 fn verdict(payload: &[u8], behind: u64) -> Result<Verdict, BackplaneError> {
-    let ack = api::parse::<Ack>(payload)?.map_err(api::ApiError::into_error)?;
+    let ack = jetstream::parse::<Ack>(payload)?.map_err(ApiError::into_error)?;
     match ack {
-        // A double of a message that the replicas have not agreed on yet (server 2.10), and may never.
-        Ack { seq: 0, .. } => Err(BackplaneError::unavailable("a message with this id is not kept yet")),
-        Ack { seq, duplicate: false } if seq <= behind => Ok(Verdict::EndLost),
-        Ack { seq, .. } => Ok(Verdict::Kept(seq)),
+        // A duplicate of a message that the replicas have not agreed on yet (server 2.10), and may never.
+        Ack { seq: 0, .. } => Err(BackplaneError::unavailable("a message with this id is not stored yet")),
+        Ack { seq, duplicate: false } if seq <= behind => Ok(Verdict::Truncated),
+        Ack { seq, .. } => Ok(Verdict::Stored(seq)),
     }
 }
 
-/// As the publisher learns it: only subscribers are told which message was the one before.
+/// The place as the publisher knows it: only subscribers learn the offset of the previous message.
 fn published_at(position: Position) -> Place {
     Place { position, previous: Place::UNKNOWN }
 }
 
-/// As JetStream knows it.
-pub(crate) fn text(id: MessageId) -> String {
-    format!("{}-{}", id.node, id.number)
-}
-
 #[cfg(test)]
 mod tests {
-    use nexios::backplane::{Channel, NodeId};
+    use std::sync::Arc;
+
+    use nexios::backplane::{Channel, MessageId, NodeId};
     use nexios_engines::Engine;
     use tokio::time::timeout;
 
     use super::*;
-    use crate::seen::Seen;
+    use crate::high_watermark::HighWatermarks;
+    use crate::jetstream::ids;
+    use crate::settings::Settings;
 
     const KEEP: Keep = Keep { messages: 300, bytes: 1 << 20, age: Duration::from_mins(1) };
 
@@ -197,20 +192,22 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_is_a_place_only_when_the_message_is_kept() {
-        check(r#"{"stream":"s","seq":7}"#, 6, Some(&Verdict::Kept(7)));
-        check(r#"{"stream":"s","seq":7,"duplicate":true}"#, 9, Some(&Verdict::Kept(7)));
-        check(r#"{"stream":"s","seq":7}"#, 7, Some(&Verdict::EndLost));
+    fn an_acknowledgement_has_a_place_only_when_the_message_is_stored() {
+        check(r#"{"stream":"s","seq":7}"#, 6, Some(&Verdict::Stored(7)));
+        check(r#"{"stream":"s","seq":7,"duplicate":true}"#, 9, Some(&Verdict::Stored(7)));
+        check(r#"{"stream":"s","seq":7}"#, 7, Some(&Verdict::Truncated));
         check(r#"{"stream":"s","seq":0,"duplicate":true}"#, 0, None);
         check(r#"{"stream":"s","seq":0,"duplicate":true}"#, 9, None);
         check(r#"{"error":{"code":503,"description":"insufficient resources"}}"#, 0, None);
         check("nonsense", 0, None);
         let not_yet = verdict(br#"{"stream":"s","seq":0,"duplicate":true}"#, 0).expect_err("no place");
-        assert!(matches!(not_yet, BackplaneError::Unavailable(_)), "it is tried again: {not_yet}");
+        assert!(matches!(not_yet, BackplaneError::Unavailable(_)), "it is retried: {not_yet}");
     }
 
-    async fn open(settings: &Settings) -> Link {
-        Link::open(&settings.servers[0], settings, Seen::default()).await.expect("a connection")
+    async fn open(urls: &str) -> Streams {
+        let settings = Arc::new(Settings::of(urls));
+        let connection = Connection::open(&settings.servers[0], &settings).await.expect("a connection");
+        Streams::new(Arc::new(connection), settings, HighWatermarks::default())
     }
 
     fn message(channel: &str, number: u64) -> Outgoing {
@@ -223,16 +220,16 @@ mod tests {
         outcomes.iter().map(offset).collect()
     }
 
-    /// Publishes messages again that were tried before an outage of more than JetStream's memory, in calls as long as a
-    /// node's, until all have places.
-    async fn publish_after_an_outage(link: &Link, settings: &Settings, batch: &[Outgoing], calls: usize) -> Vec<u64> {
-        let attempts = Attempts::default();
+    /// Retries messages after an outage that is longer than the dedup window, with a node's timeout for each call,
+    /// until all have places.
+    async fn publish_after_an_outage(streams: &Streams, batch: &[Outgoing], calls: usize) -> Vec<u64> {
+        let dedup = PublishDedup::default();
         for message in batch {
-            attempts.begin(message.id, Position::new(0, 0));
+            dedup.begin(message.id, Position::new(0, 0));
         }
-        attempts.become_old();
+        dedup.end_window();
         for _ in 0..calls {
-            let publishing = publish(link, settings, &attempts, batch);
+            let publishing = publish(streams, &dedup, batch);
             let outcomes = timeout(Duration::from_secs(2), publishing).await.unwrap_or_default();
             let places: Vec<_> = offsets(&outcomes).into_iter().flatten().collect();
             if places.len() == batch.len() {
@@ -243,31 +240,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_that_the_server_has_forgotten_are_found_and_the_others_are_sent() {
+    async fn after_a_long_outage_stored_messages_are_found_and_the_others_are_sent() {
         let engine = Engine::nats();
-        let settings = Settings::of(&engine.url());
-        let link = open(&settings).await;
+        let streams = open(&engine.url()).await;
         let batch: Vec<_> = (1..=40).map(|number| message(&(number % 2).to_string(), number)).collect();
-        let outcomes = publish(&link, &settings, &Attempts::default(), &batch[..38]).await;
+        let outcomes = publish(&streams, &PublishDedup::default(), &batch[..38]).await;
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-        let places = publish_after_an_outage(&link, &settings, &batch, 20).await;
+        let places = publish_after_an_outage(&streams, &batch, 20).await;
         assert_eq!(places, (1..=40).collect::<Vec<_>>());
-        let ready = prepare(&link, &settings, &Attempts::default(), &batch).await.remove(&KEEP).expect("a stream");
-        let ready = ready.expect("ready");
-        let subject = ready.name.subject(ready.stream.epoch, "g-1");
-        let ids = crate::history::ids(&link, &ready.name, &ready.stream, &subject, 0).await.expect("ids");
-        assert_eq!(ids.len(), 20, "each is kept once: {ids:?}");
+        let prepared = prepare(&streams, &PublishDedup::default(), &batch).await.remove(&KEEP).expect("a stream");
+        let PreparedStream { name, stream } = prepared.expect("a prepared stream");
+        let ids = ids(&streams, &name, &stream, &name.subject(stream.epoch, "g-1"), 0).await.expect("ids");
+        assert_eq!(ids.len(), 20, "each is stored once: {ids:?}");
     }
 
     #[tokio::test]
     async fn a_batch_of_many_messages_of_a_channel_is_published_after_a_long_outage() {
         let engine = Engine::nats();
-        let settings = Settings::of(&engine.url());
-        let link = open(&settings).await;
+        let streams = open(&engine.url()).await;
         let batch: Vec<_> = (1..=250).map(|number| message("room", number)).collect();
-        let outcomes = publish(&link, &settings, &Attempts::default(), &batch[..200]).await;
+        let outcomes = publish(&streams, &PublishDedup::default(), &batch[..200]).await;
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-        let places = publish_after_an_outage(&link, &settings, &batch, 20).await;
+        let places = publish_after_an_outage(&streams, &batch, 20).await;
         assert_eq!(places, (1..=250).collect::<Vec<_>>());
     }
 }

@@ -1,21 +1,32 @@
-//! What the builder was given, once it is known to make sense.
+//! The validated settings of a node, made from those of the builder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 use nexios::backplane::{BackplaneError, Prefix};
 use percent_encoding::percent_decode_str;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
 
-use crate::Storage;
+/// The storage in which JetStream keeps messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// Files: messages survive a restart of the server.
+    #[default]
+    File,
+    /// Memory: faster, and lost with the server, or with all servers that have a replica.
+    Memory,
+}
 
-/// All that a node needs to know.
+/// All settings of a node.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) servers: Vec<Server>,
     pub(crate) login: Login,
-    pub(crate) tls: rustls::ClientConfig,
+    pub(crate) tls: ClientConfig,
     pub(crate) prefix: Prefix,
     pub(crate) replicas: usize,
     pub(crate) storage: Storage,
@@ -24,13 +35,13 @@ pub(crate) struct Settings {
 
 #[cfg(test)]
 impl Settings {
-    /// A node's, with nothing but defaults.
+    /// Default settings for these servers.
     pub(crate) fn of(urls: &str) -> Self {
         let (servers, login) = servers(urls).expect("servers");
         Self {
             servers,
             login,
-            tls: crate::tls::config().expect("TLS"),
+            tls: tls().expect("TLS"),
             prefix: Prefix::default(),
             replicas: 1,
             storage: Storage::Memory,
@@ -39,7 +50,7 @@ impl Settings {
     }
 }
 
-/// A server of the list. What it is asked for with is not part of it, so that it can be logged.
+/// A server of the list. The login is not part of it, so that it can be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) address: ServerAddr,
@@ -47,48 +58,48 @@ pub(crate) struct Server {
     pub(crate) text: String,
 }
 
-/// How a node shows who it is.
+/// The credentials of a node.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Login {
-    Nobody,
+    Anonymous,
     User {
         name: String,
         password: String,
     },
     Token(String),
-    /// A file of credentials.
+    /// A credentials file.
     Credentials(PathBuf),
 }
 
 impl Login {
-    /// Options of a connection that has them.
+    /// Connection options with these credentials.
     pub(crate) fn options(&self) -> Result<ConnectOptions, String> {
         let options = ConnectOptions::new();
         match self {
-            Self::Nobody => Ok(options),
+            Self::Anonymous => Ok(options),
             Self::User { name, password } => Ok(options.user_and_password(name.clone(), password.clone())),
             Self::Token(token) => Ok(options.token(token.clone())),
-            // Each time: they may be renewed while the app runs.
+            // Read for each connection: the file may be renewed while the app runs.
             Self::Credentials(path) => {
                 let file = path.display();
                 let text = fs::read_to_string(path).map_err(|error| format!("credentials {file}: {error}"))?;
-                // Whatever the error says of them, they are secret.
+                // The error is dropped because it may repeat the secret.
                 options.credentials(&text).map_err(|_| format!("credentials {file}: there are none in this file"))
             }
         }
     }
 }
 
-/// The servers of a list of URLs, and what they are asked for with: the first user, or token, of the list is good for all.
+/// The servers of a list of URLs, and their login: the first user or token in the list applies to all servers.
 pub(crate) fn servers(urls: &str) -> Result<(Vec<Server>, Login), BackplaneError> {
     let mut servers = Vec::new();
-    let mut login = Login::Nobody;
+    let mut login = Login::Anonymous;
     for (number, text) in urls.split(',').map(str::trim).enumerate() {
-        // The text itself may have a password: errors have its number.
+        // The text may contain a password: errors name its number instead.
         let place = format!("NATS URL {}", number + 1);
         let (server, its_login) =
             server(text).map_err(|error| BackplaneError::settings(format!("{place}: {error}")))?;
-        if login == Login::Nobody {
+        if login == Login::Anonymous {
             login = its_login;
         }
         servers.push(server);
@@ -108,27 +119,38 @@ fn server(text: &str) -> Result<(Server, Login), String> {
     let is_bare = url.set_username("").is_ok() && url.set_password(None).is_ok();
     let address = ServerAddr::from_url(url).map_err(|error| error.to_string())?;
     if !is_bare || address.has_user_pass() {
-        return Err("its user cannot be told from its host".to_owned());
+        return Err("its user cannot be separated from its host".to_owned());
     }
     let text = format!("{}:{}", address.host(), address.port());
     Ok((Server { address, text }, login))
 }
 
-/// `nats://user:password@host` or `nats://token@host`.
+/// The login in `nats://user:password@host` or `nats://token@host`.
 fn login(user: &str, password: Option<&str>) -> Login {
     let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     match (user, password) {
-        ("", None) => Login::Nobody,
+        ("", None) => Login::Anonymous,
         (token, None) => Login::Token(plain(token)),
         (user, Some(password)) => Login::User { name: plain(user), password: plain(password) },
     }
 }
 
-/// The credentials of a file, which must be there when the app starts.
+/// The login of a credentials file, which must exist when the app starts.
 pub(crate) fn credentials(path: &Path) -> Result<Login, BackplaneError> {
     let login = Login::Credentials(path.to_owned());
     login.options().map_err(|error| BackplaneError::settings(format!("NATS {error}")))?;
     Ok(login)
+}
+
+/// TLS with the root certificates of the system (`SSL_CERT_FILE` overrides them). The client's own configuration uses
+/// the process-wide cryptography provider, and panics in a process that has two and has selected none.
+pub(crate) fn tls() -> Result<ClientConfig, BackplaneError> {
+    let mut roots = RootCertStore::empty();
+    // A system without roots is no error before TLS is used; then verification of the server's certificate fails.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(BackplaneError::settings)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]
@@ -144,9 +166,9 @@ mod tests {
 
     #[test]
     fn a_list_of_urls_is_servers_and_one_login() {
-        check("nats://localhost", &["localhost:4222"], &Login::Nobody);
-        check("localhost:5222", &["localhost:5222"], &Login::Nobody);
-        check("tls://[::1]:5222", &["::1:5222"], &Login::Nobody);
+        check("nats://localhost", &["localhost:4222"], &Login::Anonymous);
+        check("localhost:5222", &["localhost:5222"], &Login::Anonymous);
+        check("tls://[::1]:5222", &["::1:5222"], &Login::Anonymous);
         check("nats://secret@a,b:1 , nats://c", &["a:4222", "b:1", "c:4222"], &Login::Token("secret".into()));
         let user = Login::User { name: "me".into(), password: "secret@/".into() };
         check("nats://a,nats://me:secret%40%2f@b", &["a:4222", "b:4222"], &user);

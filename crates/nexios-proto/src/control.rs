@@ -4,11 +4,11 @@ use bytes::Bytes;
 
 use crate::{
     CloseFrame, Event, ProtocolError,
+    decoder_config::DecoderConfig,
     frame::{CONTROL_MAX, Header, Opcode},
-    rules::Rules,
 };
 
-/// What a frame with this payload says.
+/// The event of a control frame with this payload.
 pub(crate) fn event(opcode: Opcode, payload: &[u8]) -> Result<Event, ProtocolError> {
     Ok(match opcode {
         Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
@@ -17,17 +17,18 @@ pub(crate) fn event(opcode: Opcode, payload: &[u8]) -> Result<Event, ProtocolErr
     })
 }
 
-/// Reads a frame that is all at the front of the input, and so needs no buffer. Returns the bytes that it takes.
+/// Parses a control frame that is completely at the front of the input, and so needs no buffer. Returns its size in
+/// bytes.
 ///
-/// What is not recognised here is for the general path to take, or to refuse with its reason.
-pub(crate) fn whole(input: &[u8], rules: &Rules) -> Option<(usize, Result<Event, ProtocolError>)> {
-    let header = Header::parse(input, rules).ok()?.filter(|header| header.opcode.is_control())?;
+/// `None` leaves the input to the general path, which accepts it or returns the error.
+pub(crate) fn parse_complete(input: &[u8], config: &DecoderConfig) -> Option<(usize, Result<Event, ProtocolError>)> {
+    let header = Header::parse(input, config).ok()?.filter(|header| header.opcode.is_control())?;
     let size = header.size + usize::try_from(header.length).ok()?;
     let payload = input.get(header.size..size)?;
     let mut copy = [0; CONTROL_MAX];
     let copy = copy.get_mut(..payload.len())?;
     copy.copy_from_slice(payload);
-    if let Some(key) = header.key(input, rules.role) {
+    if let Some(key) = header.key(input, config.role) {
         key.apply(copy, 0);
     }
     Some((size, event(header.opcode, copy)))

@@ -1,64 +1,67 @@
-//! From bytes to events: the half of a connection that listens.
+//! The decoder, the receiving half of a connection: from bytes to events.
 
 use alloc::boxed::Box;
 use core::mem;
 
 use bytes::BufMut;
 
-use crate::{Event, ProtocolError, Received, control, deflate::Context, mid::Mid, rules::Rules, whole::WholeMessage};
+use crate::{
+    Event, ProtocolError, Received, control, decoder_config::DecoderConfig, deflate::Context,
+    single_frame::SingleFrameMessage, unfinished::Unfinished,
+};
 
 pub(crate) struct Decoder {
-    rules: Rules,
-    /// What the peer's compression goes on from.
+    config: DecoderConfig,
+    /// The state of the peer's compression between messages.
     context: Context,
     stage: Stage,
 }
 
-/// What the next byte belongs to.
+/// The element to which the next byte belongs.
 enum Stage {
-    /// A new frame; no message is unfinished.
-    Between,
-    /// Whatever has begun. In a box of its own, so that a connection that says nothing stays small.
-    Mid(Box<Mid>),
-    /// Nothing: the peer has sent its Close frame, the last that counts (RFC 6455 §5.5.1).
+    /// A new frame, while no message is unfinished.
+    Idle,
+    /// Unfinished input, boxed so that an idle connection stays small.
+    Unfinished(Box<Unfinished>),
+    /// None: the peer has sent its Close frame, after which all data is ignored (RFC 6455 §5.5.1).
     Closed,
-    /// Nothing: the peer broke a rule, and is no longer listened to (RFC 6455 §7.1.7).
+    /// None: the peer violated the protocol, after which all data is ignored (RFC 6455 §7.1.7).
     Failed,
 }
 
-/// After so many headers and pieces of payloads a call returns, event or not: a flood of tiny fragments costs time for
-/// each of them, and whoever calls may have something else to do.
+/// Maximum number of headers and partial payloads in one call, which then returns without an event: a flood of tiny
+/// fragments must not keep the caller from its other work.
 const STEPS: usize = 64;
 
 impl Decoder {
-    pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules, context: Context::default(), stage: Stage::Between }
+    pub(crate) fn new(config: DecoderConfig) -> Self {
+        Self { config, context: Context::default(), stage: Stage::Idle }
     }
 
-    /// Consumes up to and including the first event. An error is the last thing that comes.
+    /// Consumes input up to and including the first event. After an error, all input is ignored.
     pub(crate) fn receive(&mut self, input: &mut [u8]) -> Result<Received, ProtocolError> {
-        if matches!(self.stage, Stage::Between)
-            && let Some(whole) = WholeMessage::find(input, &self.rules)
+        if matches!(self.stage, Stage::Idle)
+            && let Some(found) = SingleFrameMessage::find(input, &self.config)
         {
-            let Some(message) = whole.read(input, self.rules.role) else {
+            let Some(message) = found.read(input, self.config.role) else {
                 self.end(Stage::Failed);
                 return Err(ProtocolError::InvalidUtf8);
             };
-            return Ok(Received { consumed: whole.end, event: Some(Event::Message(message)) });
+            return Ok(Received { consumed: found.end, event: Some(Event::Message(message)) });
         }
-        self.receive_pieces(input)
+        self.receive_unfinished(input)
     }
 
-    /// The general path, through the buffer. Kept apart, so that the hot path's frame on the stack stays small.
+    /// The general path, through the buffer. Not inlined, so that the hot path's stack frame stays small.
     #[inline(never)]
-    fn receive_pieces(&mut self, input: &[u8]) -> Result<Received, ProtocolError> {
-        let mut mid = match mem::replace(&mut self.stage, Stage::Between) {
-            Stage::Between if input.is_empty() => return Ok(Received { consumed: 0, event: None }),
-            Stage::Between => match control::whole(input, &self.rules) {
-                Some((consumed, event)) => return self.whole_control(consumed, event),
+    fn receive_unfinished(&mut self, input: &[u8]) -> Result<Received, ProtocolError> {
+        let mut unfinished = match mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Idle if input.is_empty() => return Ok(Received { consumed: 0, event: None }),
+            Stage::Idle => match control::parse_complete(input, &self.config) {
+                Some((consumed, event)) => return self.complete_control(consumed, event),
                 None => Box::default(),
             },
-            Stage::Mid(mid) => mid,
+            Stage::Unfinished(unfinished) => unfinished,
             ended @ (Stage::Closed | Stage::Failed) => {
                 self.stage = ended;
                 return Ok(Received { consumed: input.len(), event: None });
@@ -69,19 +72,19 @@ impl Decoder {
             if consumed == input.len() {
                 break;
             }
-            let step = mid.receive(&input[consumed..], &self.rules, &mut self.context);
+            let step = unfinished.receive(&input[consumed..], &self.config, &mut self.context);
             let (n, event) = step.inspect_err(|_| self.end(Stage::Failed))?;
             consumed += n;
             if event.is_some() {
-                self.go_on(mid, event.as_ref());
+                self.keep_unfinished(unfinished, event.as_ref());
                 return Ok(Received { consumed, event });
             }
         }
-        self.go_on(mid, None);
+        self.keep_unfinished(unfinished, None);
         Ok(Received { consumed, event: None })
     }
 
-    fn whole_control(
+    fn complete_control(
         &mut self,
         consumed: usize,
         event: Result<Event, ProtocolError>,
@@ -94,19 +97,20 @@ impl Decoder {
         event.map(|event| Received { consumed, event: Some(event) })
     }
 
-    /// The type says no more than that bytes can be added: who could change those before them could make a text that is
-    /// not UTF-8 of one that was checked.
+    /// The return type only lets bytes be appended: a caller that could change earlier bytes could invalidate a text
+    /// that was checked.
     pub(crate) fn payload_buffer(&mut self) -> Option<impl BufMut> {
         match &mut self.stage {
-            Stage::Mid(mid) => mid.payload_buffer(),
+            Stage::Unfinished(unfinished) => unfinished.payload_buffer(),
             _ => None,
         }
     }
 
     pub(crate) fn payload_received(&mut self, n: usize) -> Result<Option<Event>, ProtocolError> {
-        let Stage::Mid(mut mid) = mem::replace(&mut self.stage, Stage::Between) else { return Ok(None) };
-        let event = mid.payload_received(n, &self.rules, &mut self.context).inspect_err(|_| self.end(Stage::Failed))?;
-        self.go_on(mid, event.as_ref());
+        let Stage::Unfinished(mut unfinished) = mem::replace(&mut self.stage, Stage::Idle) else { return Ok(None) };
+        let event =
+            unfinished.payload_received(n, &self.config, &mut self.context).inspect_err(|_| self.end(Stage::Failed))?;
+        self.keep_unfinished(unfinished, event.as_ref());
         Ok(event)
     }
 
@@ -121,27 +125,27 @@ impl Decoder {
     }
 
     pub(crate) fn is_mid_message(&self) -> bool {
-        matches!(&self.stage, Stage::Mid(mid) if mid.is_in_message())
+        matches!(&self.stage, Stage::Unfinished(unfinished) if unfinished.is_in_message())
     }
 
     pub(crate) fn unfinished_bytes(&self) -> usize {
         let begun = match &self.stage {
-            Stage::Mid(mid) => mid.size(),
+            Stage::Unfinished(unfinished) => unfinished.size(),
             _ => 0,
         };
         begun + self.context.size()
     }
 
-    /// Keeps what has begun, if anything has, until more bytes come.
-    fn go_on(&mut self, mid: Box<Mid>, event: Option<&Event>) {
+    /// Keeps unfinished input until more bytes arrive.
+    fn keep_unfinished(&mut self, unfinished: Box<Unfinished>, event: Option<&Event>) {
         match event {
             Some(Event::Close(_)) => self.end(Stage::Closed),
-            _ if mid.is_idle() => self.stage = Stage::Between,
-            _ => self.stage = Stage::Mid(mid),
+            _ if unfinished.is_idle() => self.stage = Stage::Idle,
+            _ => self.stage = Stage::Unfinished(unfinished),
         }
     }
 
-    /// Nothing is kept beyond the last byte that counts.
+    /// Ends the decoding and frees all memory.
     fn end(&mut self, stage: Stage) {
         self.stage = stage;
         self.context = Context::default();
@@ -153,9 +157,9 @@ mod tests {
     use super::*;
     use crate::{Limits, Role};
 
-    /// Gives `pieces` to a server's end, and returns whether it holds memory afterwards.
+    /// Feeds `pieces` to a server's decoder, and returns true if it holds memory afterwards.
     fn holds_memory_after(pieces: &[&[u8]]) -> bool {
-        let mut decoder = Decoder::new(Rules::new(Role::Server, Limits::new(), None));
+        let mut decoder = Decoder::new(DecoderConfig::new(Role::Server, Limits::new(), None));
         for piece in pieces {
             let mut consumed = 0;
             while consumed < piece.len() {
@@ -165,7 +169,7 @@ mod tests {
                 }
             }
         }
-        matches!(decoder.stage, Stage::Mid(_))
+        matches!(decoder.stage, Stage::Unfinished(_))
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! From messages to bytes: frames appended to a buffer.
+//! The encoder: frames appended to a buffer.
 //!
-//! All of it is stateless, so that the senders of one connection, or the members of a group, can share what was encoded
-//! once. A message is one frame: RFC 6455 §5.4 has fragments for messages whose length is not known when they begin.
+//! It is stateless, so that the members of a group can share a message that was encoded once. A message is one frame:
+//! RFC 6455 §5.4 has fragments for messages whose length is not known when they begin.
 //!
 //! `key` is `Some`, and a new one for each frame, when a client sends; a server sends with `None` (RFC 6455 §5.1).
 //!
@@ -42,19 +42,19 @@ pub fn message(message: &Message, key: Option<MaskKey>, out: &mut Vec<u8>) {
     frame(opcode(message), PLAIN, message.as_bytes(), key, out);
 }
 
-/// Appends the header alone of an unmasked message, for a payload that is sent from where it is.
+/// Appends the header of an unmasked message, for a payload that is sent without a copy.
 pub fn message_header(message: &Message, out: &mut Vec<u8>) {
     write_header(opcode(message), PLAIN, message.len(), None, out);
 }
 
-/// Appends a message whose payload is compressed already, for a peer with which permessage-deflate was negotiated
+/// Appends a message whose payload is already compressed, for a peer with which permessage-deflate was negotiated
 /// (RFC 7692 §6.1).
 #[inline]
 pub fn compressed(is_text: bool, payload: &[u8], key: Option<MaskKey>, out: &mut Vec<u8>) {
     frame(data_opcode(is_text), COMPRESSED, payload, key, out);
 }
 
-/// Appends the header alone of an unmasked, compressed message, for `length` bytes that are sent from where they are.
+/// Appends the header of an unmasked, compressed message, for `length` bytes that are sent without a copy.
 pub fn compressed_header(is_text: bool, length: usize, out: &mut Vec<u8>) {
     write_header(data_opcode(is_text), COMPRESSED, length, None, out);
 }
@@ -69,7 +69,8 @@ pub fn pong(payload: &[u8], key: Option<MaskKey>, out: &mut Vec<u8>) {
     control(Opcode::Pong, payload, key, out);
 }
 
-/// Appends a Close frame; of a connection's own, [`Connection::send_close`](crate::Connection::send_close) keeps count.
+/// Appends a Close frame. For a [`Connection`](crate::Connection), use
+/// [`Connection::send_close`](crate::Connection::send_close), which tracks the closing handshake.
 ///
 /// The frame is empty without a [`CloseFrame`], and when its code [must not be sent](crate::CloseCode::is_sendable), as
 /// [`CloseCode::NO_STATUS`](crate::CloseCode::NO_STATUS) (RFC 6455 §7.4.1).
@@ -79,7 +80,7 @@ pub fn close(close: Option<&CloseFrame>, key: Option<MaskKey>, out: &mut Vec<u8>
     if let Some(close) = close.filter(|close| close.code().is_sendable()) {
         let (code, rest) = payload.split_at_mut(2);
         code.copy_from_slice(&u16::from(close.code()).to_be_bytes());
-        // A reason is never longer than its place.
+        // A reason is never longer than 123 bytes.
         for (byte, reason) in rest.iter_mut().zip(close.reason().bytes()) {
             *byte = reason;
         }

@@ -2,9 +2,9 @@ use thiserror::Error;
 
 use crate::CloseCode;
 
-/// A rule of RFC 6455, or a limit of ours, that the peer broke.
+/// A violation of RFC 6455, or of a limit of this end, by the peer.
 ///
-/// There is no way back from it: the connection is failed (RFC 6455 §7.1.7), with a Close frame that carries
+/// It is final: the connection fails (RFC 6455 §7.1.7), with a Close frame that carries
 /// [`close_code`](Self::close_code).
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -12,7 +12,7 @@ pub enum ProtocolError {
     /// A reserved bit is set, and no extension that gives it a meaning was negotiated (RFC 6455 §5.2).
     #[error("reserved bits {0:#05b} are set without an extension that uses them")]
     ReservedBits(u8),
-    /// The opcode is one of those kept for later versions of the protocol (RFC 6455 §5.2).
+    /// The opcode is reserved for later versions of the protocol (RFC 6455 §5.2).
     #[error("opcode {0:#x} is reserved")]
     ReservedOpcode(u8),
     /// A client sent a frame without masking it (RFC 6455 §5.1).
@@ -42,7 +42,7 @@ pub enum ProtocolError {
     /// The bytes of a text message are not UTF-8, or can no longer become it (RFC 6455 §8.1).
     #[error("a text message is not UTF-8")]
     InvalidUtf8,
-    /// The bytes of a compressed message are not what DEFLATE makes, or end in the middle of a block (RFC 7692 §7.2.2).
+    /// The bytes of a compressed message are not valid DEFLATE data, or end in the middle of a block (RFC 7692 §7.2.2).
     #[error("a compressed message cannot be inflated")]
     InvalidDeflate,
     /// The body of a Close frame is a single byte: too short for a close code (RFC 6455 §5.5.1).
@@ -57,30 +57,30 @@ pub enum ProtocolError {
     /// A data frame announces more than [`Limits::frame_size`](crate::Limits::frame_size) (RFC 6455 §10.4).
     #[error("a frame of {size} bytes is over the limit of {limit}")]
     FrameTooBig {
-        /// Bytes that the frame's header announced.
+        /// Length in the frame's header, in bytes.
         size: u64,
-        /// Bytes allowed.
+        /// The limit in bytes.
         limit: usize,
     },
     /// A message would exceed [`Limits::message_size`](crate::Limits::message_size) (RFC 6455 §10.4).
     #[error("a message of at least {size} bytes is over the limit of {limit}")]
     MessageTooBig {
-        /// Bytes received of the message, and announced by the header of its next frame; of a compressed message, the
-        /// bytes that came of it before it was given up.
+        /// Size of the message so far with the next frame, in bytes; for a compressed message, the bytes inflated
+        /// before it was rejected.
         size: u64,
-        /// Bytes allowed.
+        /// The limit in bytes.
         limit: usize,
     },
     /// A message has more frames than [`Limits::fragments`](crate::Limits::fragments) (RFC 6455 §10.4).
     #[error("a message has more than {limit} fragments")]
     TooManyFragments {
-        /// Frames allowed.
+        /// The limit in frames.
         limit: usize,
     },
 }
 
 impl ProtocolError {
-    /// The code that tells the peer what it did (RFC 6455 §7.4.1).
+    /// The close code that reports the violation to the peer (RFC 6455 §7.4.1).
     pub const fn close_code(&self) -> CloseCode {
         match self {
             Self::ReservedBits(_)

@@ -2,25 +2,25 @@ use bytes::Bytes;
 
 use crate::{CloseFrame, Message};
 
-/// What a peer has said.
+/// An event that the peer's bytes have completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A whole message, of one frame or many.
+    /// A complete message, of one frame or many.
     Message(Message),
     /// A Ping: the peer waits for a Pong with the same payload (RFC 6455 §5.5.2).
     Ping(Bytes),
-    /// A Pong, the answer to a Ping or of the peer's own accord (RFC 6455 §5.5.3).
+    /// A Pong, in reply to a Ping or unsolicited (RFC 6455 §5.5.3).
     Pong(Bytes),
-    /// A Close frame, the last thing that the peer says; `None` when it had no body, which counts as
+    /// A Close frame, the peer's last frame; `None` when it had no body, which counts as
     /// [`CloseCode::NO_STATUS`](crate::CloseCode::NO_STATUS) (RFC 6455 §5.5.1).
     Close(Option<CloseFrame>),
 }
 
-/// What [`Connection::receive`](crate::Connection::receive) did with its input.
+/// The result of [`Connection::receive`](crate::Connection::receive).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Received {
-    /// Bytes taken from the front of the input. Less than all of them only when there is an event.
+    /// Number of bytes consumed from the front of the input.
     pub consumed: usize,
     /// The event that the last of these bytes completed.
     pub event: Option<Event>,

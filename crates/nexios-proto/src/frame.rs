@@ -1,12 +1,12 @@
-//! A frame's header (RFC 6455 §5.2): its checks that need no memory of earlier frames, and its writing.
+//! A frame's header (RFC 6455 §5.2): parsing, the checks that do not depend on earlier frames, and encoding.
 
 use alloc::vec::Vec;
 
-use crate::{ProtocolError, Role, mask::MaskKey, rules::Rules};
+use crate::{ProtocolError, Role, decoder_config::DecoderConfig, mask::MaskKey};
 
-/// The longest header: two bytes, a 64-bit length and a mask key.
+/// Maximum size of a header in bytes: two bytes, a 64-bit length and a mask key.
 pub(crate) const HEADER_MAX: usize = 14;
-/// The longest payload of a control frame (RFC 6455 §5.5).
+/// Maximum payload of a control frame in bytes (RFC 6455 §5.5).
 pub(crate) const CONTROL_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
@@ -14,16 +14,16 @@ const RESERVED: u8 = 0x70;
 /// RSV1, "Per-Message Compressed" (RFC 7692 §6).
 pub(crate) const COMPRESSED: u8 = 0x40;
 const MASKED: u8 = 0x80;
-/// In the place of a length: the length follows in two bytes.
+/// Length field of a frame whose length follows in two bytes.
 pub(crate) const LENGTH_16: u8 = 126;
-/// In the place of a length: the length follows in eight bytes.
+/// Length field of a frame whose length follows in eight bytes.
 pub(crate) const LENGTH_64: u8 = 127;
 pub(crate) const KEY_SIZE: usize = 4;
 
 /// The first byte of a text message in a single frame.
-pub(crate) const WHOLE_TEXT: u8 = FIN | Opcode::Text as u8;
+pub(crate) const UNFRAGMENTED_TEXT: u8 = FIN | Opcode::Text as u8;
 /// The first byte of a binary message in a single frame.
-pub(crate) const WHOLE_BINARY: u8 = FIN | Opcode::Binary as u8;
+pub(crate) const UNFRAGMENTED_BINARY: u8 = FIN | Opcode::Binary as u8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opcode {
@@ -54,32 +54,32 @@ impl Opcode {
     }
 }
 
-/// What a header says. The mask key is read last, by [`Header::key`].
+/// A parsed header. The mask key is read last, by [`Header::key`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header {
     pub(crate) fin: bool,
     pub(crate) opcode: Opcode,
-    /// The first frame of a compressed message.
+    /// True for the first frame of a compressed message.
     pub(crate) compressed: bool,
-    /// Bytes of payload that are announced.
+    /// Length of the payload in bytes.
     pub(crate) length: u64,
-    /// Bytes of the header itself, with its key.
+    /// Size of the header with its key, in bytes.
     pub(crate) size: usize,
 }
 
 impl Header {
-    /// Reads the header at the front of `bytes`, and checks each field as soon as it is there; `None` until the length
-    /// is known.
-    pub(crate) fn parse(bytes: &[u8], rules: &Rules) -> Result<Option<Self>, ProtocolError> {
+    /// Parses the header at the front of `bytes`, and checks each field as soon as it is complete; `None` until the
+    /// length is known.
+    pub(crate) fn parse(bytes: &[u8], config: &DecoderConfig) -> Result<Option<Self>, ProtocolError> {
         let Some(&first) = bytes.first() else { return Ok(None) };
-        check_reserved_bits(first, rules)?;
+        check_reserved_bits(first, config)?;
         let opcode = Opcode::parse(first)?;
         let fin = first & FIN != 0;
         if opcode.is_control() && !fin {
             return Err(ProtocolError::FragmentedControl);
         }
         let Some(&second) = bytes.get(1) else { return Ok(None) };
-        let key_size = check_masking(second, rules.role)?;
+        let key_size = check_masking(second, config.role)?;
         let short = second & !MASKED;
         if opcode.is_control() && usize::from(short) > CONTROL_MAX {
             return Err(ProtocolError::ControlTooLong);
@@ -93,7 +93,7 @@ impl Header {
         Ok(length.map(|length| Self { fin, opcode, compressed, length, size: size + key_size }))
     }
 
-    /// The mask key of the header at the front of `bytes`, which is all there; `None` on frames of a server.
+    /// The mask key of the complete header at the front of `bytes`; `None` for frames of a server.
     pub(crate) fn key(&self, bytes: &[u8], role: Role) -> Option<MaskKey> {
         match role {
             Role::Server => bytes[..self.size].last_chunk::<KEY_SIZE>().copied().map(MaskKey::from),
@@ -103,7 +103,7 @@ impl Header {
 }
 
 impl Role {
-    /// The mask bit as it must be in a frame that comes in, and the bytes of the key that it stands for.
+    /// The required mask bit of a received frame, and the size of its key in bytes.
     #[inline]
     pub(crate) fn incoming_mask(self) -> (u8, usize) {
         match self {
@@ -113,18 +113,18 @@ impl Role {
     }
 }
 
-/// A reserved bit is an error as long as no extension is negotiated that uses it (RFC 6455 §5.2, §9). The one that may be
-/// has RSV1, on the first frame of a message alone (RFC 7692 §6.1).
-fn check_reserved_bits(first: u8, rules: &Rules) -> Result<(), ProtocolError> {
+/// Checks the reserved bits: one is an error unless an extension that uses it was negotiated (RFC 6455 §5.2, §9).
+/// Permessage-deflate uses RSV1, on the first frame of a message only (RFC 7692 §6.1).
+fn check_reserved_bits(first: u8, config: &DecoderConfig) -> Result<(), ProtocolError> {
     let begins_message = matches!(first & 0x0F, 0x1 | 0x2);
-    let used = if begins_message && rules.deflate.is_some() { COMPRESSED } else { 0 };
+    let used = if begins_message && config.deflate.is_some() { COMPRESSED } else { 0 };
     match first & RESERVED & !used {
         0 => Ok(()),
         bits => Err(ProtocolError::ReservedBits(bits >> 4)),
     }
 }
 
-/// A client masks all frames, a server none (RFC 6455 §5.1). Returns the bytes that the key takes in the header.
+/// Checks the mask bit: a client masks all frames, a server none (RFC 6455 §5.1). Returns the size of the key in bytes.
 fn check_masking(second: u8, role: Role) -> Result<usize, ProtocolError> {
     let (mask_bit, key_size) = role.incoming_mask();
     match role {
@@ -144,7 +144,7 @@ pub(crate) fn length_16(bytes: &[u8]) -> Result<Option<u64>, ProtocolError> {
     }
 }
 
-/// As [`length_16`], of eight bytes.
+/// As [`length_16`], for eight bytes.
 pub(crate) fn length_64(bytes: &[u8]) -> Result<Option<u64>, ProtocolError> {
     let Some([_, _, length @ ..]) = bytes.first_chunk::<10>() else { return Ok(None) };
     let length: [u8; 8] = *length;
@@ -155,14 +155,14 @@ pub(crate) fn length_64(bytes: &[u8]) -> Result<Option<u64>, ProtocolError> {
     }
 }
 
-/// The first bytes of a header that came in pieces.
+/// The first bytes of a header that is received in parts.
 #[derive(Clone, Copy)]
-pub(crate) struct HeldHeader {
+pub(crate) struct PartialHeader {
     bytes: [u8; HEADER_MAX],
     len: u8,
 }
 
-impl HeldHeader {
+impl PartialHeader {
     pub(crate) const EMPTY: Self = Self { bytes: [0; HEADER_MAX], len: 0 };
 
     #[inline]
@@ -174,10 +174,10 @@ impl HeldHeader {
         usize::from(self.len)
     }
 
-    /// Takes as many bytes as a header may still have.
+    /// Appends bytes up to the maximum size of a header.
     pub(crate) fn fill(&mut self, input: &[u8]) {
-        let held = self.len();
-        for (place, &byte) in self.bytes[held..].iter_mut().zip(input) {
+        let partial = self.len();
+        for (place, &byte) in self.bytes[partial..].iter_mut().zip(input) {
             *place = byte;
             self.len += 1;
         }

@@ -6,10 +6,12 @@ extern crate alloc;
 extern crate std;
 
 mod assembly;
-mod close;
+mod close_code;
+mod close_frame;
 mod connection;
 mod control;
 mod decode;
+mod decoder_config;
 #[cfg(feature = "deflate")]
 mod deflate;
 #[cfg(not(feature = "deflate"))]
@@ -23,14 +25,14 @@ pub mod handshake;
 mod limits;
 pub mod mask;
 mod message;
-mod mid;
 mod role;
-mod rules;
+mod single_frame;
 mod text;
+mod unfinished;
 mod utf8;
-mod whole;
 
-pub use close::{CloseCode, CloseFrame};
+pub use close_code::CloseCode;
+pub use close_frame::CloseFrame;
 pub use connection::{CloseState, Connection};
 #[cfg(feature = "deflate")]
 pub use deflate::Compressor;
@@ -39,6 +41,6 @@ pub use event::{Event, Received};
 pub use limits::{Limit, Limits};
 pub use mask::MaskKey;
 pub use message::Message;
-pub use mid::DIRECT_READ_MIN;
 pub use role::Role;
 pub use text::Utf8Bytes;
+pub use unfinished::DIRECT_READ_MIN;

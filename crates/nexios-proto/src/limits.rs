@@ -1,16 +1,16 @@
-/// An upper bound, or the decision to have none.
+/// An upper bound, or none.
 ///
-/// "No limit" is a value of its own: zero is a limit like any other, which nothing but the empty passes.
+/// Unlimited is a value of its own: zero is a limit like any other, which only empty input meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Limit {
     /// At most this many.
     At(usize),
-    /// As many as come.
+    /// No limit.
     Unlimited,
 }
 
 impl Limit {
-    /// Whether `n` is within the limit.
+    /// Returns true if `n` is within the limit.
     ///
     /// ```
     /// use nexios_proto::Limit;
@@ -39,9 +39,9 @@ impl From<usize> for Limit {
     }
 }
 
-/// What a peer may make this end keep in memory.
+/// Limits on the memory that a peer can make this end hold.
 ///
-/// A frame is measured by the length that its header announces, before a byte of its payload is taken.
+/// A frame is checked by the length in its header, before a byte of its payload is accepted.
 ///
 /// ```
 /// use nexios_proto::{Limit, Limits};

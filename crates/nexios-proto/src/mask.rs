@@ -1,12 +1,12 @@
-//! Masking (RFC 6455 §5.3): what a client does to each payload so that it cannot choose the bytes on the wire.
+//! Masking (RFC 6455 §5.3), by which a client's application cannot choose the bytes on the wire.
 
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 
-/// The bits that no ASCII character has.
+/// The most significant bits of eight bytes, which no ASCII character has.
 const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
 
-/// The four bytes that a client draws anew for every frame.
+/// A mask key: four bytes, which a client draws at random for every frame.
 ///
 /// This crate has no source of randomness: take the keys from a generator that the peer cannot predict
 /// (RFC 6455 §10.3).
@@ -29,13 +29,13 @@ impl MaskKey {
     /// ```
     #[inline]
     pub fn apply(self, bytes: &mut [u8], offset: usize) {
-        self.rotated(offset).apply_noting(bytes);
+        self.rotated(offset).apply_checking_ascii(bytes);
     }
 
-    /// As [`apply`](Self::apply), from the key's first byte. Returns whether all bytes are ASCII afterwards: that costs
+    /// As [`apply`](Self::apply), from the key's first byte. Returns true if all bytes are ASCII afterwards: that costs
     /// nothing here, and a second pass elsewhere.
     #[inline]
-    pub(crate) fn apply_noting(self, bytes: &mut [u8]) -> bool {
+    pub(crate) fn apply_checking_ascii(self, bytes: &mut [u8]) -> bool {
         let key = self.doubled();
         let mut seen = 0;
         let (words, tail) = bytes.as_chunks_mut::<8>();
@@ -51,9 +51,9 @@ impl MaskKey {
         seen & NOT_ASCII == 0
     }
 
-    /// As [`apply_noting`](Self::apply_noting), into new memory.
+    /// As [`apply_checking_ascii`](Self::apply_checking_ascii), into new memory.
     #[inline]
-    pub(crate) fn copy_noting(self, bytes: &[u8]) -> (Box<[u8]>, bool) {
+    pub(crate) fn copy_checking_ascii(self, bytes: &[u8]) -> (Box<[u8]>, bool) {
         let key = self.doubled();
         let mut seen = 0;
         let mut copy = Box::new_uninit_slice(bytes.len());
@@ -72,28 +72,27 @@ impl MaskKey {
             unsafe_code,
             reason = "to copy first and unmask then takes an eighth longer at 64 bytes, twice as long at 16 KiB"
         )]
-        // SAFETY: both slices have the same length, hence as many words and the same tail, which is shorter than a word:
-        // the two loops have written each byte of the copy.
+        // SAFETY: both slices have the same length, hence as many words and the same tail, which is shorter than a
+        // word: the two loops have written each byte of the copy.
         let copy = unsafe { copy.assume_init() };
         (copy, seen & NOT_ASCII == 0)
     }
 
-    /// The key twice over, to take the payload in words. The order of bytes is that of memory, so it is the same on every
-    /// machine.
+    /// The key repeated to the size of a word. Its byte order is that of memory, on every machine.
     #[inline]
     fn doubled(self) -> u64 {
         let key = u64::from(u32::from_ne_bytes(self.0));
         key | key << 32
     }
 
-    /// The key as it stands `offset` bytes further in the payload.
+    /// The key for a position `offset` bytes further in the payload.
     #[inline]
     pub(crate) fn rotated(self, offset: usize) -> Self {
         let bits = [0, 8, 16, 24][offset % 4];
         Self(u32::from_le_bytes(self.0).rotate_right(bits).to_le_bytes())
     }
 
-    /// The bytes as they stand in the frame's header.
+    /// The bytes in the order of the frame's header.
     #[inline]
     pub(crate) fn to_bytes(self) -> [u8; 4] {
         self.0
@@ -121,7 +120,7 @@ mod tests {
 
     const KEY: MaskKey = MaskKey([0x37, 0xfa, 0x21, 0x3d]);
 
-    /// What masking is, by the letter of RFC 6455 §5.3.
+    /// Masking as RFC 6455 §5.3 defines it.
     fn naive(bytes: &[u8], offset: usize) -> Vec<u8> {
         bytes.iter().enumerate().map(|(i, byte)| byte ^ KEY.0[(i + offset) % 4]).collect()
     }
@@ -135,7 +134,7 @@ mod tests {
                 KEY.apply(&mut masked, offset);
                 assert_eq!(masked, naive(&bytes, offset));
             }
-            assert_eq!(&*KEY.copy_noting(&bytes).0, naive(&bytes, 0));
+            assert_eq!(&*KEY.copy_checking_ascii(&bytes).0, naive(&bytes, 0));
         }
     }
 
@@ -143,12 +142,12 @@ mod tests {
     fn a_single_byte_that_is_not_ascii_is_noted_wherever_it_stands() {
         for len in 1..100 {
             let mut masked = naive(&[b'a'].repeat(len), 0);
-            assert!(KEY.copy_noting(&masked).1);
-            assert!(KEY.apply_noting(&mut masked.clone()));
+            assert!(KEY.copy_checking_ascii(&masked).1);
+            assert!(KEY.apply_checking_ascii(&mut masked.clone()));
             for at in 0..len {
                 masked[at] ^= 0x80;
-                assert!(!KEY.copy_noting(&masked).1, "byte {at} of {len}");
-                assert!(!KEY.apply_noting(&mut masked.clone()), "byte {at} of {len}");
+                assert!(!KEY.copy_checking_ascii(&masked).1, "byte {at} of {len}");
+                assert!(!KEY.apply_checking_ascii(&mut masked.clone()), "byte {at} of {len}");
                 masked[at] ^= 0x80;
             }
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::Utf8Bytes;
 
-/// A whole message of the application, however many frames it came in (RFC 6455 §5.6).
+/// A complete message of the application, in any number of frames (RFC 6455 §5.6).
 ///
 /// ```
 /// use nexios_proto::Message;
@@ -26,17 +26,17 @@ impl Message {
         self.as_bytes().len()
     }
 
-    /// Whether the message is of no bytes.
+    /// Returns true if the message has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether this is a text message.
+    /// Returns true for a text message.
     pub fn is_text(&self) -> bool {
         matches!(self, Self::Text(_))
     }
 
-    /// Whether this is a binary message.
+    /// Returns true for a binary message.
     pub fn is_binary(&self) -> bool {
         matches!(self, Self::Binary(_))
     }

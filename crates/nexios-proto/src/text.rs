@@ -10,10 +10,10 @@ use core::{
 
 use bytes::Bytes;
 
-/// Text in shared memory: [`Bytes`] that are known to be UTF-8.
+/// Text in shared memory: [`Bytes`] that are valid UTF-8.
 ///
-/// Cloning it copies no text. It derefs to [`str`], compares with strings, and is made from them; a `String` is taken
-/// over without a copy.
+/// A clone copies no text. It derefs to [`str`], compares with strings, and is made from them; a `String` is converted
+/// without a copy.
 ///
 /// ```
 /// use nexios_proto::Utf8Bytes;
@@ -29,7 +29,7 @@ pub struct Utf8Bytes(
 );
 
 impl Utf8Bytes {
-    /// Takes a text that lives as long as the program, without a copy.
+    /// A text with the lifetime of the program, without a copy.
     pub const fn from_static(text: &'static str) -> Self {
         Self(Bytes::from_static(text.as_bytes()))
     }
@@ -55,7 +55,7 @@ impl Utf8Bytes {
         simdutf8::basic::from_utf8(bytes).ok().map(Self::from)
     }
 
-    /// Takes over what is known to be UTF-8.
+    /// Wraps bytes that are known to be UTF-8.
     ///
     /// # Safety
     ///
@@ -66,7 +66,7 @@ impl Utf8Bytes {
         Self(bytes)
     }
 
-    /// The first `end` bytes, which must end at a character's boundary; else nothing is cut.
+    /// The first `end` bytes, which must end at a character's boundary; otherwise nothing is cut.
     pub(crate) fn truncated(mut self, end: usize) -> Self {
         if self.is_char_boundary(end) {
             self.0.truncate(end);
@@ -102,7 +102,7 @@ impl Borrow<str> for Utf8Bytes {
     }
 }
 
-/// As `str` does it, which `Borrow<str>` asks for.
+/// As `str` does, which `Borrow<str>` requires.
 impl Hash for Utf8Bytes {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
@@ -167,7 +167,7 @@ impl TryFrom<Bytes> for Utf8Bytes {
     fn try_from(bytes: Bytes) -> Result<Self, Utf8Error> {
         match simdutf8::basic::from_utf8(&bytes) {
             Ok(_) => Ok(Self(bytes)),
-            // The fast check only says no: the second pass says where.
+            // The fast check does not locate the error: the second pass does.
             Err(_) => core::str::from_utf8(&bytes).map(Self::from),
         }
     }
@@ -187,7 +187,7 @@ impl From<Utf8Bytes> for Bytes {
     }
 }
 
-/// Takes the memory over when nothing else shares it.
+/// Reuses the memory if nothing else shares it.
 impl From<Utf8Bytes> for String {
     fn from(text: Utf8Bytes) -> Self {
         #[expect(unsafe_code, reason = "as in `as_str`")]

@@ -1,16 +1,16 @@
-//! Checking text that arrives in pieces (RFC 6455 §8.1).
+//! Validation of text that arrives in parts (RFC 6455 §8.1).
 
 use crate::ProtocolError;
 
-/// How much of an unfinished text has been checked.
+/// The progress of the validation of an unfinished text.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Utf8Progress {
-    /// Bytes at the end of the text that begin a character but do not finish it: at most three.
+    /// Number of bytes at the end of the text that begin a character and do not finish it: at most three.
     open: u8,
 }
 
 impl Utf8Progress {
-    /// Checks `text`, of which everything before `from` was here already.
+    /// Checks `text`, whose bytes before `from` were checked before.
     ///
     /// Fails with the first byte after which no continuation makes the text valid.
     pub(crate) fn advance(&mut self, text: &[u8], from: usize) -> Result<(), ProtocolError> {
@@ -25,8 +25,8 @@ impl Utf8Progress {
         Ok(())
     }
 
-    /// Whether the text may end here.
-    pub(crate) fn is_whole(self) -> bool {
+    /// Returns true if the text may end here.
+    pub(crate) fn is_complete(self) -> bool {
         self.open == 0
     }
 }
@@ -35,12 +35,12 @@ impl Utf8Progress {
 mod tests {
     use super::*;
 
-    /// Checks a text that arrives in two pieces.
+    /// Checks a text that arrives in two parts.
     fn check(text: &[u8], cut: usize) -> Result<bool, ProtocolError> {
         let mut progress = Utf8Progress::default();
         progress.advance(&text[..cut], 0)?;
         progress.advance(text, cut)?;
-        Ok(progress.is_whole())
+        Ok(progress.is_complete())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What publishing costs: `cargo run --release -p nexios-redis --example publish_cost`.
 //!
-//! Starts a Redis server of its own, publishes batches of kept messages of 100 bytes for a second each, and prints the CPU
-//! time of both processes for a message.
+//! Starts a Redis server of its own, publishes batches of kept messages of 100 bytes for a second each, and prints the
+//! CPU time of both processes for a message.
 
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 

@@ -1,8 +1,8 @@
-//! Where the servers are: what a URL says.
+//! The addresses of the servers, parsed from a URL.
 
 use std::fmt;
 
-/// A URL, taken apart.
+/// A parsed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) kind: Kind,
@@ -11,14 +11,14 @@ pub(crate) struct Address {
     pub(crate) database: i64,
 }
 
-/// Who is to be asked for the servers.
+/// The servers that know the topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// One server, or a member of a cluster.
     Server(Server),
     /// Members of a cluster.
     Cluster(Vec<Server>),
-    /// Sentinels, who know the master of this name.
+    /// Sentinels, which know the master with this name.
     Sentinel { sentinels: Vec<Server>, master: String, login: Login },
 }
 
@@ -29,14 +29,14 @@ pub(crate) struct Server {
     pub(crate) port: u16,
 }
 
-/// A user and a password, which are never shown.
+/// A user and a password, which are never displayed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Login {
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
 }
 
-/// Why a URL is none.
+/// The error of a malformed URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidAddress {
     #[error(
@@ -47,15 +47,15 @@ pub(crate) enum InvalidAddress {
     NoTls,
     #[error("the URL of Redis has no host, or one that is malformed")]
     Host,
-    #[error("the port in the URL of Redis is no number from 1 to 65535")]
+    #[error("the port in the URL of Redis is not a number from 1 to 65535")]
     Port,
     #[error(
         "redis:// has one host: several are members of a cluster (redis-cluster://) or sentinels (redis-sentinel://)"
     )]
     Several,
-    #[error("the database in the URL of Redis is no number")]
+    #[error("the database in the URL of Redis is not a number")]
     Database,
-    #[error("a cluster has no databases but 0")]
+    #[error("a cluster has no databases other than 0")]
     ClusterDatabase,
     #[error("the URL of Redis lacks the name of the master: redis-sentinel://host:26379/name")]
     NoMaster,
@@ -68,12 +68,12 @@ pub(crate) enum InvalidAddress {
     )]
     NoPassword,
     #[error(
-        "the URL of Redis has an option that is not known: redis-sentinel:// has sentinel_username and sentinel_password, others have none"
+        "the URL of Redis has an unknown option: redis-sentinel:// has sentinel_username and sentinel_password, others have none"
     )]
     Option,
 }
 
-/// Which part of a malformed URL may be shown.
+/// The displayable part of a URL with an unknown scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
     Unix,
@@ -92,10 +92,10 @@ impl fmt::Display for Shown {
 }
 
 impl Address {
-    /// Takes a URL apart.
+    /// Parses a URL.
     pub(crate) fn parse(url: &str) -> Result<Self, InvalidAddress> {
         let (scheme, rest) = url.split_once("://").ok_or(InvalidAddress::Scheme(Shown::Other))?;
-        let (is_tls, what) = what(scheme)?;
+        let (is_tls, form) = form(scheme)?;
         if is_tls && !cfg!(feature = "tls") {
             return Err(InvalidAddress::NoTls);
         }
@@ -108,18 +108,18 @@ impl Address {
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let mut sentinel_login = Login::default();
         for (name, value) in query.split('&').filter_map(|option| option.split_once('=')) {
-            match (what, name) {
-                (What::Sentinel, "sentinel_username") => sentinel_login.user = Some(percent_decoded(value)?),
-                (What::Sentinel, "sentinel_password") => sentinel_login.password = Some(percent_decoded(value)?),
+            match (form, name) {
+                (Form::Sentinel, "sentinel_username") => sentinel_login.user = Some(percent_decoded(value)?),
+                (Form::Sentinel, "sentinel_password") => sentinel_login.password = Some(percent_decoded(value)?),
                 _ => return Err(InvalidAddress::Option),
             }
         }
         sentinel_login.check()?;
-        let (kind, database) = match what {
-            What::Server if hosts.contains(',') => return Err(InvalidAddress::Several),
-            What::Server => (Kind::Server(Server::parse(hosts, 6379)?), path),
-            What::Cluster => (Kind::Cluster(servers(hosts, 6379)?), path),
-            What::Sentinel => {
+        let (kind, database) = match form {
+            Form::Server if hosts.contains(',') => return Err(InvalidAddress::Several),
+            Form::Server => (Kind::Server(Server::parse(hosts, 6379)?), path),
+            Form::Cluster => (Kind::Cluster(servers(hosts, 6379)?), path),
+            Form::Sentinel => {
                 let (master, database) = path.split_once('/').unwrap_or((path, ""));
                 let master = percent_decoded(master).map_err(|_| InvalidAddress::NoMaster)?;
                 if master.is_empty() {
@@ -135,7 +135,7 @@ impl Address {
             }
             _ => return Err(InvalidAddress::Database),
         };
-        if database != 0 && what == What::Cluster {
+        if database != 0 && form == Form::Cluster {
             return Err(InvalidAddress::ClusterDatabase);
         }
         Ok(Self { kind, is_tls, login, database })
@@ -143,20 +143,20 @@ impl Address {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
+enum Form {
     Server,
     Cluster,
     Sentinel,
 }
 
-fn what(scheme: &str) -> Result<(bool, What), InvalidAddress> {
+fn form(scheme: &str) -> Result<(bool, Form), InvalidAddress> {
     Ok(match scheme.to_ascii_lowercase().as_str() {
-        "redis" | "valkey" => (false, What::Server),
-        "rediss" | "valkeys" => (true, What::Server),
-        "redis-cluster" => (false, What::Cluster),
-        "rediss-cluster" => (true, What::Cluster),
-        "redis-sentinel" => (false, What::Sentinel),
-        "rediss-sentinel" => (true, What::Sentinel),
+        "redis" | "valkey" => (false, Form::Server),
+        "rediss" | "valkeys" => (true, Form::Server),
+        "redis-cluster" => (false, Form::Cluster),
+        "rediss-cluster" => (true, Form::Cluster),
+        "redis-sentinel" => (false, Form::Sentinel),
+        "rediss-sentinel" => (true, Form::Sentinel),
         "unix" | "redis+unix" => return Err(InvalidAddress::Scheme(Shown::Unix)),
         "http" | "https" => return Err(InvalidAddress::Scheme(Shown::Http)),
         _ => return Err(InvalidAddress::Scheme(Shown::Other)),
@@ -216,7 +216,7 @@ impl Login {
         login.check().map(|()| login)
     }
 
-    /// A user alone would be the default user, without a word.
+    /// Refuses a user without a password, which would silently be the default user.
     fn check(&self) -> Result<(), InvalidAddress> {
         if self.user.is_some() && self.password.is_none() { Err(InvalidAddress::NoPassword) } else { Ok(()) }
     }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forms_of_urls() {
+    fn urls_of_all_forms_are_parsed() {
         let check = |url: &str, kind: Kind, login: Login, database: i64| {
             assert_eq!(Address::parse(url), Ok(Address { kind, is_tls: false, login, database }), "{url}");
         };
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_says_why_and_never_shows_the_password() {
+    fn a_malformed_url_has_a_reason_that_never_contains_the_password() {
         let cases = [
             ("localhost:6379", InvalidAddress::Scheme(Shown::Other)),
             ("http://secret", InvalidAddress::Scheme(Shown::Http)),

@@ -10,66 +10,66 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::address::Server;
-use crate::commands::Commands;
-use crate::link::Link;
-use crate::subscriptions::{Answer, Hub, Known, Part, Request};
+use crate::command_connections::CommandConnections;
+use crate::connector::Connector;
+use crate::subscriptions::{Completion, Discovery, Hub, Part, Request};
 use crate::topology::Topology;
 
-/// The longest time that a key lives: ten years, for the arithmetic of dates.
-const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+/// Maximum time to live of a key: ten years, within the range of the server's arithmetic.
+const MAX_AGE: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// The connections and tasks of a node.
 pub(crate) struct Engine {
-    pub(crate) link: Arc<Link>,
-    pub(crate) commands: Arc<Commands>,
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) commands: Arc<CommandConnections>,
     hub: UnboundedSender<Request>,
-    known: watch::Receiver<Known>,
+    discovery: watch::Receiver<Discovery>,
     task: AbortHandle,
 }
 
 impl Engine {
-    /// Begins to connect.
-    pub(crate) fn start(link: Link, spread: usize, events: Events) -> Self {
-        let link = Arc::new(link);
-        let commands = Arc::new(Commands::new(Arc::clone(&link)));
+    /// Starts to connect.
+    pub(crate) fn start(connector: Connector, spread: usize, events: Events) -> Self {
+        let connector = Arc::new(connector);
+        let commands = Arc::new(CommandConnections::new(Arc::clone(&connector)));
         let (hub, requests) = unbounded_channel();
-        let (sender, known) = watch::channel(Known::Nothing);
+        let (sender, discovery) = watch::channel(Discovery::Pending);
         let task = Hub {
-            link: Arc::clone(&link),
+            connector: Arc::clone(&connector),
             commands: Arc::clone(&commands),
             events,
             spread,
-            known: sender,
+            discovery: sender,
             requests,
-            own: hub.clone(),
+            reports: hub.clone(),
         };
         let task = tokio::spawn(task.run()).abort_handle();
-        Self { link, commands, hub, known, task }
+        Self { connector, commands, hub, discovery, task }
     }
 
-    /// The servers; waits while nobody has answered yet.
+    /// The current topology. Waits for the end of the first discovery.
     pub(crate) async fn topology(&self) -> Result<Arc<Topology>, String> {
-        let mut known = self.known.clone();
-        let known = known.wait_for(|known| !matches!(known, Known::Nothing)).await;
-        match known.as_deref() {
-            Ok(Known::Servers(topology)) => Ok(Arc::clone(topology)),
-            Ok(Known::Failed(reason)) => Err(reason.to_string()),
-            Ok(Known::Nothing) | Err(_) => Err("the backplane has stopped".to_owned()),
+        let mut discovery = self.discovery.clone();
+        let discovery = discovery.wait_for(|discovery| !matches!(discovery, Discovery::Pending)).await;
+        match discovery.as_deref() {
+            Ok(Discovery::Servers(topology)) => Ok(Arc::clone(topology)),
+            Ok(Discovery::Failed(reason)) => Err(reason.to_string()),
+            Ok(Discovery::Pending) | Err(_) => Err("the backplane has stopped".to_owned()),
         }
     }
 
-    /// The servers may be others now.
+    /// Requests a discovery, because the topology may have changed.
     pub(crate) fn rediscover(&self) {
-        // Only a hub that has stopped does not hear it.
+        // Fails only when the hub has stopped.
         let _ = self.hub.send(Request::Rediscover);
     }
 
-    /// Subscribes, and has the gap told if nobody waits for the end of it.
+    /// Subscribes; a caller that is dropped before the confirmation gets a gap notice for the channels.
     pub(crate) async fn subscribe(&self, channels: &[Channel]) -> Result<(), BackplaneError> {
-        let mut unanswered = Unanswered { hub: &self.hub, channels };
+        let mut abandoned = AbandonedOnDrop { hub: &self.hub, channels };
         let done = self.request(|part| Request::Subscribe(channels.to_vec(), part)).await;
         if done.is_ok() {
-            unanswered.channels = &[];
+            abandoned.channels = &[];
         }
         done
     }
@@ -78,25 +78,25 @@ impl Engine {
         self.request(|part| Request::Unsubscribe(channels.to_vec(), part)).await
     }
 
-    /// What both scripts are told first.
+    /// Adds the first arguments of both scripts.
     pub(crate) fn stream_arguments(&self, command: &mut Cmd, server: &Server, keep: Keep) {
-        let age = keep.age.clamp(Duration::from_millis(1), LONGEST).as_millis();
+        let age = keep.age.clamp(Duration::from_millis(1), MAX_AGE).as_millis();
         command.arg(format!("{:016x}", fastrand::u64(..)));
-        command.arg(&*self.link.origin(server));
+        command.arg(&*self.connector.replication_id(server));
         command.arg(keep.messages).arg(keep.bytes).arg(age.to_string());
     }
 
-    /// Ends everything.
+    /// Stops all tasks and closes all connections.
     pub(crate) fn stop(&self) {
         self.task.abort();
         self.commands.close_all();
     }
 
     async fn request(&self, request: impl FnOnce(Part) -> Request) -> Result<(), BackplaneError> {
-        let (answer, part) = Answer::new();
-        // When it cannot be sent, it is dropped, and so it has failed.
+        let (completion, part) = Completion::new();
+        // When the hub has stopped, the request is dropped, and its part fails.
         let _ = self.hub.send(request(part));
-        answer.wait().await.map_err(BackplaneError::unavailable)
+        completion.wait().await.map_err(BackplaneError::unavailable)
     }
 }
 
@@ -106,15 +106,16 @@ impl Drop for Engine {
     }
 }
 
-struct Unanswered<'a> {
+/// Reports to the hub that a subscription's caller was dropped.
+struct AbandonedOnDrop<'a> {
     hub: &'a UnboundedSender<Request>,
     channels: &'a [Channel],
 }
 
-impl Drop for Unanswered<'_> {
+impl Drop for AbandonedOnDrop<'_> {
     fn drop(&mut self) {
         if !self.channels.is_empty() {
-            let _ = self.hub.send(Request::Unanswered(self.channels.to_vec()));
+            let _ = self.hub.send(Request::Abandoned(self.channels.to_vec()));
         }
     }
 }

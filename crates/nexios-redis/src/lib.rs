@@ -1,4 +1,4 @@
-//! Joins the nodes of a [Nexios](nexios) app through Redis.
+//! A backplane that connects the nodes of a [Nexios](nexios) app through Redis.
 //!
 //! ```no_run
 //! use nexios::App;
@@ -10,15 +10,15 @@
 #![doc = include_str!("../README.md")]
 
 mod address;
-mod commands;
+mod command_connections;
+mod connector;
 mod engine;
-mod facts;
-mod failure;
-mod link;
 mod names;
 mod publish;
 mod read;
 mod script;
+mod server_error;
+mod server_info;
 mod slots;
 mod subscriptions;
 mod topology;
@@ -33,11 +33,11 @@ use nexios::backplane::{
 };
 
 use crate::address::Address;
+use crate::connector::Connector;
 use crate::engine::Engine;
-use crate::link::Link;
 use crate::names::Names;
 
-/// A [`Backplane`] of one Redis server, a cluster, or a master that sentinels watch.
+/// A [`Backplane`] with one Redis server, a cluster, or a master that sentinels monitor.
 ///
 /// | setting | default |
 /// |---|---|
@@ -45,26 +45,26 @@ use crate::names::Names;
 /// | [`subscriber_connections`](Self::subscriber_connections) | 4 |
 /// | [`keepalive`](Self::keepalive) | 5 s |
 ///
-/// # What holds when servers fail
+/// # Guarantees when servers fail
 ///
-/// Replication from a master to its replicas is asynchronous: the last messages before a failover may be on no server any
-/// more. The streams of a server whose data has another identity than before (its replication id: after a failover, and also
-/// after a restart, with its first replica, and after an hour without any) therefore begin again with a new epoch: whoever
-/// was in the middle of one is told that it cannot be recovered instead of getting a stream with a hole. What is kept is kept
-/// under the new epoch. What remains: while a master that was cut off from the others has not noticed it, nodes on its side of
-/// the cut go on with it; what they publish in this time is lost with it, and they are told of the gap when they reach the new
-/// master.
+/// Replication from a master to its replicas is asynchronous: the last messages before a failover may be lost. So the
+/// streams of a server whose replication id has changed get a new epoch, and a client that resumes in the middle of one
+/// is reported as not recovered, instead of getting a stream with a hole. The id changes with a failover, and also with
+/// a restart, with the first replica, and after an hour without any. The messages of the stream are kept, under the new
+/// epoch.
 ///
-/// That a message is not appended twice when it is published again is known from the last message of a node in the stream. With
-/// the stream, this knowledge may be lost, and of more than 64 nodes that publish to one channel, only of the last 64.
+/// One loss remains: until a master that was partitioned from the others notices it, nodes on its side of the partition
+/// continue to use it. Messages that they publish in this time are lost with it, and these nodes get a gap notice when
+/// they reach the new master.
 ///
-/// A message that is appended a second time when it is not kept any more has no place in the answer to it
-/// (`Ok(None)`).
+/// A message that is published again is recognised by the last message of its node, which the stream stores. This is
+/// lost with the stream, and it is stored for the last 64 nodes only that have published to a channel. A duplicate of a
+/// message that is no longer kept has no place (`Ok(None)`).
 ///
 /// # Cancel safety
 ///
-/// Every future may be dropped at any time. When answers are awaited then, the connection is closed and made again with the
-/// next call: a server that is frozen, and thawed, finds nothing stuck.
+/// Every future may be dropped at any time. If its replies have not arrived, the connection is closed, and the next
+/// call opens another: a server that freezes and resumes blocks nothing.
 pub struct Redis {
     url: String,
     prefix: Option<String>,
@@ -74,19 +74,22 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// The servers at a URL. Nothing is done until the app starts, and a URL that is malformed has it not start.
+    /// A backplane with the servers of a URL. It connects when the app starts; a malformed URL is an error of the
+    /// start.
     ///
-    /// - `redis://[user:password@]host[:6379][/database]`: one server, or a member of a cluster, which tells the others.
-    /// - `redis-cluster://[user:password@]host[:6379],host,…`: a cluster, of which any member may be away.
-    /// - `redis-sentinel://[user:password@]host[:26379],host,…/master[/database]`: sentinels, and the name that they have for the
+    /// - `redis://[user:password@]host[:6379][/database]`: one server, or a member of a cluster, which lists the
+    ///   others.
+    /// - `redis-cluster://[user:password@]host[:6379],host,…`: a cluster, of which at least one member must be
+    ///   reachable.
+    /// - `redis-sentinel://[user:password@]host[:26379],host,…/master[/database]`: sentinels, and their name for the
     ///   master. Their own password, if they have one, follows as `?sentinel_username=…&sentinel_password=…`.
     /// - `rediss`, `rediss-cluster` and `rediss-sentinel` are the same over TLS, with the feature `tls`.
     ///
-    /// A user without a password is an error: it would be the default user, without a word. Apps on different databases never
-    /// meet, though channels know none: another one than 0 stands in all names.
+    /// A user without a password is an error: it would silently be the default user. Apps on different databases are
+    /// separate, although channels do not belong to databases: a database other than 0 is part of all names.
     ///
     /// A character of a user or password that has a meaning in URLs is written as `%` and two hexadecimal digits. IPv6
-    /// addresses stand in brackets.
+    /// addresses are written in brackets.
     pub fn connect(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -97,35 +100,35 @@ impl Redis {
         }
     }
 
-    /// What all names of the app begin with on the server: a [`Prefix`], 1 to 64 letters, digits, `-` and `_`. Apps with
-    /// different ones never meet. With any other text the app does not start.
+    /// Prefix of all names of the app on the server, which separates it from other apps: a [`Prefix`] of 1 to 64
+    /// letters, digits, `-` and `_`. Any other text is an error when the app starts. Default: `nexios`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// Over how many connections channels are spread, at least 1; in a cluster with sharded channels (Redis 7) there is one for
-    /// each master instead.
+    /// Number of connections over which subscriptions are spread, 1 to 1024; other values count as the nearest of
+    /// these. A cluster with sharded channels (Redis 7) has one for each master instead. Default: 4.
     pub fn subscriber_connections(mut self, count: usize) -> Self {
         self.subscriber_connections = count.clamp(1, 1024);
         self
     }
 
-    /// After how long a connection with subscriptions is asked whether it is still alive, and for how long it may be silent
-    /// then, at least 10 ms: one that died in silence is noticed after twice this time.
+    /// Heartbeat interval of connections with subscriptions, which is also the timeout of each heartbeat: a connection
+    /// that died silently is detected within twice this time. Lower values than 10 ms count as 10 ms. Default: 5 s.
     pub fn keepalive(mut self, interval: Duration) -> Self {
         self.keepalive = interval.max(Duration::from_millis(10));
         self
     }
 
-    fn link(&self) -> Result<Link, BackplaneError> {
+    fn connector(&self) -> Result<Connector, BackplaneError> {
         let address = Address::parse(&self.url).map_err(BackplaneError::settings)?;
         let prefix = match &self.prefix {
             Some(text) => text.parse().map_err(BackplaneError::settings)?,
             None => Prefix::default(),
         };
         let names = Names::new(&prefix, address.database);
-        Ok(Link::new(address, names, self.keepalive))
+        Ok(Connector::new(address, names, self.keepalive))
     }
 
     fn engine(&self) -> Result<&Engine, BackplaneError> {
@@ -140,12 +143,12 @@ impl Backplane for Redis {
 
     fn start(&self, _node: NodeId, events: Events) -> BoxFuture<'_, Result<(), BackplaneError>> {
         Box::pin(async move {
-            let link = self.link()?;
+            let connector = self.connector()?;
             #[cfg(feature = "tls")]
-            if link.address.is_tls {
-                choose_cryptography();
+            if connector.address.is_tls {
+                install_crypto_provider();
             }
-            self.engine.get_or_init(|| Engine::start(link, self.subscriber_connections, events));
+            self.engine.get_or_init(|| Engine::start(connector, self.subscriber_connections, events));
             Ok(())
         })
     }
@@ -185,17 +188,18 @@ impl Backplane for Redis {
     }
 }
 
-/// Without this, rustls panics in a program that has two providers of cryptography and has chosen none.
+/// Installs a cryptography provider unless the process has one: rustls panics in a program that has two and has
+/// selected none.
 #[cfg(feature = "tls")]
-fn choose_cryptography() {
+fn install_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Somebody else may have chosen meanwhile.
+        // Fails when another thread has installed one meanwhile.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 
 impl fmt::Debug for Redis {
-    /// Without the URL, which may have a password.
+    /// Omits the URL, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")
             .field("prefix", &self.prefix)

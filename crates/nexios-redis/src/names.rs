@@ -1,4 +1,4 @@
-//! What channels and keys are called, and what stands before a payload.
+//! Names of channels and keys, and the headers of published messages.
 
 use bytes::Bytes;
 use nexios::Position;
@@ -6,9 +6,9 @@ use nexios::backplane::{Place, Prefix};
 
 /// The names of an app.
 ///
-/// A channel and the key of its stream have the same name, `prefix:{channel}`: what stands in braces decides the slot in a
-/// cluster, so both are on the same server. Channels know nothing of databases, so that of another database than 0 stands in
-/// the name: `prefix:1:{channel}`.
+/// A channel and the key of its stream have the same name, `prefix:{channel}`: the text in braces determines the slot
+/// in a cluster, so both are on the same server. Channels do not belong to databases, so a database other than 0 is
+/// part of the name: `prefix:1:{channel}`.
 #[derive(Debug)]
 pub(crate) struct Names {
     start: String,
@@ -20,18 +20,18 @@ impl Names {
         Self { start }
     }
 
-    /// A channel's name on the server.
+    /// The name of a channel on the server.
     pub(crate) fn full(&self, channel: &str) -> String {
         format!("{}{channel}}}", self.start)
     }
 
-    /// The channel of a name on the server.
+    /// The channel with a name on the server.
     pub(crate) fn channel<'a>(&self, full: &'a str) -> Option<&'a str> {
         full.strip_prefix(self.start.as_str())?.strip_suffix('}')
     }
 }
 
-/// A message that is not kept, as it is published.
+/// A message that is not kept, in the published form.
 pub(crate) fn plain(payload: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(1 + payload.len());
     message.push(b'p');
@@ -39,14 +39,14 @@ pub(crate) fn plain(payload: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A message that is kept, as `append.lua` publishes it.
+/// A message that is kept, in the form that `append.lua` publishes.
 pub(crate) fn kept(position: Position, payload: &[u8]) -> Vec<u8> {
     let mut message = format!("k{:016x} {} ", position.epoch(), position.offset()).into_bytes();
     message.extend_from_slice(payload);
     message
 }
 
-/// A published message: its payload, and its place if it is kept.
+/// Parses a published message: its payload, and its place if it is kept.
 pub(crate) fn received(message: Vec<u8>) -> Option<(Bytes, Option<Place>)> {
     match message.first()? {
         b'p' => Some((Bytes::from(message).slice(1..), None)),
@@ -62,12 +62,12 @@ pub(crate) fn received(message: Vec<u8>) -> Option<(Bytes, Option<Place>)> {
     }
 }
 
-/// An epoch as scripts write it.
+/// Parses an epoch of the scripts.
 pub(crate) fn hex(digits: &[u8]) -> Option<u64> {
     u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// A number as scripts write it.
+/// Parses a number of the scripts.
 pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_channel_comes_back_from_its_name() {
+    fn a_channel_is_parsed_from_its_name() {
         let names = Names::new(&Prefix::default(), 0);
         assert_eq!(names.full("g-room=207"), "nexios:{g-room=207}");
         assert_eq!(names.channel("nexios:{g-room=207}"), Some("g-room=207"));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_comes_back_from_a_message() {
+    fn a_payload_is_parsed_from_a_message() {
         assert_eq!(received(plain(b"a b")), Some((Bytes::from_static(b"a b"), None)));
         let place = Place { position: Position::new(0xff, 17), previous: 16 };
         let message = kept(place.position, b"\0 x");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_publish_is_nothing() {
+    fn a_foreign_message_is_ignored() {
         for message in ["", "x", "k", "k00000000000000ff", "k00000000000000ff x y", "k00000000000000ff 0 ", "kß 1 "] {
             assert_eq!(received(message.as_bytes().to_vec()), None, "{message:?}");
         }

@@ -1,4 +1,4 @@
-//! A batch of messages on its way to the servers.
+//! Publishes a batch of messages.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use redis::{Cmd, Pipeline, Value};
 
 use crate::address::Server;
 use crate::engine::Engine;
-use crate::failure;
 use crate::names;
 use crate::script::Attempt;
+use crate::server_error;
 use crate::topology::Topology;
 
-/// The most messages that one call of the script appends: the server does nothing else meanwhile.
+/// Maximum number of messages that one call of the script appends: it blocks the server.
 const MESSAGES: usize = 64;
-/// The most bytes of one call's payloads, if it has more than one.
+/// Maximum number of payload bytes of one call with several messages.
 const BYTES: usize = 256 * 1024;
 
-/// How long one of several servers may take.
-const PART: Duration = Duration::from_secs(1);
+/// Timeout of one of several servers.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What became of a message.
+/// The result of publishing one message.
 pub(crate) type Outcome = Result<Option<Place>, BackplaneError>;
 
 /// Publishes messages in their order, each server's in one round trip.
@@ -34,15 +34,15 @@ pub(crate) async fn publish(engine: &Engine, messages: &[Outgoing]) -> Vec<Outco
     };
     let batch = Batch { engine, topology: &topology, messages };
     let plan = batch.plan();
-    // For one alone the node watches the time.
-    let patience = if plan.len() > 1 { PART } else { Duration::MAX };
-    let outcomes = join_all(plan.into_iter().map(|(server, calls)| batch.run_within(patience, server, calls))).await;
+    // With one server alone, the node's own timeout applies.
+    let timeout = if plan.len() > 1 { SERVER_TIMEOUT } else { Duration::MAX };
+    let outcomes = join_all(plan.into_iter().map(|(server, calls)| batch.run_within(timeout, server, calls))).await;
     let mut by_index: Vec<Option<Outcome>> = messages.iter().map(|_| None).collect();
     for (index, outcome) in outcomes.into_iter().flatten() {
         by_index[index] = Some(outcome);
     }
-    let nobody = || Err(BackplaneError::unavailable("no server has the channel's slot"));
-    by_index.into_iter().map(|outcome| outcome.unwrap_or_else(nobody)).collect()
+    let no_server = || Err(BackplaneError::unavailable("no server has the channel's slot"));
+    by_index.into_iter().map(|outcome| outcome.unwrap_or_else(no_server)).collect()
 }
 
 struct Batch<'a> {
@@ -51,30 +51,30 @@ struct Batch<'a> {
     messages: &'a [Outgoing],
 }
 
-/// One command: a message that is not kept, or some of one node and channel that are.
+/// One command: a message that is not kept, or kept messages of one node and channel.
 struct Call {
     /// Indexes of messages.
     messages: Vec<usize>,
     keep: Option<Keep>,
     bytes: usize,
-    /// The number of the message that must be appended before: 0 when the batch has none.
+    /// The number of the message that must be appended before; 0 if the batch has none.
     after: u64,
 }
 
-/// Calls that a server has not done.
+/// Calls that must be sent again.
 #[derive(Default)]
-struct Left {
-    /// It has forgotten the script, or what is before them is missing.
+struct Unfinished {
+    /// To the same server, which has lost the script, or lacks their predecessors.
     again: Vec<Call>,
-    /// Their slots are on the way to these servers.
-    moving: Vec<(Server, Call)>,
+    /// To the servers to which their slots migrate.
+    migrating: Vec<(Server, Call)>,
 }
 
 impl<'a> Batch<'a> {
-    /// Which commands each server gets. Those of one channel are in the order of its messages.
+    /// The commands for each server. Those of one channel are in the order of its messages.
     fn plan(&self) -> HashMap<&'a Server, Vec<Call>> {
         let mut plan: HashMap<&Server, Vec<Call>> = HashMap::new();
-        // Of each channel the last call, if another message fits in, and the last kept message.
+        // For each channel the last call, if it can take another message, and the last kept message.
         let mut last: HashMap<&str, (Option<usize>, Option<MessageId>)> = HashMap::new();
         for (index, message) in self.messages.iter().enumerate() {
             let channel = message.channel.as_str();
@@ -104,37 +104,37 @@ impl<'a> Batch<'a> {
         plan
     }
 
-    /// Does not wait for a server that is silent: the others' answers would be lost with the call.
-    async fn run_within(&self, patience: Duration, server: &Server, calls: Vec<Call>) -> Vec<(usize, Outcome)> {
+    /// Fails the calls of a silent server, because the replies of the others would be lost with a timeout of the node.
+    async fn run_within(&self, timeout: Duration, server: &Server, calls: Vec<Call>) -> Vec<(usize, Outcome)> {
         let indexes: Vec<usize> = calls.iter().flat_map(|call| &call.messages).copied().collect();
-        let running = tokio::time::timeout(patience, self.run(server, calls));
+        let running = tokio::time::timeout(timeout, self.run(server, calls));
         running.await.unwrap_or_else(|_| {
             self.engine.rediscover();
-            let silent = || BackplaneError::unavailable(format!("{server}: no answer within 1 s"));
+            let silent = || BackplaneError::unavailable(format!("{server}: no reply within 1 s"));
             indexes.into_iter().map(|index| (index, Err(silent()))).collect()
         })
     }
 
-    /// Sends a server's calls, those whose script it has forgotten once more, and those whose slot is on its way to another
-    /// server there.
+    /// Sends a server's calls, repeats those whose script it has lost, and sends those whose slots migrate to the
+    /// target.
     async fn run(&self, server: &Server, calls: Vec<Call>) -> Vec<(usize, Outcome)> {
         let mut outcomes = Vec::with_capacity(self.messages.len());
-        let Left { again, mut moving } = self.send(server, calls, Attempt::First, &mut outcomes).await;
+        let Unfinished { again, mut migrating } = self.send(server, calls, Attempt::First, &mut outcomes).await;
         if !again.is_empty() {
-            let left = self.send(server, again, Attempt::WithScripts, &mut outcomes).await;
-            moving.extend(left.moving);
+            let unfinished = self.send(server, again, Attempt::WithScripts, &mut outcomes).await;
+            migrating.extend(unfinished.migrating);
         }
         let mut targets: HashMap<Server, Vec<Call>> = HashMap::new();
-        for (target, call) in moving {
+        for (target, call) in migrating {
             targets.entry(target).or_default().push(call);
         }
         for (target, calls) in targets {
-            let mut moved = Vec::new();
-            self.send(&target, calls, Attempt::Asking, &mut moved).await;
+            let mut migrated = Vec::new();
+            self.send(&target, calls, Attempt::Asking, &mut migrated).await;
             if self.topology.is_sharded() {
-                self.repeat(server, &mut moved).await;
+                self.publish_at_source(server, &mut migrated).await;
             }
-            outcomes.extend(moved);
+            outcomes.extend(migrated);
         }
         outcomes
     }
@@ -145,73 +145,75 @@ impl<'a> Batch<'a> {
         calls: Vec<Call>,
         attempt: Attempt,
         outcomes: &mut Vec<(usize, Outcome)>,
-    ) -> Left {
-        let mut left = Left::default();
+    ) -> Unfinished {
+        let mut unfinished = Unfinished::default();
         let commands = calls.iter().map(|call| self.command(server, call));
-        let pipeline = self.engine.link.scripts.pipeline(attempt, commands);
-        let answers = match self.engine.commands.ask(server, &pipeline).await {
-            Ok(answers) => answers,
+        let pipeline = self.engine.connector.scripts.pipeline(attempt, commands);
+        let replies = match self.engine.commands.request(server, &pipeline).await {
+            Ok(replies) => replies,
             Err(reason) => {
                 self.engine.rediscover();
                 let failed = |index| (index, Err(BackplaneError::unavailable(reason.clone())));
                 outcomes.extend(calls.into_iter().flat_map(|call| call.messages).map(failed));
-                return left;
+                return unfinished;
             }
         };
-        let mut is_elsewhere = false;
-        for (call, answer) in calls.into_iter().zip(attempt.answers(answers)) {
-            let Value::ServerError(error) = answer else {
-                outcomes.extend(call.outcomes(&answer));
+        let mut needs_rediscovery = false;
+        for (call, reply) in calls.into_iter().zip(attempt.call_replies(replies)) {
+            let Value::ServerError(error) = reply else {
+                outcomes.extend(call.outcomes(&reply));
                 continue;
             };
-            if failure::is_unknown_script(&error) && attempt == Attempt::First {
-                left.again.push(call);
+            if server_error::is_unknown_script(&error) && attempt == Attempt::First {
+                unfinished.again.push(call);
             } else if attempt != Attempt::Asking
-                && let Some(target) = failure::moving_to(&error, server)
+                && let Some(target) = server_error::ask_redirect(&error, server)
             {
-                left.moving.push((target, call));
+                unfinished.migrating.push((target, call));
             } else {
-                is_elsewhere |= failure::is_elsewhere(&error);
-                let failed = |index| (index, Err(failure::of_message(&error)));
+                needs_rediscovery |= server_error::needs_rediscovery(&error);
+                let failed = |index| (index, Err(server_error::publish_error(&error)));
                 outcomes.extend(call.messages.into_iter().map(failed));
             }
         }
-        if is_elsewhere {
+        if needs_rediscovery {
             self.engine.commands.close(server);
             self.engine.rediscover();
         }
-        left
+        unfinished
     }
 
-    /// Publishes what was appended at the target of a slot that moves once more where the slot comes from: until it has moved,
-    /// its subscribers are there.
-    async fn repeat(&self, source: &Server, outcomes: &mut [(usize, Outcome)]) {
+    /// Publishes messages that were appended at the target of a migrating slot at its source as well: the subscribers
+    /// are there until the migration ends.
+    async fn publish_at_source(&self, source: &Server, outcomes: &mut [(usize, Outcome)]) {
         let mut pipeline = Pipeline::new();
-        let mut repeated = Vec::new();
+        let mut published = Vec::new();
         for (index, outcome) in outcomes {
             if let (Ok(Some(place)), Some(message)) = (&*outcome, self.messages.get(*index)) {
-                let name = self.engine.link.names.full(message.channel.as_str());
+                let name = self.engine.connector.names.full(message.channel.as_str());
                 pipeline.cmd("SPUBLISH").arg(name).arg(names::kept(place.position, &message.payload));
-                repeated.push(outcome);
+                published.push(outcome);
             }
         }
-        if repeated.is_empty() {
+        if published.is_empty() {
             return;
         }
-        match self.engine.commands.ask(source, &pipeline).await {
-            Ok(answers) => {
-                for (outcome, answer) in repeated.into_iter().zip(answers) {
-                    match answer {
-                        // Nobody is here any more, and whoever was is told of a gap.
+        match self.engine.commands.request(source, &pipeline).await {
+            Ok(replies) => {
+                for (outcome, reply) in published.into_iter().zip(replies) {
+                    match reply {
+                        // The migration has ended, and with it the subscriptions here: their nodes get a gap notice.
                         Value::ServerError(error) if error.code() == "MOVED" => self.engine.rediscover(),
-                        Value::ServerError(error) => *outcome = Err(BackplaneError::unavailable(failure::text(&error))),
+                        Value::ServerError(error) => {
+                            *outcome = Err(BackplaneError::unavailable(server_error::text(&error)));
+                        }
                         _ => {}
                     }
                 }
             }
             Err(reason) => {
                 self.engine.rediscover();
-                for outcome in repeated {
+                for outcome in published {
                     *outcome = Err(BackplaneError::unavailable(reason.clone()));
                 }
             }
@@ -220,7 +222,7 @@ impl<'a> Batch<'a> {
 
     fn command(&self, server: &Server, call: &Call) -> Cmd {
         let messages = || call.messages.iter().filter_map(|index| self.messages.get(*index));
-        let key = messages().next().map(|message| self.engine.link.names.full(message.channel.as_str()));
+        let key = messages().next().map(|message| self.engine.connector.names.full(message.channel.as_str()));
         let key = key.unwrap_or_default();
         let Some(keep) = call.keep else {
             let mut command = Cmd::with_capacity(3, call.bytes + key.len() + 64);
@@ -230,7 +232,7 @@ impl<'a> Batch<'a> {
             });
             return command;
         };
-        let mut command = self.engine.link.scripts.append(&key, call.bytes + 32 * call.messages.len());
+        let mut command = self.engine.connector.scripts.append(&key, call.bytes + 32 * call.messages.len());
         self.engine.stream_arguments(&mut command, server, keep);
         let node = messages().next().map(|message| message.id.node.to_string()).unwrap_or_default();
         command.arg(node).arg(call.after).arg(self.topology.publish_command());
@@ -242,28 +244,28 @@ impl<'a> Batch<'a> {
 }
 
 impl Call {
-    fn outcomes(self, answer: &Value) -> Vec<(usize, Outcome)> {
+    fn outcomes(self, reply: &Value) -> Vec<(usize, Outcome)> {
         if self.keep.is_none() {
             return self.messages.into_iter().map(|index| (index, Ok(None))).collect();
         }
-        let places = places(answer).filter(|places| places.len() == self.messages.len());
+        let places = places(reply).filter(|places| places.len() == self.messages.len());
         let Some(places) = places else {
-            let failed = |index| (index, Err(BackplaneError::unavailable("the script's answer is malformed")));
+            let failed = |index| (index, Err(BackplaneError::unavailable("the script's reply is malformed")));
             return self.messages.into_iter().map(failed).collect();
         };
         self.messages.into_iter().zip(places).map(|(index, place)| (index, Ok(place))).collect()
     }
 }
 
-/// The script's answer: the epoch and the offsets.
-fn places(answer: &Value) -> Option<Vec<Option<Place>>> {
-    let Value::Array(values) = answer else { return None };
+/// Parses the script's reply: the epoch and the offsets.
+fn places(reply: &Value) -> Option<Vec<Option<Place>>> {
+    let Value::Array(values) = reply else { return None };
     let (Value::BulkString(epoch), offsets) = values.split_first()? else { return None };
     let epoch = names::hex(epoch)?;
     let place = |value: &Value| match value {
         Value::Int(offset) => {
             let offset = u64::try_from(*offset).ok()?;
-            // 0: a double, and the first one is no longer kept.
+            // 0: a duplicate of a message that is no longer kept.
             let place = |previous| Place { position: Position::new(epoch, offset), previous };
             Some(offset.checked_sub(1).map(place))
         }

@@ -1,4 +1,4 @@
-//! What is kept of a channel.
+//! Reads the history of a channel.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use redis::{Cmd, Value};
 
 use crate::address::Server;
 use crate::engine::Engine;
-use crate::failure;
 use crate::names::{decimal, hex};
 use crate::script::Attempt;
+use crate::server_error;
 
-/// Reads what is kept behind a position.
+/// Reads the kept messages behind a position.
 pub(crate) async fn read(
     engine: &Engine,
     channel: &Channel,
@@ -25,22 +25,22 @@ pub(crate) async fn read(
     let server = topology.master(channel.as_str());
     let server = server.ok_or_else(|| BackplaneError::unavailable("no server has the channel's slot"))?;
     let call = Call { engine, channel, keep, since };
-    let mut answer = call.send(server, Attempt::First).await?;
-    if matches!(&answer, Some(Value::ServerError(error)) if failure::is_unknown_script(error)) {
-        answer = call.send(server, Attempt::WithScripts).await?;
+    let mut reply = call.send(server, Attempt::First).await?;
+    if matches!(&reply, Some(Value::ServerError(error)) if server_error::is_unknown_script(error)) {
+        reply = call.send(server, Attempt::WithScripts).await?;
     }
-    if let Some(Value::ServerError(error)) = &answer
-        && let Some(target) = failure::moving_to(error, server)
+    if let Some(Value::ServerError(error)) = &reply
+        && let Some(target) = server_error::ask_redirect(error, server)
     {
-        answer = call.send(&target, Attempt::Asking).await?;
+        reply = call.send(&target, Attempt::Asking).await?;
     }
-    match answer {
+    match reply {
         Some(Value::ServerError(error)) => {
-            if failure::is_elsewhere(&error) {
+            if server_error::needs_rediscovery(&error) {
                 engine.commands.close(server);
                 engine.rediscover();
             }
-            Err(BackplaneError::unavailable(failure::text(&error)))
+            Err(BackplaneError::unavailable(server_error::text(&error)))
         }
         Some(Value::Array(values)) => page(values).ok_or_else(malformed),
         _ => Err(malformed()),
@@ -57,15 +57,15 @@ struct Call<'a> {
 impl Call<'_> {
     async fn send(&self, server: &Server, attempt: Attempt) -> Result<Option<Value>, BackplaneError> {
         let Self { engine, .. } = self;
-        let pipeline = engine.link.scripts.pipeline(attempt, [self.command(server)]);
-        let answers = engine.commands.ask(server, &pipeline).await;
-        let answers = answers.inspect_err(|_| engine.rediscover()).map_err(BackplaneError::unavailable)?;
-        Ok(attempt.answers(answers).next())
+        let pipeline = engine.connector.scripts.pipeline(attempt, [self.command(server)]);
+        let replies = engine.commands.request(server, &pipeline).await;
+        let replies = replies.inspect_err(|_| engine.rediscover()).map_err(BackplaneError::unavailable)?;
+        Ok(attempt.call_replies(replies).next())
     }
 
     fn command(&self, server: &Server) -> Cmd {
-        let link = &self.engine.link;
-        let mut command = link.scripts.read(&link.names.full(self.channel.as_str()));
+        let connector = &self.engine.connector;
+        let mut command = connector.scripts.read(&connector.names.full(self.channel.as_str()));
         self.engine.stream_arguments(&mut command, server, self.keep);
         match self.since {
             Some(position) => command.arg(format!("{:016x}", position.epoch())).arg(position.offset()),
@@ -76,7 +76,7 @@ impl Call<'_> {
 }
 
 fn malformed() -> BackplaneError {
-    BackplaneError::unavailable("the script's answer is malformed")
+    BackplaneError::unavailable("the script's reply is malformed")
 }
 
 fn page(values: Vec<Value>) -> Option<Page> {
@@ -101,7 +101,7 @@ fn page(values: Vec<Value>) -> Option<Page> {
     Some(Page { end: Position::new(epoch, last), messages, floor, missing })
 }
 
-/// `time node number payload`
+/// Parses an entry, `time node number payload`, into its time and payload.
 fn entry_parts(entry: Vec<u8>) -> Option<(u64, Bytes)> {
     let mut words = entry.splitn(4, |byte| *byte == b' ');
     let time = decimal(words.next()?)?;

@@ -1,26 +1,26 @@
-//! The two scripts that streams are written and read with.
+//! The two Lua scripts that write and read streams.
 
-use redis::{Cmd, Pipeline, Script, Value};
+use redis::{Cmd, Pipeline, Value};
 
-/// The scripts, each with its name on the server (a hash of its text).
+/// The scripts, each with its SHA-1, by which the server knows it.
 pub(crate) struct Scripts {
-    append: Named,
-    read: Named,
+    append: Script,
+    read: Script,
 }
 
-struct Named {
+struct Script {
     text: String,
     hash: String,
 }
 
-/// How calls of scripts are sent.
+/// The kind of an attempt to call scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
-    /// To a server that has learned the scripts.
+    /// To a server on which the scripts were loaded.
     First,
-    /// To one that has perhaps forgotten them.
+    /// To a server that may have lost the scripts.
     WithScripts,
-    /// To the server that a slot is moving to, which may never have heard of them ("ASK redirection" in the Redis Cluster
+    /// To the server to which a slot migrates, which may never have loaded them ("ASK redirection" in the Redis Cluster
     /// Specification).
     Asking,
 }
@@ -28,19 +28,19 @@ pub(crate) enum Attempt {
 impl Scripts {
     pub(crate) fn new() -> Self {
         Self {
-            append: Named::new(include_str!("scripts/append.lua")),
-            read: Named::new(include_str!("scripts/read.lua")),
+            append: Script::new(include_str!("scripts/append.lua")),
+            read: Script::new(include_str!("scripts/read.lua")),
         }
     }
 
-    /// Has a server learn them.
+    /// Loads the scripts on a server.
     pub(crate) fn load(&self, pipeline: &mut Pipeline) {
         for script in [&self.append, &self.read] {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
     }
 
-    /// Calls with what has to go before them.
+    /// Calls with the commands that an attempt needs in addition.
     pub(crate) fn pipeline(&self, attempt: Attempt, calls: impl IntoIterator<Item = Cmd>) -> Pipeline {
         let mut pipeline = Pipeline::new();
         if attempt != Attempt::First {
@@ -55,33 +55,33 @@ impl Scripts {
         pipeline
     }
 
-    /// A call of the script that appends, without its arguments, which have about this many bytes.
+    /// A call of the append script without its arguments, which have about `size` bytes.
     pub(crate) fn append(&self, key: &str, size: usize) -> Cmd {
         self.append.call(key, size)
     }
 
-    /// A call of the script that reads, without its arguments.
+    /// A call of the read script without its arguments.
     pub(crate) fn read(&self, key: &str) -> Cmd {
         self.read.call(key, 0)
     }
 }
 
 impl Attempt {
-    /// Of all answers to a pipeline those to its calls.
-    pub(crate) fn answers(self, answers: Vec<Value>) -> impl Iterator<Item = Value> {
+    /// Selects the replies to the calls from the replies to a pipeline.
+    pub(crate) fn call_replies(self, replies: Vec<Value>) -> impl Iterator<Item = Value> {
         let (before, step) = match self {
             Self::First => (0, 1),
             Self::WithScripts => (2, 1),
             Self::Asking => (3, 2),
         };
-        answers.into_iter().skip(before).step_by(step)
+        replies.into_iter().skip(before).step_by(step)
     }
 }
 
-impl Named {
+impl Script {
     fn new(text: &str) -> Self {
         let text = format!("{}{text}", include_str!("scripts/stream.lua"));
-        let hash = Script::new(&text).get_hash().to_owned();
+        let hash = redis::Script::new(&text).get_hash().to_owned();
         Self { text, hash }
     }
 

@@ -1,13 +1,13 @@
-//! Which server of a cluster a channel belongs to.
+//! The slots of a Redis cluster, and their masters.
 
 use redis::Value;
 
 use crate::address::Server;
 
-/// How many slots a cluster has (Redis Cluster Specification, "Key distribution model").
+/// Number of slots of a cluster (Redis Cluster Specification, "Key distribution model").
 const SLOTS: u16 = 16_384;
 
-/// The slot of a name without braces, or of what stands between them in one that has some: CRC16 (XMODEM).
+/// The slot of a hash tag (the text in braces of a name, or a name without braces): CRC16 (XMODEM).
 pub(crate) fn slot(tag: &str) -> u16 {
     let crc = tag.bytes().fold(0_u16, |crc, byte| {
         (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
@@ -24,10 +24,10 @@ pub(crate) struct SlotMap {
 }
 
 impl SlotMap {
-    /// From the answer to `CLUSTER SLOTS`, given by this server: it may leave out its own host.
-    pub(crate) fn parse(answer: &Value, asked: &Server) -> Option<Self> {
-        let ranges: Vec<_> = array(answer)?.iter().map(|range| self::range(range, asked)).collect::<Option<_>>()?;
-        // Members may tell them in different orders, and who has which channels follows from this one.
+    /// Parses a reply to `CLUSTER SLOTS` by the server `asked`, which may leave out its own host.
+    pub(crate) fn parse(reply: &Value, asked: &Server) -> Option<Self> {
+        let ranges: Vec<_> = array(reply)?.iter().map(|range| self::range(range, asked)).collect::<Option<_>>()?;
+        // Members may list them in different orders, and the assignment of channels depends on the order.
         let mut masters: Vec<Server> = ranges.iter().map(|(_, _, master)| master.clone()).collect();
         masters.sort_unstable();
         masters.dedup();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn one_cluster_is_the_same_in_whatever_order_it_is_told() {
+    fn the_order_of_the_reply_does_not_matter() {
         let asked = Server { host: "a".to_owned(), port: 9 };
         let mut ranges = [range(0, 99, node("b", 2)), range(100, 200, node("a", 3)), range(300, 400, node("b", 1))];
         let map = SlotMap::parse(&Value::Array(ranges.to_vec()), &asked);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_map_is_none() {
+    fn a_malformed_reply_has_no_map() {
         let asked = Server { host: "a".to_owned(), port: 9 };
         for value in [Value::Nil, Value::Array(vec![]), Value::Array(vec![Value::Int(1)])] {
             assert_eq!(SlotMap::parse(&value, &asked), None);

@@ -1,4 +1,4 @@
-//! Which servers there are, and which one has a channel.
+//! Discovery of the servers, and of the server of each channel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use futures_util::future::join_all;
 use redis::{Pipeline, Value};
 
 use crate::address::{Address, Kind, Login, Server};
-use crate::commands::Commands;
-use crate::facts::Facts;
-use crate::failure;
-use crate::link::Link;
+use crate::command_connections::CommandConnections;
+use crate::connector::Connector;
+use crate::server_error;
+use crate::server_info::ServerInfo;
 use crate::slots::{SlotMap, slot};
 
-/// How long one of several may take to answer before the next is asked, the time to connect included.
-const ASKING: Duration = Duration::from_secs(4);
+/// Timeout of one server's reply, the time to connect included, before the next server is asked.
+const REQUEST: Duration = Duration::from_secs(4);
 
-/// How long the masters of a cluster that are silent are waited for.
-const MEETING: Duration = Duration::from_secs(1);
+/// Timeout of connecting to all masters of a cluster.
+const CONNECT_ALL: Duration = Duration::from_secs(1);
 
-/// Who has what, as it was when somebody was asked.
+/// The servers and their slots at the time of a discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Topology {
     masters: Vec<Server>,
@@ -28,12 +28,12 @@ pub(crate) struct Topology {
 }
 
 impl Topology {
-    /// The servers that can be written to.
+    /// The servers that accept writes.
     pub(crate) fn masters(&self) -> &[Server] {
         &self.masters
     }
 
-    /// The server that has a channel's stream, if somebody has it.
+    /// The server of a channel's stream; `None` if no server has its slot.
     pub(crate) fn master(&self, channel: &str) -> Option<&Server> {
         match &self.slots {
             Some(slots) => slots.master(slot(channel)),
@@ -41,38 +41,47 @@ impl Topology {
         }
     }
 
-    /// Whether channels belong to slots: each is subscribed to and published at its own server.
+    /// Returns true for sharded channels, which are subscribed to and published at the master of their slot.
     pub(crate) fn is_sharded(&self) -> bool {
         self.slots.is_some() && self.has_sharded_channels
     }
 
-    /// How to publish.
+    /// The command that publishes.
     pub(crate) fn publish_command(&self) -> &'static str {
         if self.is_sharded() { "SPUBLISH" } else { "PUBLISH" }
     }
 }
 
-/// Asks whoever can know; `known` are servers that were there before.
-pub(crate) async fn discover(link: &Arc<Link>, commands: &Commands, known: &[Server]) -> Result<Topology, String> {
-    let Address { kind, .. } = &link.address;
+/// Discovers the topology; `known` are the masters of the previous one.
+pub(crate) async fn discover(
+    connector: &Arc<Connector>,
+    commands: &CommandConnections,
+    known: &[Server],
+) -> Result<Topology, String> {
+    let Address { kind, .. } = &connector.address;
     match kind {
-        Kind::Server(server) => ask_any(link, commands, std::slice::from_ref(server), known).await,
-        Kind::Cluster(servers) => ask_any(link, commands, servers, known).await,
+        Kind::Server(server) => ask_any(connector, commands, std::slice::from_ref(server), known).await,
+        Kind::Cluster(servers) => ask_any(connector, commands, servers, known).await,
         Kind::Sentinel { sentinels, master, login } => {
-            let server = ask_sentinels(link, sentinels, master, login).await?;
-            of_server(link, commands, &server).await
+            let server = ask_sentinels(connector, sentinels, master, login).await?;
+            ask_server(connector, commands, &server).await
         }
     }
 }
 
-/// The first answer of several servers. Those that were named come first, in an order by chance.
-async fn ask_any(link: &Link, commands: &Commands, servers: &[Server], known: &[Server]) -> Result<Topology, String> {
+/// The first reply of several servers: the configured ones in random order, then the known ones.
+async fn ask_any(
+    connector: &Connector,
+    commands: &CommandConnections,
+    servers: &[Server],
+    known: &[Server],
+) -> Result<Topology, String> {
     let mut order: Vec<&Server> = servers.iter().collect();
     fastrand::shuffle(&mut order);
     order.extend(known.iter().filter(|server| !servers.contains(server)));
     let mut reason = String::new();
     for server in order {
-        match of_server(link, commands, server).await {
+        match ask_server(connector, commands, server).await {
             Ok(topology) => return Ok(topology),
             Err(error) => reason = error,
         }
@@ -80,53 +89,63 @@ async fn ask_any(link: &Link, commands: &Commands, servers: &[Server], known: &[
     Err(reason)
 }
 
-async fn of_server(link: &Link, commands: &Commands, server: &Server) -> Result<Topology, String> {
-    let asking = tokio::time::timeout(ASKING, ask_server(link, commands, server));
-    asking.await.unwrap_or_else(|_| Err(format!("{server}: no answer within 4 s")))
+async fn ask_server(connector: &Connector, commands: &CommandConnections, server: &Server) -> Result<Topology, String> {
+    let request = tokio::time::timeout(REQUEST, request_topology(connector, commands, server));
+    request.await.unwrap_or_else(|_| Err(format!("{server}: no reply within 4 s")))
 }
 
-/// Asked each time anew: a master that has become a replica keeps its connections, takes what is published over them, and gives
-/// it to nobody.
-async fn ask_server(link: &Link, commands: &Commands, server: &Server) -> Result<Topology, String> {
-    let mut pipeline = Pipeline::with_capacity(Facts::COMMANDS + 1);
-    Facts::ask(&mut pipeline);
+/// Reads `INFO` each time: a master that has become a replica keeps its connections, and accepts publishes that reach
+/// no subscriber of the new master.
+async fn request_topology(
+    connector: &Connector,
+    commands: &CommandConnections,
+    server: &Server,
+) -> Result<Topology, String> {
+    let mut pipeline = Pipeline::with_capacity(ServerInfo::COMMANDS + 1);
+    ServerInfo::request(&mut pipeline);
     pipeline.cmd("CLUSTER").arg("SLOTS");
-    let answers = commands.ask(server, &pipeline).await?;
-    let (answer, infos) = answers.split_last().ok_or_else(|| format!("{server}: no answer"))?;
-    let facts = Facts::of(infos).map_err(|reason| format!("{server}: {reason}"))?;
-    link.note(server, &facts);
-    // One who may not ask for INFO sees it by whether there are slots.
-    if !facts.is_cluster.unwrap_or(!matches!(answer, Value::ServerError(_))) {
-        if !facts.is_master {
+    let replies = commands.request(server, &pipeline).await?;
+    let (slots, infos) = replies.split_last().ok_or_else(|| format!("{server}: no reply"))?;
+    let info = ServerInfo::parse(infos).map_err(|reason| format!("{server}: {reason}"))?;
+    connector.remember(server, &info);
+    // Without the permission for INFO, the presence of slots decides.
+    if !info.is_cluster.unwrap_or(!matches!(slots, Value::ServerError(_))) {
+        if !info.is_master {
             commands.close(server);
             return Err(format!("{server}: the server is a replica"));
         }
         return Ok(Topology { masters: vec![server.clone()], slots: None, has_sharded_channels: false });
     }
-    if let Value::ServerError(error) = answer {
-        return Err(format!("{server}: {}", failure::text(error)));
+    if let Value::ServerError(error) = slots {
+        return Err(format!("{server}: {}", server_error::text(error)));
     }
-    let slots = SlotMap::parse(answer, server).ok_or_else(|| format!("{server}: the cluster has no slots"))?;
+    let slots = SlotMap::parse(slots, server).ok_or_else(|| format!("{server}: the cluster has no slots"))?;
     let masters = slots.masters().to_vec();
-    meet(commands, &masters).await;
-    // While a cluster is brought from Redis 6 to 7, some of it has none. One who does not say is no hindrance.
-    let has_sharded_channels = masters.iter().all(|master| link.has_sharded_channels(master) != Some(false));
+    connect_all(commands, &masters).await;
+    // During an upgrade from Redis 6 to 7, some masters have none. A master that does not report its version is
+    // ignored.
+    let has_sharded_channels = masters.iter().all(|master| connector.has_sharded_channels(master) != Some(false));
     Ok(Topology { masters, slots: Some(slots), has_sharded_channels })
 }
 
-/// Has all masters say what they are, those that have been restarted included; who is silent is not waited for.
-async fn meet(commands: &Commands, masters: &[Server]) {
-    let meeting = join_all(masters.iter().map(|master| commands.connect(master)));
-    // One who cannot be reached is met at the next time.
-    let _ = tokio::time::timeout(MEETING, meeting).await;
+/// Connects to all masters, restarted ones included, which reads their properties.
+async fn connect_all(commands: &CommandConnections, masters: &[Server]) {
+    let connecting = join_all(masters.iter().map(|master| commands.connect(master)));
+    // The next discovery retries unreachable ones.
+    let _ = tokio::time::timeout(CONNECT_ALL, connecting).await;
 }
 
-async fn ask_sentinels(link: &Arc<Link>, sentinels: &[Server], master: &str, login: &Login) -> Result<Server, String> {
+async fn ask_sentinels(
+    connector: &Arc<Connector>,
+    sentinels: &[Server],
+    master: &str,
+    login: &Login,
+) -> Result<Server, String> {
     let mut order: Vec<&Server> = sentinels.iter().collect();
     fastrand::shuffle(&mut order);
     let mut reason = String::new();
     for sentinel in order {
-        match ask_sentinel(link, sentinel, master, login).await {
+        match ask_sentinel(connector, sentinel, master, login).await {
             Ok(server) => return Ok(server),
             Err(error) => reason = error,
         }
@@ -134,23 +153,28 @@ async fn ask_sentinels(link: &Arc<Link>, sentinels: &[Server], master: &str, log
     Err(reason)
 }
 
-async fn ask_sentinel(link: &Arc<Link>, sentinel: &Server, master: &str, login: &Login) -> Result<Server, String> {
-    let mut connection = link.open_sentinel(sentinel, login).await?;
+async fn ask_sentinel(
+    connector: &Arc<Connector>,
+    sentinel: &Server,
+    master: &str,
+    login: &Login,
+) -> Result<Server, String> {
+    let mut connection = connector.open_sentinel(sentinel, login).await?;
     let mut pipeline = Pipeline::with_capacity(1);
     pipeline.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
-    let asking = connection.send_packed_commands(&pipeline, 0, 1);
-    let answers = tokio::time::timeout(ASKING, asking)
+    let request = connection.send_packed_commands(&pipeline, 0, 1);
+    let replies = tokio::time::timeout(REQUEST, request)
         .await
-        .map_err(|_| format!("{sentinel}: no answer within 4 s"))?
-        .map_err(|error| format!("{sentinel}: {}", failure::of_connection(&error)))?;
-    match answers.first() {
+        .map_err(|_| format!("{sentinel}: no reply within 4 s"))?
+        .map_err(|error| format!("{sentinel}: {}", server_error::of_connection(&error)))?;
+    match replies.first() {
         Some(Value::Array(parts)) => match parts.as_slice() {
             [Value::BulkString(host), Value::BulkString(port)] => server(host, port),
             _ => None,
         }
-        .ok_or_else(|| format!("{sentinel}: the answer is no address")),
-        Some(Value::ServerError(error)) => Err(format!("{sentinel}: {}", failure::text(error))),
-        _ => Err(format!("{sentinel}: the sentinel knows no master of that name")),
+        .ok_or_else(|| format!("{sentinel}: the reply is not an address")),
+        Some(Value::ServerError(error)) => Err(format!("{sentinel}: {}", server_error::text(error))),
+        _ => Err(format!("{sentinel}: the sentinel knows no master with that name")),
     }
 }
 

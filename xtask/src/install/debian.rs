@@ -20,7 +20,7 @@ pub(crate) fn ensure(what: &str, packages: &[&str], present: impl Fn() -> bool) 
     }
 }
 
-/// Whether a program runs at all.
+/// Returns true if a program can be run.
 pub(crate) fn runs(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments);

@@ -7,8 +7,8 @@ use crate::install::debian;
 use crate::process;
 use crate::step::Problem;
 
-/// Debian's `redis-server` and `nats-server`. Their packages may start them as services, which no test wants: each starts
-/// its own, on a port of its own.
+/// Debian's `redis-server` and `nats-server`. Their packages may start them as services, which no test wants: each
+/// starts its own, on a port of its own.
 pub(crate) fn present() -> Result<(), Problem> {
     for name in ["redis-server", "nats-server"] {
         let is_here = || debian::runs(name, &["--version"]);

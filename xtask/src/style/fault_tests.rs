@@ -7,7 +7,7 @@ use super::source::Tree;
 
 const PAGE: &str = "docs/faults.md";
 
-/// What a test's name begins with, and the folder that is meant.
+/// First segments of test names, and their folders.
 const FOLDERS: [(&str, &str); 6] = [
     ("faults", "crates/nexios/tests/faults"),
     ("it", "crates/nexios/tests/it"),
@@ -28,7 +28,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// What stands in backticks and is a path of modules; that of a type begins with a capital letter.
+/// The module paths in backticks; a path of a type begins with a capital letter.
 fn names(line: &str) -> impl Iterator<Item = &str> {
     let quoted = line.split('`').skip(1).step_by(2);
     quoted.filter(|name| name.contains("::") && name.starts_with(|c: char| c.is_ascii_lowercase()))

@@ -5,6 +5,7 @@ mod fault_tests;
 mod file_names;
 mod file_size;
 mod function_length;
+mod layers;
 mod leftovers;
 mod links;
 mod no_std;
@@ -28,6 +29,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("unsafe code", unsafe_code::check),
     ("no_std", no_std::check),
     ("wire details", wire_details::check),
+    ("layers", layers::check),
     ("links", links::check),
     ("tests of faults", fault_tests::check),
     ("leftovers", leftovers::check),

@@ -172,7 +172,7 @@ enum Token {
     Literal,
 }
 
-/// What the text begins with, and its length in bytes. `before` is the code so far.
+/// The kind of the token at the beginning of the text, and its length in bytes. `before` is the code so far.
 fn token(rest: &str, before: &str) -> (Token, usize) {
     let length_to = |end: &str, from: usize| rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len());
     let in_word = before.ends_with(|c: char| c.is_alphanumeric() || c == '_');

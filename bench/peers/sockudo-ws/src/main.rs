@@ -45,13 +45,13 @@ macro_rules! fan_out {
     }};
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Server {
     topics: PubSub,
     deflate: Option<DeflateConfig>,
 }
 
-/// What a client asked for.
+/// The request of a client.
 struct Asked {
     fans_out: bool,
     deflate: Option<DeflateConfig>,

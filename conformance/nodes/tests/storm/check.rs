@@ -8,7 +8,7 @@ use nexios::Position;
 
 use crate::ledger::{Entries, Publication, PublisherId};
 
-/// What a client has seen of a group, over all its connections.
+/// The messages and gap notices of a group that a client has received over all its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     pub(crate) client: usize,
@@ -42,7 +42,7 @@ pub(crate) struct Seen {
     pub(crate) position: Option<Position>,
 }
 
-/// What is wrong.
+/// The faults that the streams show.
 pub(crate) fn check(entries: &Entries, streams: &[Stream]) -> Vec<String> {
     let mut groups: BTreeMap<&str, Vec<&Publication>> = BTreeMap::new();
     for publication in &entries.publications {

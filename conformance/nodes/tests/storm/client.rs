@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::check::{Because, Seen, Segment, Stream};
 use crate::crowd::World;
 
-/// How long a node may take for a handshake or a join before another one is tried: it may be frozen.
+/// Timeout of a handshake or a join before another node is tried: the node may be frozen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Client {

@@ -19,7 +19,7 @@ const CLIENTS: usize = 300;
 const PUBLISHERS: usize = 6;
 const GROUPS: [&str; 6] = ["h1", "h2", "h *.>[a]", "p1", "p2", "p *.>[a]"];
 
-/// What a storm rages on.
+/// The nodes that a storm runs against.
 pub(crate) trait Nodes: Send + 'static {
     fn name(&self) -> &'static str;
 
@@ -129,7 +129,7 @@ async fn cut_clients(clients: Arc<Vec<Client>>, end: Instant, seed: u64) {
     }
 }
 
-/// What is wrong, as soon as nothing is, or when it does not get better.
+/// The remaining faults, checked until there are none or they no longer decrease.
 async fn until_whole(world: &World, streams: impl Fn() -> Vec<Stream>) -> Vec<String> {
     let deadline = Instant::now() + SETTLED + Duration::from_secs(5);
     loop {
@@ -170,7 +170,8 @@ fn tell(name: &str, world: &World, streams: &[Stream]) {
     }
 }
 
-/// All nodes count all members and users once; those of a node that was killed come again elsewhere, and count once then.
+/// All nodes count all members and users once; those of a node that was killed come again elsewhere, and count once
+/// then.
 async fn presence(world: &World, nodes: &mut impl Nodes) {
     count_on(world, &[0, 1, 2], SETTLED).await;
     if nodes.kill(0) {

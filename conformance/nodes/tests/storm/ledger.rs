@@ -34,7 +34,7 @@ pub(crate) struct Outage {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Entries {
-    /// What all times are told from.
+    /// The origin of all times.
     pub(crate) start: Instant,
     pub(crate) publications: Vec<Publication>,
     pub(crate) outages: Vec<Outage>,
@@ -98,8 +98,8 @@ impl Entries {
         format!("{:.2}", time.saturating_duration_since(self.start).as_secs_f32())
     }
 
-    /// Whether all members have to get it, or be told of a gap: its node has taken it, and was not killed before it passed
-    /// it on.
+    /// Returns true if every member must receive it, or a gap notice: its node has accepted it, and was not killed
+    /// before it passed it on.
     pub(crate) fn is_certain(&self, publication: &Publication) -> bool {
         let Publication { node, sent, said, is_passed_on, .. } = publication;
         let Some(said) = said else { return false };
@@ -110,7 +110,7 @@ impl Entries {
         *is_passed_on || self.publications.iter().filter(later).any(|other| other.is_passed_on)
     }
 
-    /// What may be the reason for a flag at this time.
+    /// A possible cause of a gap notice at this time.
     pub(crate) fn reason_for(&self, at: Instant) -> Option<&str> {
         let is_it = |outage: &&Outage| outage.from <= at && outage.to.is_none_or(|to| at <= to + SETTLED);
         self.outages.iter().find(is_it).map(|outage| &*outage.what)

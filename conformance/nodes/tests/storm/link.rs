@@ -19,7 +19,7 @@ const SCENARIO: &str = "NEXIOS_STORM_LINK";
 /// The engine's end of the link, and the far node's.
 const ENGINE: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
-/// How clients reach the far node: this link stays.
+/// The address at which clients reach the far node; this link is never cut.
 const HALL: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 1);
 const DOOR: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 2);
 
@@ -33,7 +33,7 @@ fn streams_are_gapless_or_flagged_when_the_link_to_nats_goes_down() {
     in_a_network_of_its_own("nats");
 }
 
-/// What goes on in that network. Without its variable, it has nothing to do.
+/// The scenario in the other network namespace. Without its variable, it does nothing.
 #[test]
 fn scenario() {
     let Ok(name) = std::env::var(SCENARIO) else { return };

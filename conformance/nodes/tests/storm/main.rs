@@ -1,8 +1,8 @@
-//! Three nodes, 300 clients and an engine, of which something is cut all the time: each client's streams are gapless and in
-//! order, or flagged where they are not.
+//! Three nodes, 300 clients and an engine, of which something is cut all the time: each client's streams are gapless
+//! and in order, or flagged where they are not.
 //!
-//! `NEXIOS_STORM_SECONDS` says how long: 4 among the other tests, 60 in `cargo xtask nodes`. `NEXIOS_STORM_SEED` repeats the
-//! choices of a run, though not its times.
+//! `NEXIOS_STORM_SECONDS` says how long: 4 among the other tests, 60 in `cargo xtask nodes`. `NEXIOS_STORM_SEED`
+//! repeats the choices of a run, though not its times.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, and so do the functions that serve it")]
 #![allow(clippy::print_stdout, reason = "figures, for whoever asks for them with --nocapture")]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long it may take to listen.
+/// Timeout of the start.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) struct NodeProcess {

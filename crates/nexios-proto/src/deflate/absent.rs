@@ -1,17 +1,17 @@
-//! In place of the codec when the feature `deflate` is off: nothing is compressed, which the types say.
+//! Replaces the codec when the feature `deflate` is off: its types have no values, as nothing is compressed.
 
 use alloc::vec::Vec;
 
-use crate::{ProtocolError, rules::Rules};
+use crate::ProtocolError;
 
-/// How the peer compresses: it does not.
+/// The settings of the peer's compression: none.
 #[derive(Clone, Copy)]
 pub(crate) enum Incoming {}
 
-/// A compressed message that is unfinished: there is none.
+/// An unfinished compressed message: none.
 pub(crate) enum Compressed {}
 
-/// What is kept of the peer's compression between messages.
+/// The state of the peer's compression between messages.
 #[derive(Default)]
 pub(crate) struct Context(());
 
@@ -37,7 +37,7 @@ impl Compressed {
         match *self {}
     }
 
-    pub(crate) fn appetite(&self, _collected: usize) -> usize {
+    pub(crate) fn append_limit(&self, _collected: usize) -> usize {
         match *self {}
     }
 
@@ -45,7 +45,7 @@ impl Compressed {
         &mut self,
         _collected: &[u8],
         _last: bool,
-        _rules: &Rules,
+        _message_size: usize,
         _context: &mut Context,
     ) -> Result<(), ProtocolError> {
         match *self {}

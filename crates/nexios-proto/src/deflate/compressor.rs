@@ -11,17 +11,17 @@ use super::{
 /// The payload of an empty message: the header of an empty stored block (RFC 7692 §7.2.3.6).
 const EMPTY: u8 = 0;
 
-/// Bytes of output that there is always room for: zlib repeats the end of a flush when it had less than seven.
+/// Minimum spare capacity of the output in bytes: with less than seven, zlib repeats the end of a flush.
 const ROOM_MIN: usize = 64;
 
-/// The most bytes of a stored block (RFC 1951 §3.2.4).
+/// Maximum size of a stored block in bytes (RFC 1951 §3.2.4).
 const STORED_MAX: usize = 65_535;
 
-/// Makes the payloads of compressed messages (RFC 7692 §7.2.1), for [`encode::compressed`](crate::encode::compressed).
+/// A compressor of payloads (RFC 7692 §7.2.1), for [`encode::compressed`](crate::encode::compressed).
 ///
-/// It keeps its window from message to message, until [`reset`](Self::reset): call that after each where
-/// `…_no_context_takeover` is agreed on for this end. It takes about 300 KiB of memory; those that are dropped are kept by
-/// their thread, a handful of them, for the next that is made with the same settings.
+/// It keeps its window from message to message, until [`reset`](Self::reset): call that after each message if
+/// `…_no_context_takeover` was negotiated for this end. It takes about 300 KiB of memory; a thread keeps a few dropped
+/// ones for the next compressor with the same settings.
 ///
 /// ```
 /// use nexios_proto::Compressor;
@@ -37,14 +37,14 @@ const STORED_MAX: usize = 65_535;
 /// ```
 pub struct Compressor {
     settings: Settings,
-    /// Nothing was compressed since the last reset.
+    /// True if nothing was compressed since the last reset.
     is_reset: bool,
-    /// Always there, until it is dropped.
+    /// Always `Some` until the drop.
     state: Option<Box<Compress>>,
 }
 
 impl Compressor {
-    /// A compressor of a level from 1 (fast) to 9 (small), with a window of 9 to 15 bits; other numbers count as the
+    /// A compressor with a level from 1 (fast) to 9 (small) and a window of 9 to 15 bits; other numbers count as the
     /// nearest of these.
     pub fn new(level: u8, window_bits: u8) -> Self {
         let settings = Settings { level: level.clamp(1, 9), window_bits: window_bits.clamp(9, 15) };
@@ -59,7 +59,7 @@ impl Compressor {
         self.is_reset = false;
         let start = out.len();
         if self.deflate(payload, out).is_none() {
-            // zlib has no reason to refuse. If it does, the peer's window is no longer what it takes it for.
+            // zlib has no reason to fail. If it does, the peer's window is no longer in sync.
             debug_assert!(false, "zlib compresses everything");
             out.truncate(start);
             self.reset();
@@ -79,7 +79,7 @@ impl Compressor {
 
     fn deflate(&mut self, mut payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let state = self.state.as_mut()?;
-        // A guess. It grows below.
+        // An estimate; it grows below.
         out.reserve(payload.len() / 4 + ROOM_MIN);
         loop {
             let before = state.total_in();

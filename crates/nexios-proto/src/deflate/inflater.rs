@@ -2,25 +2,26 @@ use alloc::boxed::Box;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{output::Output, pool};
+use super::{
+    output::{Output, WINDOW},
+    pool,
+};
 use crate::ProtocolError;
 
-/// The window that every inflater has: 15 bits, which hold all that were ever negotiated.
-pub(super) const WINDOW: usize = 32 * 1024;
-/// Bytes of memory of an inflater: the window, and the tables of the codes.
+/// Memory of an inflater in bytes: the window, and the code tables.
 const INFLATER_SIZE: usize = WINDOW + 8 * 1024;
 
-/// One of the thread's inflaters, from when there is something to inflate. It goes back when it is dropped.
+/// One of the thread's inflaters, taken from the pool at its first use and returned when it is dropped.
 #[derive(Default)]
 pub(super) struct Inflater(Option<Box<Decompress>>);
 
 impl Inflater {
-    /// Bytes of memory.
+    /// Memory in bytes.
     pub(super) fn size(&self) -> usize {
         if self.0.is_some() { INFLATER_SIZE } else { 0 }
     }
 
-    /// Inflates `input` up to the end of the stream, if there is one. Returns what is left behind it.
+    /// Inflates `input` up to the end of the stream, if there is one, and returns the rest behind it.
     pub(super) fn run<'a>(
         &mut self,
         mut input: &'a [u8],
@@ -38,14 +39,14 @@ impl Inflater {
             match status {
                 Ok(Status::StreamEnd) => return Ok(Some(input)),
                 Ok(_) if is_full => {}
-                // With room left it stops for the lack of input alone.
+                // With spare capacity it stops only for lack of input.
                 Ok(_) if input.is_empty() => return Ok(None),
                 _ => return Err(ProtocolError::InvalidDeflate),
             }
         }
     }
 
-    /// Begins a new stream, which may refer to what came before it.
+    /// Begins a new stream, which may refer to the dictionary.
     pub(super) fn restart(&mut self, dictionary: &[u8]) -> Result<(), ProtocolError> {
         let Some(state) = &mut self.0 else { return Ok(()) };
         state.reset(false);

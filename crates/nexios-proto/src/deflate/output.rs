@@ -1,10 +1,12 @@
 use alloc::vec::Vec;
 
-use super::inflater::WINDOW;
 use crate::ProtocolError;
 
-/// Where a message is inflated to: first to the thread's scratch memory, so that a small one takes one allocation of its
-/// size; what is larger goes to the message's own memory, which grows twofold, and never beyond the limit and one byte.
+/// Size of every inflater's window in bytes: 15 bits, the largest that can be negotiated.
+pub(super) const WINDOW: usize = 32 * 1024;
+
+/// The output of an inflater: first the thread's scratch memory, so that a small message takes one allocation of its
+/// size; a larger message goes to its own memory, which doubles, and never exceeds the limit by more than one byte.
 pub(super) struct Output<'a> {
     scratch: &'a mut Vec<u8>,
     message: &'a mut Vec<u8>,
@@ -12,12 +14,13 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// `scratch` is empty, and has room. `message` is what came of the message's earlier parts.
+    /// An output with `scratch`, which is empty and has capacity, and `message`, the output of the message's earlier
+    /// parts.
     pub(super) fn new(scratch: &'a mut Vec<u8>, message: &'a mut Vec<u8>, limit: usize) -> Self {
         Self { scratch, message, limit }
     }
 
-    /// The memory to write to, with room for one byte at least.
+    /// The memory to write to, with spare capacity for at least one byte.
     pub(super) fn room(&mut self) -> &mut Vec<u8> {
         if self.message.is_empty() && self.scratch.len() < self.scratch.capacity() {
             return self.scratch;
@@ -25,7 +28,7 @@ impl<'a> Output<'a> {
         let len = self.len();
         if self.message.capacity() <= len {
             let cap = self.limit.saturating_add(1);
-            // Each step may cost a copy of everything: there is no small last one.
+            // Each step may copy everything, so the last one is not small either.
             let size = if len > cap / 3 { cap } else { 2 * len };
             self.message.reserve_exact(size.max(len + 1) - self.message.len());
         }
@@ -33,12 +36,12 @@ impl<'a> Output<'a> {
         self.message
     }
 
-    /// Bytes of the message so far.
+    /// Size of the message so far, in bytes.
     pub(super) fn len(&self) -> usize {
         self.message.len() + self.scratch.len()
     }
 
-    /// Fails as soon as there is one byte too many.
+    /// Fails as soon as the message exceeds the limit.
     pub(super) fn check(&self) -> Result<(), ProtocolError> {
         let size = self.len();
         if size > self.limit {
@@ -47,13 +50,13 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// The last bytes of the message so far, as many as a window holds.
+    /// The last bytes of the message so far, at most as many as a window holds.
     pub(super) fn window(&self) -> &[u8] {
         let written = if self.message.is_empty() { &self.scratch } else { &self.message };
         &written[written.len().saturating_sub(WINDOW)..]
     }
 
-    /// Moves what is in the scratch memory to the message.
+    /// Moves the content of the scratch memory to the message.
     pub(super) fn settle(self) {
         self.message.reserve_exact(self.scratch.len());
         self.message.append(self.scratch);
@@ -64,8 +67,8 @@ impl<'a> Output<'a> {
 mod tests {
     use super::*;
 
-    /// Fills the room until there is too much, and returns the most memory that was held at once, with both copies where
-    /// it grew.
+    /// Fills the output until it exceeds the limit, and returns the maximum memory that was held, with both copies
+    /// while it grew.
     fn most_memory(limit: usize) -> usize {
         let (mut scratch, mut message) = (Vec::with_capacity(64 * 1024), Vec::new());
         let mut most = 0;
@@ -91,7 +94,7 @@ mod tests {
         for limit in [0, 1, 1000, 65_535, 65_536, 65_537, 100_000, MIB - 1, MIB, MIB + 1] {
             assert!(most_memory(limit) < limit + MIB * 7 / 8, "{limit}: {}", most_memory(limit));
         }
-        // Where memory grows without a copy, as large pieces of it do.
+        // Where memory grows without a copy, as large allocations do.
         assert!(most_memory(64 * MIB) < 64 * MIB * 5 / 3 + MIB);
     }
 

@@ -1,4 +1,4 @@
-//! What the connections of a thread share.
+//! The states of inflaters and compressors that the connections of a thread share.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{cell::RefCell, mem};
@@ -6,10 +6,10 @@ use std::thread_local;
 
 use flate2::{Compress, Compression, Decompress};
 
-/// So many states of each kind wait for their next use: as many as are in use at once by a thread, in most programs.
+/// Maximum number of idle states of each kind: in most programs, a thread does not use more at once.
 const KEPT: usize = 4;
 
-/// Room for messages that are inflated without growing memory of their own.
+/// Capacity of the scratch memory in bytes: messages up to this size are inflated without growing their own memory.
 const SCRATCH: usize = 64 * 1024;
 
 #[derive(Default)]
@@ -20,7 +20,7 @@ struct Pool {
     scratch: Vec<u8>,
 }
 
-/// What a compressor is made for, and cannot change.
+/// The fixed settings of a compressor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) level: u8,
@@ -31,7 +31,7 @@ thread_local! {
     static POOL: RefCell<Pool> = RefCell::default();
 }
 
-/// `None` at the end of a thread, when the pool is gone already: everything works without it.
+/// `None` at the end of a thread, when the pool no longer exists: everything works without it.
 fn with<T>(use_pool: impl FnOnce(&mut Pool) -> T) -> Option<T> {
     POOL.try_with(|pool| pool.try_borrow_mut().ok().map(|mut pool| use_pool(&mut pool))).ok().flatten()
 }
@@ -64,7 +64,7 @@ pub(super) fn take_compressor(settings: Settings) -> Box<Compress> {
     })
 }
 
-/// Takes a compressor back that was reset.
+/// Returns a compressor that was reset to the pool.
 pub(super) fn return_compressor(settings: Settings, state: Box<Compress>) {
     with(|pool| {
         if pool.compressors.len() < KEPT {
@@ -73,7 +73,7 @@ pub(super) fn return_compressor(settings: Settings, state: Box<Compress>) {
     });
 }
 
-/// Lends memory for the time of a call: empty, with some room.
+/// Lends empty memory with some capacity for the time of a call.
 pub(super) fn with_scratch<T>(use_scratch: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut scratch = with(|pool| mem::take(&mut pool.scratch)).unwrap_or_default();
     scratch.clear();

@@ -1,4 +1,4 @@
-//! The client's half: what the request says, and is the answer a valid one (RFC 6455 §4.1).
+//! The client's half: the request, and the check of the response (RFC 6455 §4.1).
 
 use alloc::string::String;
 
@@ -29,7 +29,7 @@ pub fn request_headers(key: &str) -> [(&'static str, &str); 4] {
     [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Key", key), ("Sec-WebSocket-Version", "13")]
 }
 
-/// Why a server's answer does not open a connection.
+/// The reason for which a server's response does not open a connection.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientHandshakeError {
@@ -71,18 +71,18 @@ pub enum ClientHandshakeError {
     RepeatedSubprotocol,
 }
 
-/// What a server accepted of that which was offered.
+/// The offered options that a server has selected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Accepted {
     /// The subprotocol that it selected.
     pub subprotocol: Option<String>,
-    /// How messages are compressed, if they may be.
+    /// The parameters of the compression, if it was negotiated.
     pub deflate: Option<DeflateParams>,
 }
 
-/// Checks a server's answer to the handshake with this key, and returns what it selected among the subprotocols and the
-/// compression that were offered (RFC 6455 §4.1).
+/// Checks a server's response to the handshake with this key, and returns the subprotocol and the compression that it
+/// has selected (RFC 6455 §4.1).
 ///
 /// # Errors
 ///
@@ -118,7 +118,7 @@ where
     Ok(Accepted { subprotocol, deflate })
 }
 
-/// No other extension than permessage-deflate is ever offered, so none may be in the answer.
+/// Only permessage-deflate is ever offered, so the response may have no other extension.
 fn selected_deflate<'a>(
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     offered: Option<&DeflateOptions>,

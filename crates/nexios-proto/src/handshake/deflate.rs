@@ -21,7 +21,7 @@ use super::{
     headers::values,
 };
 
-/// The extension's name.
+/// The name of the extension.
 pub(super) const NAME: &str = "permessage-deflate";
 
 const SERVER_NO_CONTEXT_TAKEOVER: &str = "server_no_context_takeover";
@@ -29,55 +29,55 @@ const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
 const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 
-/// The window that holds without a parameter (RFC 7692 §7.1.2).
+/// The default window, in bits (RFC 7692 §7.1.2).
 const WINDOW_BITS_MAX: u8 = 15;
-/// The smallest window that zlib compresses with.
+/// The smallest window that zlib supports, in bits.
 const WINDOW_BITS_MIN: u8 = 9;
 
-/// What was agreed on (RFC 7692 §7.1).
+/// The negotiated parameters (RFC 7692 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeflateParams {
     /// The server compresses each message by itself.
     pub server_no_context_takeover: bool,
     /// The client compresses each message by itself.
     pub client_no_context_takeover: bool,
-    /// The server's window is of at most 2 to the power of this many bytes: 8 to 15.
+    /// The server's maximum window: 2 to the power of this many bytes, 8 to 15.
     pub server_max_window_bits: u8,
-    /// As [`server_max_window_bits`](Self::server_max_window_bits), of the client. With 8, a client sends its messages
-    /// plain: zlib has no window of 256 bytes.
+    /// As [`server_max_window_bits`](Self::server_max_window_bits), for the client. With 8, a client sends its messages
+    /// uncompressed: zlib has no window of 256 bytes.
     pub client_max_window_bits: u8,
 }
 
-/// What this end wants. By default, both ends keep their context from message to message, with a window of 15 bits.
+/// The options that this end requests. By default, both ends use context takeover, with a window of 15 bits.
 ///
-/// Of the windows, each is 9 to 15 bits; other numbers count as the nearest of these.
+/// Each window has 9 to 15 bits; other numbers count as the nearest of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct DeflateOptions(DeflateParams);
 
-/// What a server answers to an offer.
+/// A server's response to an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeflateAnswer {
-    /// What is agreed on with it.
+    /// The negotiated parameters.
     pub params: DeflateParams,
     /// The value of `Sec-WebSocket-Extensions`.
     pub header: String,
 }
 
-/// Why a server's answer to an offer of permessage-deflate cannot be taken (RFC 7692 §7.1).
+/// The reason for which a server's response to an offer of permessage-deflate is invalid (RFC 7692 §7.1).
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeflateError {
-    /// A parameter that RFC 7692 does not know.
+    /// A parameter that RFC 7692 does not define.
     #[error("the parameter {0} is not known")]
     UnknownParameter(String),
-    /// A parameter that is there twice.
+    /// A repeated parameter.
     #[error("the parameter {0} is repeated")]
     RepeatedParameter(String),
-    /// A value where none may be, or none where one must be, or another than 8 to 15.
+    /// A value where none is allowed, a missing value, or one outside of 8 to 15.
     #[error("the value of the parameter {0} is not valid")]
     InvalidValue(String),
-    /// `server_no_context_takeover` was offered, and is not in the answer (RFC 7692 §7.1.1.1).
+    /// `server_no_context_takeover` was offered, and is not in the response (RFC 7692 §7.1.1.1).
     #[error("the server does not take up server_no_context_takeover")]
     ServerContextTakeover,
     /// The server's window is larger than offered (RFC 7692 §7.1.2.1).
@@ -99,36 +99,36 @@ impl DeflateOptions {
         })
     }
 
-    /// Whether the server shall compress each message by itself: it then needs no memory between messages.
+    /// Requests that the server compresses each message by itself, and so needs no memory between messages. Default:
+    /// false.
     pub fn server_no_context_takeover(mut self, wanted: bool) -> Self {
         self.0.server_no_context_takeover = wanted;
         self
     }
 
-    /// Whether the client shall compress each message by itself.
+    /// Requests that the client compresses each message by itself. Default: false.
     pub fn client_no_context_takeover(mut self, wanted: bool) -> Self {
         self.0.client_no_context_takeover = wanted;
         self
     }
 
-    /// The largest window that the server shall use, in bits.
+    /// Maximum window of the server, in bits. Default: 15.
     pub fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.0.server_max_window_bits = bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
         self
     }
 
-    /// The largest window that the client shall use, in bits. A server's wish holds only for clients that let it choose.
+    /// Maximum window of the client, in bits. A server can set it only for clients that allow it. Default: 15.
     pub fn client_max_window_bits(mut self, bits: u8) -> Self {
         self.0.client_max_window_bits = bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
         self
     }
 
-    /// A server's answer to the first offer that it can take, over all lines of `Sec-WebSocket-Extensions` in their
-    /// order; `None` when there is none, and nothing is to be answered.
+    /// A server's response to the first acceptable offer, over all lines of `Sec-WebSocket-Extensions` in their order;
+    /// `None` if there is none, and the response has no such header.
     ///
-    /// An offer with a parameter that is unknown, repeated or without its proper value is passed over (RFC 7692 §7.1), as
-    /// is a line that cannot be read. So is an offer that wants the server's window to be 8 bits, as zlib cannot compress
-    /// with it.
+    /// An offer with an unknown, repeated or invalid parameter is declined (RFC 7692 §7.1), as is a malformed line, and
+    /// an offer that requires a server's window of 8 bits, which zlib does not support.
     pub fn answer<'a, H>(&self, headers: H) -> Option<DeflateAnswer>
     where
         H: Iterator<Item = (&'a str, &'a [u8])>,
@@ -184,7 +184,7 @@ impl DeflateOptions {
         header.0
     }
 
-    /// A client's check of the answer to [`offer`](Self::offer).
+    /// Checks a server's response to [`offer`](Self::offer).
     pub(super) fn check(self, answer: &Offer<'_>) -> Result<DeflateParams, DeflateError> {
         let answer = Parameters::parse(answer, false)?;
         let Self(offered) = self;
@@ -195,7 +195,7 @@ impl DeflateOptions {
         if server_bits > offered.server_max_window_bits {
             return Err(DeflateError::ServerWindow(server_bits));
         }
-        // Without the parameter, the client's window is what the client likes.
+        // Without the parameter, the client chooses its window.
         let client_bits = answer.client_bits.unwrap_or(offered.client_max_window_bits);
         if client_bits > offered.client_max_window_bits {
             return Err(DeflateError::ClientWindow(client_bits));
@@ -215,14 +215,14 @@ impl Default for DeflateOptions {
     }
 }
 
-/// The parameters of an offer or an answer.
+/// The parameters of an offer or a response.
 #[derive(Default)]
 struct Parameters {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_bits: Option<u8>,
     client_bits: Option<u8>,
-    /// With a value or without, which only an offer may be.
+    /// True if `client_max_window_bits` is present; only an offer may have it without a value.
     names_client_bits: bool,
 }
 
@@ -268,11 +268,11 @@ fn window_bits(value: &str) -> Option<u8> {
     }
 }
 
-/// A value of `Sec-WebSocket-Extensions` that is being written.
+/// A writer of a `Sec-WebSocket-Extensions` value.
 struct Value(String);
 
 impl Value {
-    /// The name, and the parameters that have no value.
+    /// Appends the name, or a parameter without a value.
     fn new(params: DeflateParams) -> Self {
         let mut value = Self(NAME.to_owned());
         if params.server_no_context_takeover {

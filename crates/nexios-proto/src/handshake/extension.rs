@@ -6,13 +6,12 @@ use thiserror::Error;
 
 use super::token::{is_token, is_token_byte};
 
-/// The longest value that is read. The longest sensible one, several offers of permessage-deflate with all parameters, is
-/// a few hundred bytes.
+/// Maximum length of a value in bytes. Several offers of permessage-deflate with all parameters take a few hundred.
 const VALUE_MAX: usize = 4096;
 
 /// An extension with its parameters, in the order of the header.
 ///
-/// The same extension may be offered several times, with other parameters: the first that is acceptable is taken.
+/// An extension may be offered several times, with other parameters: the server selects the first acceptable one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer<'a> {
     /// The extension's name, a token.
@@ -21,30 +20,30 @@ pub struct Offer<'a> {
     pub params: Vec<(&'a str, Option<Cow<'a, str>>)>,
 }
 
-/// Why a list of extensions cannot be read. Positions are bytes from its beginning.
+/// The reason for which a list of extensions is malformed. Positions are bytes from its beginning.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExtensionError {
     /// The value is longer than 4,096 bytes.
     #[error("the list of extensions is longer than 4096 bytes")]
     TooLong,
-    /// A name or a value should stand here, and does not.
+    /// A name or a value is expected at this position.
     #[error("a token is due at byte {0} of the list of extensions")]
     TokenExpected(usize),
-    /// Something stands between two elements that does not separate them.
+    /// A separator is expected at this position.
     #[error("a separator is due at byte {0} of the list of extensions")]
     SeparatorExpected(usize),
     /// A quoted value has no closing quote.
     #[error("the quoted value at byte {0} of the list of extensions does not end")]
     UnclosedQuote(usize),
-    /// A quoted value is no token once it is unescaped, which RFC 6455 §9.1 asks for.
+    /// A quoted value is not a token once it is unescaped, which RFC 6455 §9.1 requires.
     #[error("the quoted value at byte {0} of the list of extensions is not a token")]
     QuotedValue(usize),
 }
 
-/// Reads the value of one header line; empty elements do not count (RFC 9110 §5.6.1).
+/// Parses the value of one header line, without empty elements (RFC 9110 §5.6.1).
 ///
-/// One pass over the value, without going back: the time is linear in its length.
+/// It reads the value once, without backtracking: the time is linear in its length.
 ///
 /// ```
 /// use nexios_proto::handshake::extension;
@@ -59,7 +58,7 @@ pub enum ExtensionError {
 ///
 /// # Errors
 ///
-/// What does not follow the grammar of RFC 6455 §9.1.
+/// The first deviation from the grammar of RFC 6455 §9.1.
 pub fn parse(value: &[u8]) -> Result<Vec<Offer<'_>>, ExtensionError> {
     if value.len() > VALUE_MAX {
         return Err(ExtensionError::TooLong);
@@ -76,7 +75,7 @@ pub fn parse(value: &[u8]) -> Result<Vec<Offer<'_>>, ExtensionError> {
     }
 }
 
-/// A place in the value; every method moves it forward only.
+/// A cursor in the value, which only moves forward.
 struct Scanner<'a> {
     value: &'a [u8],
     position: usize,
@@ -87,7 +86,7 @@ impl<'a> Scanner<'a> {
         self.value.get(self.position).copied()
     }
 
-    /// Moves on if this byte comes next.
+    /// Consumes the next byte if it is this one.
     fn accept(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.position += usize::from(found);
@@ -113,7 +112,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A name and its parameters, up to the comma or the end.
+    /// Parses a name and its parameters, up to the comma or the end.
     fn offer(&mut self) -> Result<Offer<'a>, ExtensionError> {
         let mut offer = Offer { name: self.token()?, params: Vec::new() };
         loop {
@@ -139,7 +138,7 @@ impl<'a> Scanner<'a> {
         Ok((name, Some(value)))
     }
 
-    /// The rest of a quoted string, behind its opening quote.
+    /// Parses the rest of a quoted string, behind its opening quote.
     fn quoted(&mut self) -> Result<Cow<'a, str>, ExtensionError> {
         let start = self.position;
         let plain = self.take_while(is_token_byte);
@@ -148,7 +147,7 @@ impl<'a> Scanner<'a> {
         }
         let mut unescaped = plain.to_vec();
         loop {
-            // A backslash stands for the byte behind it (RFC 9110 §5.6.4).
+            // A backslash escapes the next byte (RFC 9110 §5.6.4).
             let escaped = self.accept(b'\\');
             match self.peek() {
                 None => return Err(ExtensionError::UnclosedQuote(start)),

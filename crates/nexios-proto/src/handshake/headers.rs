@@ -1,4 +1,4 @@
-//! Looking things up in header lines.
+//! Lookup of header values.
 
 /// The values of all lines with this name, without the white space around them (RFC 9110 §5.5).
 pub(super) fn values<'a, H>(headers: H, name: &'static str) -> impl Iterator<Item = &'a [u8]>
@@ -27,7 +27,7 @@ where
     }
 }
 
-/// The elements of a list over all lines with this name, in order; empty ones do not count (RFC 9110 §5.6.1).
+/// The elements of a list over all lines with this name, in order, without empty ones (RFC 9110 §5.6.1).
 pub(super) fn elements<'a, H>(headers: H, name: &'static str) -> impl Iterator<Item = &'a [u8]>
 where
     H: Iterator<Item = (&'a str, &'a [u8])>,
@@ -38,7 +38,7 @@ where
         .filter(|element| !element.is_empty())
 }
 
-/// Whether a list has this element, without regard to case.
+/// Returns true if a list has this element, without regard to case.
 pub(super) fn lists<'a, H>(headers: H, name: &'static str, element: &str) -> bool
 where
     H: Iterator<Item = (&'a str, &'a [u8])>,

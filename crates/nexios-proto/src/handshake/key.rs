@@ -3,7 +3,7 @@ use core::{fmt, ops::Deref};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 
-/// What the protocol appends to a key: a string that no other server would (RFC 6455 §1.3).
+/// The GUID that the protocol appends to a key (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The value of `Sec-WebSocket-Accept`: text of 28 bytes, without an allocation.
@@ -13,7 +13,7 @@ pub struct AcceptKey(
     [u8; 28],
 );
 
-/// What a server answers to a client's key (RFC 6455 §4.2.2, item 5.4).
+/// The `Sec-WebSocket-Accept` value for a client's key (RFC 6455 §4.2.2, item 5.4).
 ///
 /// ```
 /// use nexios_proto::handshake::accept_key;
@@ -28,7 +28,7 @@ pub fn accept_key(key: impl AsRef<[u8]>) -> AcceptKey {
     AcceptKey(accept)
 }
 
-/// Whether a client's key is base64 of 16 bytes: 22 characters that carry them, and the padding (RFC 6455 §4.1, item 7).
+/// Returns true if a client's key is base64 of 16 bytes: 22 characters and the padding (RFC 6455 §4.1, item 7).
 ///
 /// The last character's unused bits may be set: the server need not decode the key (§4.2.2).
 pub(super) fn is_key(key: &[u8]) -> bool {
@@ -41,7 +41,7 @@ pub(super) fn is_key(key: &[u8]) -> bool {
 impl AcceptKey {
     /// The text.
     pub fn as_str(&self) -> &str {
-        // It always is: the empty string stands where other code would have a panic.
+        // Always valid; the empty string avoids a panic.
         core::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

@@ -1,8 +1,8 @@
 //! The opening handshake (RFC 6455 §4), as pure functions on headers.
 //!
-//! Headers are an iterator of names and values, so that any HTTP library's map fits:
-//! `map.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))`. Names are compared without regard to case, and a
-//! header may come in several lines.
+//! Headers are an iterator of names and values, so that the map of any HTTP library can be passed:
+//! `map.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))`. Names are compared without regard to case, and
+//! a header may have several lines.
 //!
 //! ```
 //! use nexios_proto::handshake::{HttpVersion, client, server};
@@ -33,14 +33,14 @@ mod token;
 pub use key::{AcceptKey, accept_key};
 pub use token::is_token;
 
-/// The version of HTTP in a request line.
+/// The HTTP version of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HttpVersion {
-    /// HTTP/0.9 or HTTP/1.0, in which there is no upgrade (RFC 9110 §7.8).
+    /// HTTP/0.9 or HTTP/1.0, which have no upgrade (RFC 9110 §7.8).
     Http10,
     /// HTTP/1.1.
     Http11,
-    /// HTTP/2, where a WebSocket begins in another way (RFC 8441).
+    /// HTTP/2, where a WebSocket begins with an extended CONNECT (RFC 8441).
     Http2,
 }

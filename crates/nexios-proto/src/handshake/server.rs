@@ -1,5 +1,4 @@
-//! The server's half: is a request an opening handshake, and what is the answer (RFC 6455 §4.2; RFC 8441 §4 and §5 for
-//! HTTP/2).
+//! The server's half: the check of the request, and the response (RFC 6455 §4.2; RFC 8441 §4 and §5 for HTTP/2).
 
 use thiserror::Error;
 
@@ -10,7 +9,7 @@ use super::{
     token::as_token,
 };
 
-/// What of an HTTP request decides whether it is an opening handshake.
+/// The parts of an HTTP request that make it an opening handshake.
 #[derive(Clone, Debug)]
 pub struct Request<'a, H> {
     /// As in the request line: methods are case-sensitive.
@@ -21,14 +20,14 @@ pub struct Request<'a, H> {
     pub headers: H,
 }
 
-/// What of an HTTP/2 request decides whether it is an opening handshake: an extended CONNECT (RFC 8441 §4).
+/// The parts of an HTTP/2 request that make it an opening handshake, an extended CONNECT (RFC 8441 §4).
 #[derive(Clone, Debug)]
 pub struct ConnectRequest<'a, H> {
     /// The pseudo-header `:method`.
     pub method: &'a str,
     /// The pseudo-header `:protocol`, which makes a CONNECT an extended one.
     pub protocol: Option<&'a str>,
-    /// Names and values of all headers. `:authority` stands among them as `host` (RFC 9113 §8.3.1).
+    /// Names and values of all headers, with `:authority` as `host` (RFC 9113 §8.3.1).
     pub headers: H,
 }
 
@@ -36,18 +35,18 @@ pub struct ConnectRequest<'a, H> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Handshake {
-    /// The value of `Sec-WebSocket-Accept` in the answer.
+    /// The value of `Sec-WebSocket-Accept` in the response.
     pub accept: AcceptKey,
 }
 
 impl Handshake {
-    /// The headers of the answer, whose status is 101. One for the selected subprotocol may be added.
+    /// The headers of the response, whose status is 101. One for the selected subprotocol may be added.
     pub fn response_headers(&self) -> [(&'static str, &str); 3] {
         [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", &self.accept)]
     }
 }
 
-/// Why a request is no opening handshake.
+/// The reason for which a request is not an opening handshake.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -87,24 +86,24 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Key` is not base64 of 16 bytes (RFC 6455 §4.2.1, item 5).
     #[error("the sec-websocket-key header is not base64 of 16 bytes")]
     InvalidKey,
-    /// Over HTTP/2: the request is no CONNECT with a `:protocol` (RFC 8441 §4).
+    /// Over HTTP/2: the request is not a CONNECT with a `:protocol` (RFC 8441 §4).
     #[error("a websocket handshake over HTTP/2 must be an extended CONNECT")]
     NotAnExtendedConnect,
-    /// Over HTTP/2: `:protocol` names something else than `websocket` (RFC 8441 §5).
+    /// Over HTTP/2: `:protocol` is not `websocket` (RFC 8441 §5).
     #[error("the protocol of the extended CONNECT is not websocket")]
     UnknownProtocol,
-    /// The request has a body, whose bytes a proxy might take for something else than frames.
+    /// The request has a body, whose bytes a proxy and this end might interpret differently.
     #[error("a websocket handshake must not have a body")]
     HasBody,
 }
 
 impl HandshakeError {
-    /// The status of the answer.
+    /// The status of the response.
     pub const fn status(&self) -> u16 {
         match self {
             Self::MethodNotGet => 405,
             Self::NotAnUpgrade | Self::UnsupportedVersion => 426,
-            // RFC 9220 §3 has it so for HTTP/3; RFC 8441 is silent.
+            // As RFC 9220 §3 defines for HTTP/3; RFC 8441 does not define it.
             Self::UnknownProtocol => 501,
             Self::HttpVersion
             | Self::ConnectionHeader
@@ -120,8 +119,8 @@ impl HandshakeError {
         }
     }
 
-    /// The headers that the status asks for in an HTTP/1.1 answer (RFC 9110 §10.2.1, §15.5.22; RFC 6455 §4.4). Over HTTP/2
-    /// there is neither `Upgrade` nor `Connection` (RFC 9113 §8.2.2).
+    /// The headers that the status requires in an HTTP/1.1 response (RFC 9110 §10.2.1, §15.5.22; RFC 6455 §4.4). Over
+    /// HTTP/2 there is neither `Upgrade` nor `Connection` (RFC 9113 §8.2.2).
     pub const fn response_headers(&self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
             405 => &[("Allow", "GET")],
@@ -161,8 +160,8 @@ where
     Ok(Handshake { accept: accept_key(key) })
 }
 
-/// Checks an opening handshake over HTTP/2 (RFC 8441 §5). The answer to a valid one has the status 200: the key and its
-/// answer, `Upgrade` and `Connection` are not used there.
+/// Checks an opening handshake over HTTP/2 (RFC 8441 §5). The response to a valid one has the status 200:
+/// `Sec-WebSocket-Key`, `Sec-WebSocket-Accept`, `Upgrade` and `Connection` are not used there.
 ///
 /// ```
 /// use nexios_proto::handshake::server::{ConnectRequest, HandshakeError, validate_connect};
@@ -184,7 +183,7 @@ where
 {
     match request.protocol {
         Some(protocol) if request.method == "CONNECT" => {
-            // The names of protocols are those of `Upgrade`, which have no case (RFC 9110 §7.8).
+            // Protocol names are those of `Upgrade`, which are case-insensitive (RFC 9110 §7.8).
             if !protocol.eq_ignore_ascii_case("websocket") {
                 return Err(HandshakeError::UnknownProtocol);
             }
@@ -199,9 +198,9 @@ where
     Ok(())
 }
 
-/// The subprotocols that the client offers, those that it prefers first, over all header lines (RFC 6455 §4.1, item 10).
+/// The subprotocols that the client offers, in its order of preference, over all header lines (RFC 6455 §4.1, item 10).
 ///
-/// Names that are no [tokens](super::is_token) are left out: none could be answered.
+/// Names that are not [tokens](super::is_token) are left out: none could be selected.
 ///
 /// ```
 /// use nexios_proto::handshake::server::subprotocols;
@@ -242,7 +241,7 @@ fn check_key<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<&
     }
 }
 
-/// A length that is not plainly zero counts as a body.
+/// Returns true for a request with a body. Any `Content-Length` but plain zeros counts as one.
 fn has_body<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> bool {
     values(headers.clone(), "transfer-encoding").next().is_some()
         || values(headers, "content-length")

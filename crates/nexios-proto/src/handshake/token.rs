@@ -1,4 +1,4 @@
-/// Whether `bytes` are a token, as names of subprotocols and extensions are (RFC 9110 §5.6.2).
+/// Returns true if `bytes` are a token, as names of subprotocols and extensions must be (RFC 9110 §5.6.2).
 ///
 /// ```
 /// use nexios_proto::handshake::is_token;
@@ -15,7 +15,7 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The bytes as text, if they are a token.
+/// The bytes as text; `None` if they are not a token.
 pub(super) fn as_token(bytes: &[u8]) -> Option<&str> {
     if is_token(bytes) { core::str::from_utf8(bytes).ok() } else { None }
 }

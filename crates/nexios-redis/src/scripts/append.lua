@@ -1,8 +1,8 @@
--- KEYS: the stream. ARGV: an epoch for a stream that begins; the server's replication id as the caller knows it; how many messages,
--- bytes and milliseconds are kept; the node; the number that its last message here must have at least; PUBLISH or
--- SPUBLISH; and of each message its number and payload.
--- Answers with the epoch and the offset of each message: 0 for a double whose place is not known any more.
-local MOST_WRITERS = 64
+-- KEYS: the stream. ARGV: the epoch of a new stream; the server's replication id as the caller knows it; the bounds on
+-- messages, bytes and milliseconds; the node; the least number that the node's last message must have; PUBLISH or SPUBLISH;
+-- and for each message its number and payload.
+-- Returns the epoch and the offset of each message: 0 for a duplicate whose offset is no longer known.
+local MAX_WRITERS = 64
 
 local stream = load(ARGV[1], ARGV[2])
 local node, after, publish = ARGV[6], tonumber(ARGV[7]), ARGV[8]
@@ -12,17 +12,17 @@ if writer then
   local n, o = string.match(writer, '^(%d+) (%d+)$')
   number, at = tonumber(n), tonumber(o)
 end
--- The call before this one, with which it came, has failed: its messages come first.
+-- The previous call of the same batch has failed: its messages must be appended first.
 if number < after then
   return redis.error_reply('NEXIOSORDER a message before this one is missing')
 end
 
-local offsets, doubles, fresh, sent = {}, {}, {}, {}
+local offsets, duplicates, fresh, sent = {}, {}, {}, {}
 local last_known = at
 for i = 9, #ARGV, 2 do
   local this = tonumber(ARGV[i])
   if this <= number then
-    doubles[#doubles + 1] = { #offsets + 1, this }
+    duplicates[#duplicates + 1] = { #offsets + 1, this }
     offsets[#offsets + 1] = 0
   else
     local payload = ARGV[i + 1]
@@ -36,13 +36,13 @@ for i = 9, #ARGV, 2 do
   end
 end
 
--- From the writer's last message backwards.
+-- Finds the duplicates, backwards from the writer's last message.
 local offset = last_known
-for d = #doubles, 1, -1 do
+for d = #duplicates, 1, -1 do
   while offset > stream.floor do
     local _, _, by, which = parts(redis.call('HGET', key, offset))
-    if by == node and which == doubles[d][2] then offsets[doubles[d][1]] = offset end
-    if by == node and which <= doubles[d][2] then break end
+    if by == node and which == duplicates[d][2] then offsets[duplicates[d][1]] = offset end
+    if by == node and which <= duplicates[d][2] then break end
     offset = offset - 1
   end
 end
@@ -60,14 +60,14 @@ if #sent > 0 then
   if not writer then
     local writers = {}
     for other in string.gmatch(redis.call('HGET', key, 'W') or '', '%x+') do writers[#writers + 1] = other end
-    if #writers >= MOST_WRITERS then
-      -- The one that has been silent for longest.
-      local silent, since
+    if #writers >= MAX_WRITERS then
+      -- Evicts the writer whose last message is the oldest.
+      local oldest, since
       for i, other in ipairs(writers) do
         local o = tonumber(string.match(redis.call('HGET', key, 'w' .. other) or '0 0', ' (%d+)$'))
-        if not since or o < since then silent, since = i, o end
+        if not since or o < since then oldest, since = i, o end
       end
-      gone[#gone + 1] = 'w' .. table.remove(writers, silent)
+      gone[#gone + 1] = 'w' .. table.remove(writers, oldest)
     end
     writers[#writers + 1] = node
     write[#write + 1] = 'W'
@@ -76,7 +76,7 @@ if #sent > 0 then
   stream.changed = true
 end
 
--- The first write is one that a server without memory refuses, so that it is all or nothing.
+-- A server without memory refuses the first write, so the script writes all or nothing.
 if stream.changed then
   write[#write + 1] = 'm'
   write[#write + 1] = meta(stream)

@@ -1,12 +1,12 @@
--- KEYS: the stream. ARGV: an epoch for a stream that begins; the server's replication id as the caller knows it; how many messages,
--- bytes and milliseconds are kept; the position that is asked for, its epoch (empty for none) and offset.
--- Answers with the epoch, the newest offset, the floor, why something is missing ('', 'epoch', 'trimmed'), the time, and
+-- KEYS: the stream. ARGV: the epoch of a new stream; the server's replication id as the caller knows it; the bounds on
+-- messages, bytes and milliseconds; the position to read from, its epoch (empty for none) and offset.
+-- Returns the epoch, the newest offset, the floor, the reason for missing messages ('', 'epoch', 'trimmed'), the time, and
 -- the entries behind the floor.
 local stream = load(ARGV[1], ARGV[2])
 local epoch, since = ARGV[6], tonumber(ARGV[7])
 local gone = trim(stream, tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), {})
 if stream.changed then
-  -- A server without memory can still be read. The position of a stream that has just begun would not be worth anything.
+  -- A server without memory can still be read, unless the stream is new: its epoch would not be stored.
   local written = redis.pcall('HSET', key, 'm', meta(stream))
   if type(written) == 'table' and written.err then
     if stream.epoch == ARGV[1] then return written end
@@ -18,7 +18,7 @@ redis.call('PEXPIRE', key, ARGV[5])
 
 local floor, missing = stream.floor, ''
 if epoch ~= '' then
-  -- A position behind the end is not of this stream, whatever its epoch: whoever asks may have made it up.
+  -- A position behind the end does not belong to this stream, whatever its epoch: a client may have invented it.
   if epoch ~= stream.epoch or since > stream.last then
     missing = 'epoch'
   elseif since < stream.floor then

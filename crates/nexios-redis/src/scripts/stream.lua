@@ -1,27 +1,27 @@
--- A channel's stream: one hash, so that whatever happens to the key (it expires, it is evicted, its slot moves) happens to all
--- of the stream. Its fields:
+-- A channel's stream is one hash, so that expiry, eviction and slot migration of the key apply to the whole stream. Its
+-- fields:
 --
---   m        "epoch last floor bytes oldest origin": the stream's number, the newest message's offset, the offset of the newest
---            message that is no longer kept, the bytes that are kept, a time that no kept message is older than, and which
---            server's data it was written to
+--   m        "epoch last floor bytes oldest origin": the stream's epoch, the newest offset, the offset of the newest message
+--            that is no longer kept, the kept bytes, a lower bound of the kept messages' times, and the replication id of
+--            the server that has written it
 --   <n>      "time node number payload": the message of offset n
 --   w<node>  "number offset": the last message of a node
---   W        "node node ...": the nodes that have such a field
+--   W        "node node ...": the nodes that have a w field
 --
 -- Times are milliseconds of this server's clock.
 local key = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- The identity of this server's data: another one after a failover or a restart.
+-- The replication id of this server's data, which changes with a failover or a restart.
 local function replication_id(otherwise)
   local info = redis.pcall('INFO', 'replication')
   return type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or otherwise
 end
 
--- The stream, which begins anew when another server has written it: nobody knows whether it has all of it.
+-- Loads the stream. It gets a new epoch when another server has written it: its end may be missing.
 local function load(epoch, origin)
-  -- Whoever asks has not met this server yet.
+  -- The caller does not know this server's id yet.
   if origin == '' then origin = replication_id('') end
   local meta = redis.call('HGET', key, 'm')
   if not meta then
@@ -31,7 +31,7 @@ local function load(epoch, origin)
   local stream = { epoch = e, last = tonumber(last), floor = tonumber(floor), bytes = tonumber(bytes),
     oldest = tonumber(oldest), origin = o, changed = false }
   if o ~= origin then
-    -- Whoever asks may know an older server than the one that this is.
+    -- The caller's id may be outdated.
     local here = replication_id(origin)
     if here ~= o then
       stream.epoch, stream.origin, stream.changed = epoch, here, true
@@ -45,13 +45,13 @@ local function meta(stream)
     stream.origin)
 end
 
--- The payload's place in an entry, who wrote it, and when.
+-- Parses the header of an entry: its length, the time, the node and the number.
 local function parts(entry)
   local _, head, time, node, number = string.find(entry, '^(%d+) (%x+) (%d+) ')
   return head, tonumber(time), node, tonumber(number)
 end
 
--- The offsets that are kept no longer. `fresh` are entries that are not stored yet.
+-- Trims the stream and returns the removed offsets. `fresh` are entries that are not stored yet.
 local function trim(stream, messages, bytes, age, fresh)
   local gone = {}
   while stream.floor < stream.last do
@@ -70,7 +70,7 @@ local function trim(stream, messages, bytes, age, fresh)
   return gone
 end
 
--- A command with many arguments, a thousand at a time.
+-- Calls a command with many arguments, a thousand at a time.
 local function call_with(name, arguments)
   for first = 1, #arguments, 1000 do
     redis.call(name, key, unpack(arguments, first, math.min(first + 999, #arguments)))

@@ -1,145 +1,105 @@
-//! Knows the servers and all wanted channels, and gives each channel to a lane.
+//! The task that keeps the topology up to date and the subscribers connected.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nexios::backplane::{Channel, Events};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
-use tokio::task::{self, AbortHandle, JoinSet};
+use tokio::task::{self, JoinSet};
 use tokio::time::MissedTickBehavior;
 
-use super::lane::Order;
-use super::{Part, pause::Pause};
-use crate::address::{Kind, Server};
-use crate::commands::Commands;
-use crate::link::Link;
+use super::backoff::Backoff;
+use super::commands::{Discovery, Request};
+use super::completion::Part;
+use super::rebalance::Subscribers;
+use crate::address::Kind;
+use crate::command_connections::CommandConnections;
+use crate::connector::Connector;
 use crate::topology::{Topology, discover};
 
-/// How often whoever knows the servers is asked though nothing has happened: a master that was replaced may not know it.
+/// Interval of discoveries without a cause: a master that was replaced may not know it.
 const REFRESH: Duration = Duration::from_secs(15);
-/// The same for sentinels: after a failover that an operator has asked for, the old master goes on for about ten seconds, and the
-/// nodes must not be on two masters for that long.
+/// The same for sentinels: after a failover that an operator has requested, the old master goes on for about ten
+/// seconds, and the nodes must not be on two masters for that long.
 const REFRESH_OF_SENTINELS: Duration = Duration::from_secs(2);
 
-/// For how long after a wrong answer the next is not believed to be the end of it: members of a cluster learn of a slot's move one
-/// after the other.
-const RESTLESS: Duration = Duration::from_secs(5);
+/// Time after a wrong topology during which a complete one does not reset the backoff: members of a cluster learn of a
+/// slot's move one after the other.
+const UNSTABLE: Duration = Duration::from_secs(5);
 
-/// The task behind all subscriptions.
+/// The start of the hub: its task begins with [`run`](Self::run).
 pub(crate) struct Hub {
-    pub(crate) link: Arc<Link>,
-    pub(crate) commands: Arc<Commands>,
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) commands: Arc<CommandConnections>,
     pub(crate) events: Events,
-    /// How many lanes there are to a server that is no cluster.
+    /// Number of subscribers of a server that is not in a cluster.
     pub(crate) spread: usize,
-    pub(crate) known: watch::Sender<Known>,
+    pub(crate) discovery: watch::Sender<Discovery>,
     pub(crate) requests: UnboundedReceiver<Request>,
-    /// To itself, for lanes.
-    pub(crate) own: UnboundedSender<Request>,
+    /// The sender of `requests`, for the hub's tasks.
+    pub(crate) reports: UnboundedSender<Request>,
 }
 
-/// What is known of the servers.
-#[derive(Clone, Debug)]
-pub(crate) enum Known {
-    /// Nobody has answered yet.
-    Nothing,
-    /// Nobody has ever answered, and why.
-    Failed(Arc<str>),
-    /// Who has what.
-    Servers(Arc<Topology>),
-}
-
-/// What the hub is asked for, or told.
-pub(crate) enum Request {
-    Subscribe(Vec<Channel>, Part),
-    Unsubscribe(Vec<Channel>, Part),
-    /// Whoever has subscribed to these has not waited for the answer.
-    Unanswered(Vec<Channel>),
-    /// The servers may be others than they were.
-    Rediscover,
-    /// All channels of a lane are subscribed to.
-    Up(LaneId),
-    /// A lane has no connection, and why.
-    Down(LaneId, String),
-    /// Channels that are not the server's of this lane; `is_refused` when some were not its when it was asked for them.
-    Moved {
-        lane: LaneId,
-        channels: Vec<Channel>,
-        is_refused: bool,
-    },
-    /// The answer of whoever knows the servers.
-    Discovered(Result<Topology, String>),
-}
-
-/// Which lane.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LaneId {
-    pub(crate) server: Server,
-    /// Tells lanes to one server apart.
-    pub(super) index: usize,
-}
-
-pub(super) struct Running {
-    pub(super) orders: UnboundedSender<Order>,
-    pub(super) task: AbortHandle,
-    pub(super) is_up: bool,
-}
-
-pub(super) struct State {
-    pub(super) hub: Hub,
-    pub(super) topology: Option<Arc<Topology>>,
-    /// All wanted channels, and who has them.
-    pub(super) wanted: HashMap<Channel, Option<Arc<LaneId>>>,
-    /// Channels that nobody has yet, while nobody has answered, and who waits for them.
-    pub(super) waiting: Vec<(Vec<Channel>, Part)>,
-    pub(super) lanes: HashMap<Arc<LaneId>, Running>,
-    pub(super) tasks: JoinSet<()>,
-    /// The discovery that is under way.
-    discovery: Option<task::Id>,
-    /// What has happened since the discovery that is under way began.
+struct State {
+    connector: Arc<Connector>,
+    commands: Arc<CommandConnections>,
+    events: Events,
+    discovery: watch::Sender<Discovery>,
+    reports: UnboundedSender<Request>,
+    subscribers: Subscribers,
+    /// The running discovery.
+    discoveries: JoinSet<()>,
+    is_discovering: bool,
+    /// The topology may have changed since the running discovery began.
     is_outdated: bool,
-    pause: Pause,
-    /// When an answer that had looked complete was last found to be none.
-    restless: Option<Instant>,
-    /// What the operator was told already.
+    backoff: Backoff,
+    /// The time at which a topology that had looked complete was last found to be wrong.
+    wrong_since: Option<Instant>,
+    /// The failure that was logged last.
     last_failure: Option<String>,
-    pub(super) is_connected: bool,
+    is_connected: bool,
 }
 
 impl Hub {
-    /// Until all who could ask are gone, or it is aborted; lanes end with it.
+    /// Runs until all senders of requests are gone, or it is aborted; the subscribers end with it.
     pub(crate) async fn run(self) {
+        let Self { connector, commands, events, spread, discovery, mut requests, reports } = self;
+        let has_sentinels = matches!(connector.address.kind, Kind::Sentinel { .. });
         let mut state = State {
-            hub: self,
-            topology: None,
-            wanted: HashMap::new(),
-            waiting: Vec::new(),
-            lanes: HashMap::new(),
-            tasks: JoinSet::new(),
-            discovery: None,
+            subscribers: Subscribers::new(connector.clone(), events.clone(), spread, reports.clone()),
+            connector,
+            commands,
+            events,
+            discovery,
+            reports,
+            discoveries: JoinSet::new(),
+            is_discovering: false,
             is_outdated: false,
-            pause: Pause::new(),
-            restless: None,
+            backoff: Backoff::new(),
+            wrong_since: None,
             last_failure: None,
             is_connected: false,
         };
         state.discover(Duration::ZERO);
-        let has_sentinels = matches!(state.hub.link.address.kind, Kind::Sentinel { .. });
         let mut refresh = tokio::time::interval(if has_sentinels { REFRESH_OF_SENTINELS } else { REFRESH });
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         refresh.reset();
         loop {
             tokio::select! {
-                request = state.hub.requests.recv() => match request {
+                request = requests.recv() => match request {
                     Some(request) => state.handle(request),
                     None => return,
                 },
                 _ = refresh.tick() => state.refresh(),
-                Some(ended) = state.tasks.join_next_with_id() => {
+                Some(ended) = state.discoveries.join_next() => {
+                    if ended.is_err_and(|error| error.is_panic()) {
+                        state.discovery_panicked();
+                    }
+                }
+                Some(ended) = state.subscribers.next_ended() => {
                     if let Err(error) = ended && error.is_panic() {
-                        state.panicked(error.id());
+                        state.subscriber_panicked(error.id());
                     }
                 }
             }
@@ -151,141 +111,104 @@ impl State {
     fn handle(&mut self, request: Request) {
         match request {
             Request::Subscribe(channels, part) => self.subscribe(channels, part),
-            Request::Unsubscribe(channels, part) => self.unsubscribe(&channels, part),
-            Request::Unanswered(channels) => {
-                // What is not waited for any more is given to lanes with the gap.
-                let gone: HashSet<&Channel> = channels.iter().collect();
-                for (channels, _) in &mut self.waiting {
-                    channels.retain(|channel| !gone.contains(channel));
-                }
-                for (lane, channels) in self.by_lane(&channels) {
-                    self.order(&lane, Order::Unanswered(channels));
-                }
-            }
+            Request::Unsubscribe(channels, part) => self.subscribers.unsubscribe(&channels, part),
+            Request::Abandoned(channels) => self.subscribers.abandoned(&channels),
             Request::Rediscover => self.rediscover(),
             Request::Up(id) => {
-                if let Some(lane) = self.lanes.get_mut(&id) {
-                    lane.is_up = true;
+                if self.subscribers.set_up(&id, true).is_some() {
                     tracing::debug!(server = %id.server, "subscriber connected to Redis");
                 }
                 self.check_connected();
             }
             Request::Down(id, reason) => {
-                let Some(lane) = self.lanes.get_mut(&id) else { return };
-                if std::mem::take(&mut lane.is_up) {
+                let Some(was_up) = self.subscribers.set_up(&id, false) else { return };
+                if was_up {
                     tracing::warn!(server = %id.server, reason, "subscriber disconnected from Redis");
                 }
                 self.disconnected(&reason);
                 self.rediscover();
             }
-            Request::Moved { lane: id, channels, is_refused } => {
+            Request::Moved { subscriber, channels, is_refused } => {
                 if is_refused {
-                    self.restless = Some(Instant::now());
+                    self.wrong_since = Some(Instant::now());
                 }
-                for channel in channels {
-                    if let Some(lane) = self.wanted.get_mut(&channel)
-                        && lane.as_deref() == Some(&id)
-                    {
-                        *lane = None;
-                    }
-                }
+                self.subscribers.unassign(&subscriber, &channels);
                 self.disconnected("slots have moved");
                 self.rediscover();
             }
-            Request::Discovered(answer) => self.discovered(answer),
+            Request::Discovered(result) => self.discovered(result),
         }
     }
 
     fn subscribe(&mut self, channels: Vec<Channel>, part: Part) {
-        for channel in &channels {
-            self.wanted.entry(channel.clone()).or_default();
-        }
-        let Some(topology) = self.topology.clone() else {
-            if matches!(*self.hub.known.borrow(), Known::Nothing) {
-                self.waiting.push((channels, part));
-            }
-            return;
-        };
-        self.assign(&topology, channels, false, Some(&part));
-        part.done();
-    }
-
-    fn unsubscribe(&mut self, channels: &[Channel], part: Part) {
-        for (lane, channels) in self.by_lane(channels) {
-            self.order(&lane, Order::Remove { channels, part: Some(part.another()) });
-        }
-        for channel in channels {
-            self.wanted.remove(channel);
-        }
-        part.done();
+        let is_pending = matches!(*self.discovery.borrow(), Discovery::Pending);
+        self.subscribers.subscribe(channels, part, is_pending);
     }
 
     fn refresh(&mut self) {
-        if self.discovery.is_none() {
+        if !self.is_discovering {
             self.discover(Duration::ZERO);
         }
     }
 
     fn rediscover(&mut self) {
-        if self.discovery.is_some() {
+        if self.is_discovering {
             self.is_outdated = true;
         } else {
-            let pause = self.pause.next();
-            self.discover(pause);
+            let delay = self.backoff.next();
+            self.discover(delay);
         }
     }
 
-    fn discover(&mut self, pause: Duration) {
+    fn discover(&mut self, delay: Duration) {
         self.is_outdated = false;
-        let (link, commands) = (Arc::clone(&self.hub.link), Arc::clone(&self.hub.commands));
-        let own = self.hub.own.clone();
-        let known = self.topology.as_ref().map(|topology| topology.masters().to_vec()).unwrap_or_default();
-        let task = self.tasks.spawn(async move {
-            tokio::time::sleep(pause).await;
-            let answer = discover(&link, &commands, &known).await;
-            // The hub has this task aborted when it ends.
-            let _ = own.send(Request::Discovered(answer));
+        let (connector, commands) = (Arc::clone(&self.connector), Arc::clone(&self.commands));
+        let reports = self.reports.clone();
+        let known = self.subscribers.topology().map(|topology| topology.masters().to_vec()).unwrap_or_default();
+        self.discoveries.spawn(async move {
+            tokio::time::sleep(delay).await;
+            let result = discover(&connector, &commands, &known).await;
+            // The task is aborted when the hub ends.
+            let _ = reports.send(Request::Discovered(result));
         });
-        self.discovery = Some(task.id());
+        self.is_discovering = true;
     }
 
-    /// What has ended by a fault is done again: a node that waits for it for ever would be worse.
-    fn panicked(&mut self, task: task::Id) {
-        tracing::error!("a task of the backplane has panicked");
-        if self.discovery == Some(task) {
-            self.discovered(Err("the search for the servers has panicked".to_owned()));
-            return;
-        }
-        let lane = self.lanes.iter().find(|(_, lane)| lane.task.id() == task).map(|(id, _)| Arc::clone(id));
-        if let Some(lane) = lane {
-            self.lanes.remove(&lane);
-            self.forget_lanes();
-            self.restless = Some(Instant::now());
+    /// A panicked discovery is repeated: a node that waits for it for ever would be worse.
+    fn discovery_panicked(&mut self) {
+        tracing::error!("the discovery of the Redis servers has panicked");
+        self.discovered(Err("the discovery of the servers has panicked".to_owned()));
+    }
+
+    /// A panicked subscriber is replaced.
+    fn subscriber_panicked(&mut self, task: task::Id) {
+        tracing::error!("a subscriber of Redis has panicked");
+        if self.subscribers.remove(task) {
+            self.wrong_since = Some(Instant::now());
             self.disconnected("a subscriber has panicked");
             self.rediscover();
         }
     }
 
-    fn discovered(&mut self, answer: Result<Topology, String>) {
-        self.discovery = None;
-        match answer {
+    fn discovered(&mut self, result: Result<Topology, String>) {
+        self.is_discovering = false;
+        match result {
             Ok(topology) => {
                 self.last_failure = None;
-                self.settle(topology);
-                let is_complete = self.wanted.values().all(Option::is_some);
-                if !is_complete || self.is_outdated {
+                self.rebalance(topology);
+                if !self.subscribers.are_all_assigned() || self.is_outdated {
                     self.rediscover();
-                } else if self.restless.is_none_or(|since| since.elapsed() >= RESTLESS) {
-                    self.pause.reset();
+                } else if self.wrong_since.is_none_or(|since| since.elapsed() >= UNSTABLE) {
+                    self.backoff.reset();
                 }
             }
             Err(reason) => {
-                if self.topology.is_none() {
-                    self.hub.known.send_replace(Known::Failed(reason.as_str().into()));
-                    self.waiting.clear();
+                if self.subscribers.topology().is_none() {
+                    self.discovery.send_replace(Discovery::Failed(reason.as_str().into()));
+                    self.subscribers.fail_waiting();
                 }
-                // When the servers themselves are there, it is only the sentinels who are away.
-                if !self.are_all_up() {
+                // While all subscribers are connected, only the sentinels are unreachable.
+                if !self.subscribers.are_all_up() {
                     self.disconnected(&reason);
                 }
                 if self.last_failure.as_deref() != Some(&*reason) {
@@ -297,21 +220,25 @@ impl State {
         }
     }
 
-    pub(super) fn check_connected(&mut self) {
-        if self.are_all_up() && !self.is_connected {
+    fn rebalance(&mut self, topology: Topology) {
+        let Some(topology) = self.subscribers.rebalance(topology) else { return };
+        self.discovery.send_replace(Discovery::Servers(topology));
+        if self.is_connected && !self.subscribers.are_all_up() {
+            self.disconnected("the topology has changed");
+        }
+        self.check_connected();
+    }
+
+    fn check_connected(&mut self) {
+        if self.subscribers.are_all_up() && !self.is_connected {
             self.is_connected = true;
             tracing::info!("connected to Redis");
-            self.hub.events.connected();
+            self.events.connected();
         }
     }
 
-    pub(super) fn are_all_up(&self) -> bool {
-        let has_lanes = self.lanes.values().all(|lane| lane.is_up) && !self.lanes.is_empty();
-        has_lanes && self.wanted.values().all(Option::is_some)
-    }
-
-    pub(super) fn disconnected(&mut self, reason: &str) {
+    fn disconnected(&mut self, reason: &str) {
         self.is_connected = false;
-        self.hub.events.disconnected(reason);
+        self.events.disconnected(reason);
     }
 }

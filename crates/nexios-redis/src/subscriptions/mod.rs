@@ -1,20 +1,22 @@
-//! What is subscribed to, on which connection, and what is done when one of them breaks.
+//! Subscriptions: which channel is on which connection, and recovery when a connection breaks.
 //!
 //! ```text
-//!   subscribe ──▶ hub ──▶ lane (a connection and its channels) ──▶ server
+//!   subscribe ──▶ hub ──▶ subscriber (a connection and its channels) ──▶ server
 //!                  ▲       │
-//!                  └───────┘ up, down, a slot has moved             inbox ──▶ Events
+//!                  └───────┘ up, down, a slot has moved            inbox ──▶ Events
 //! ```
 //!
-//! The hub is one task that knows the servers and all wanted channels. A lane is a task with one connection: in a cluster there
-//! is one for each master, otherwise the channels are spread over several to the one server.
+//! The hub is one task that knows the servers and all wanted channels. A subscriber is a task with one connection: in a
+//! cluster there is one for each master, otherwise the channels are spread over several connections to the one server.
 
-mod answer;
+mod backoff;
+mod commands;
+mod completion;
 mod hub;
 mod inbox;
-mod lane;
-mod pause;
-mod settle;
+mod rebalance;
+mod subscriber;
 
-pub(crate) use answer::{Answer, Part};
-pub(crate) use hub::{Hub, Known, Request};
+pub(crate) use commands::{Discovery, Request};
+pub(crate) use completion::{Completion, Part};
+pub(crate) use hub::Hub;

@@ -1,4 +1,4 @@
-//! The connections that everything but subscriptions goes through: one to each server that is asked.
+//! The connections for all commands but subscriptions: one for each server in use.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,19 +8,19 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, PushKind, Value};
 
 use crate::address::Server;
-use crate::failure;
-use crate::link::{ANSWER, Link};
+use crate::connector::{Connector, REPLY_TIMEOUT};
+use crate::server_error;
 
-/// Connections, made when they are needed.
-pub(crate) struct Commands {
-    link: Arc<Link>,
+/// Connections, opened on demand.
+pub(crate) struct CommandConnections {
+    connector: Arc<Connector>,
     servers: Mutex<HashMap<Server, Arc<Entry>>>,
     numbers: AtomicU64,
 }
 
 #[derive(Default)]
 struct Entry {
-    /// Held by the one who connects.
+    /// Held by the task that connects.
     connecting: tokio::sync::Mutex<()>,
     open: Mutex<Option<Open>>,
 }
@@ -31,34 +31,34 @@ struct Open {
     connection: MultiplexedConnection,
 }
 
-impl Commands {
-    pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, servers: Mutex::default(), numbers: AtomicU64::new(0) }
+impl CommandConnections {
+    pub(crate) fn new(connector: Arc<Connector>) -> Self {
+        Self { connector, servers: Mutex::default(), numbers: AtomicU64::new(0) }
     }
 
-    /// The answers of a server to some commands, an error that it answers with included. When the future is dropped before
-    /// the answers are there, so is the connection: nobody knows how much is waiting in it.
-    pub(crate) async fn ask(&self, server: &Server, pipeline: &Pipeline) -> Result<Vec<Value>, String> {
+    /// Sends commands to a server and returns its replies, error replies included. A connection whose future is dropped
+    /// before the replies arrive is closed: it is unknown how much is queued in it.
+    pub(crate) async fn request(&self, server: &Server, pipeline: &Pipeline) -> Result<Vec<Value>, String> {
         let entry = self.entry(server);
         let mut open = self.open(server, &entry).await?;
-        let mut doubt = Doubt { entry: &entry, number: open.number, is_over: false };
-        let answers = open.connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
-        doubt.is_over = answers.is_ok();
-        answers.map_err(|error| format!("{server}: {}", failure::of_connection(&error)))
+        let mut guard = CloseUnlessReplied { entry: &entry, number: open.number, has_replied: false };
+        let replies = open.connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        guard.has_replied = replies.is_ok();
+        replies.map_err(|error| format!("{server}: {}", server_error::of_connection(&error)))
     }
 
-    /// Connects to a server, if there is no connection, and so learns what it says of itself.
+    /// Connects to a server unless it is connected, which also reads its `INFO`.
     pub(crate) async fn connect(&self, server: &Server) -> Result<(), String> {
         let entry = self.entry(server);
         self.open(server, &entry).await.map(drop)
     }
 
-    /// Ends the connection to a server; the next who needs one opens another.
+    /// Closes the connection to a server; the next request opens another.
     pub(crate) fn close(&self, server: &Server) {
         self.entry(server).open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Ends all connections.
+    /// Closes all connections.
     pub(crate) fn close_all(&self) {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -80,9 +80,10 @@ impl Commands {
             return Ok(open);
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (connection, facts) = self.link.open(server, entry.closer(number), Some(ANSWER)).await?;
-        // It would take what is published, and give it to nobody. In a cluster it knows its master.
-        if !facts.is_master && facts.is_cluster != Some(true) {
+        let (connection, info) = self.connector.open(server, entry.closer(number), Some(REPLY_TIMEOUT)).await?;
+        // A replica accepts publishes, and delivers them to none of the master's subscribers. In a cluster it
+        // redirects.
+        if !info.is_master && info.is_cluster != Some(true) {
             return Err(format!("{server}: the server is a replica"));
         }
         let open = Open { number, connection };
@@ -100,7 +101,7 @@ impl Entry {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).take_if(|open| open.number == number);
     }
 
-    /// Closes a connection when it breaks, so that the next who needs one does not meet a broken one.
+    /// A push receiver that closes a connection when it breaks, so that the next request does not use it.
     fn closer(self: &Arc<Self>, number: u64) -> impl Fn(PushInfo) -> Result<(), ()> + Send + Sync + 'static {
         let entry = Arc::downgrade(self);
         move |push| {
@@ -114,16 +115,16 @@ impl Entry {
     }
 }
 
-/// Closes a connection whose answers nobody has waited for.
-struct Doubt<'a> {
+/// Closes a connection whose replies have not arrived.
+struct CloseUnlessReplied<'a> {
     entry: &'a Entry,
     number: u64,
-    is_over: bool,
+    has_replied: bool,
 }
 
-impl Drop for Doubt<'_> {
+impl Drop for CloseUnlessReplied<'_> {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.has_replied {
             self.entry.close(self.number);
         }
     }

@@ -1,4 +1,4 @@
-//! What is asked of JetStream: requests and answers are JSON (server 2.9 and newer).
+//! Requests to JetStream and their JSON replies (server 2.9 and newer).
 
 use async_nats::{HeaderMap, Message, StatusCode};
 use base64::Engine as _;
@@ -11,9 +11,9 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::link::Link;
+use crate::connection::Connection;
 
-/// Why JetStream did not do something.
+/// An error in a reply of JetStream.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ApiError {
     pub(crate) code: u16,
@@ -28,13 +28,13 @@ impl ApiError {
     pub(crate) const NO_STREAM: u16 = 10_059;
     pub(crate) const NAME_IN_USE: u16 = 10_058;
 
-    /// Whether to try again.
+    /// `Unavailable` if a retry may succeed, `Refused` otherwise.
     pub(crate) fn into_error(self) -> BackplaneError {
         let Self { code, err_code, description } = self;
         match err_code {
             // Not enabled, for this account or at all.
             10_039 | 10_076 => no_jetstream(),
-            // No room, or no server, for a stream now: 10002 and 10005 have the code of a bad request.
+            // No storage, or no server, for a stream now: 10002 and 10005 have the code of a bad request.
             10_002 | 10_005 => BackplaneError::unavailable(format!("JetStream: {description}")),
             // Replicas without a cluster.
             10_074 => BackplaneError::refused(format!("JetStream: {description}")),
@@ -44,7 +44,7 @@ impl ApiError {
     }
 }
 
-/// What an operator has to do before there is history.
+/// The error of histories without JetStream, with the remedy for the operator.
 pub(crate) fn no_jetstream() -> BackplaneError {
     BackplaneError::refused(
         "groups with history need JetStream, which is not enabled on the NATS server for this account: start it with \
@@ -52,7 +52,7 @@ pub(crate) fn no_jetstream() -> BackplaneError {
     )
 }
 
-/// How a stream is made.
+/// The configuration of a new stream.
 #[derive(Debug, Serialize)]
 pub(crate) struct StreamConfig<'a> {
     pub(crate) name: &'a str,
@@ -70,14 +70,14 @@ pub(crate) struct StreamConfig<'a> {
     pub(crate) republish: Republish,
 }
 
-/// Where a stream's messages are published again.
+/// The subjects between which a stream republishes its messages.
 #[derive(Debug, Serialize)]
 pub(crate) struct Republish {
     pub(crate) src: String,
     pub(crate) dest: String,
 }
 
-/// What a stream is like now, as its leader says.
+/// The current state of a stream, as reported by its leader.
 #[derive(Debug, Deserialize)]
 pub(crate) struct StreamInfo {
     pub(crate) config: InfoConfig,
@@ -101,7 +101,7 @@ pub(crate) struct InfoState {
 }
 
 impl InfoState {
-    /// How many messages there are of the subject that was asked about.
+    /// Number of messages with the requested subject.
     pub(crate) fn count(&self) -> u64 {
         self.subjects.values().sum()
     }
@@ -109,16 +109,16 @@ impl InfoState {
 
 /// A message of a stream.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct StoredMessage {
     pub(crate) offset: u64,
     pub(crate) time: OffsetDateTime,
     pub(crate) id: Option<String>,
-    /// How many bytes the payload has, or had before it was let go.
+    /// Size of the payload in bytes, also after the payload was evicted.
     pub(crate) size: usize,
     pub(crate) payload: Bytes,
 }
 
-/// The number of a message that was kept.
+/// The acknowledgement of a stored message, with its sequence number.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Ack {
     pub(crate) seq: u64,
@@ -128,33 +128,37 @@ pub(crate) struct Ack {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Reply<T> {
+enum Response<T> {
     Error { error: ApiError },
     Done(T),
 }
 
-/// What a stream is like, and how many messages it has of a subject.
-pub(crate) async fn info(link: &Link, stream: &str, subject: &str) -> Result<Option<StreamInfo>, BackplaneError> {
-    let request = json!({ "subjects_filter": subject });
-    match ask(link, &format!("STREAM.INFO.{stream}"), &request).await? {
+/// The state of a stream, with the number of its messages with a subject; `None` if the stream does not exist.
+pub(crate) async fn info(
+    connection: &Connection,
+    stream: &str,
+    subject: &str,
+) -> Result<Option<StreamInfo>, BackplaneError> {
+    let query = json!({ "subjects_filter": subject });
+    match request(connection, &format!("STREAM.INFO.{stream}"), &query).await? {
         Ok(info) => Ok(Some(info)),
         Err(error) if error.err_code == ApiError::NO_STREAM => Ok(None),
         Err(error) => Err(error.into_error()),
     }
 }
 
-/// Makes a stream.
+/// Creates a stream.
 pub(crate) async fn create(
-    link: &Link,
+    connection: &Connection,
     config: &StreamConfig<'_>,
 ) -> Result<Result<StreamInfo, ApiError>, BackplaneError> {
-    ask(link, &format!("STREAM.CREATE.{}", config.name), config).await
+    request(connection, &format!("STREAM.CREATE.{}", config.name), config).await
 }
 
-/// Deletes a stream with all that it has.
-pub(crate) async fn delete(link: &Link, stream: &str) -> Result<(), BackplaneError> {
+/// Deletes a stream with all its messages.
+pub(crate) async fn delete(connection: &Connection, stream: &str) -> Result<(), BackplaneError> {
     let deleted: Result<serde_json::Value, ApiError> =
-        ask(link, &format!("STREAM.DELETE.{stream}"), &json!({})).await?;
+        request(connection, &format!("STREAM.DELETE.{stream}"), &json!({})).await?;
     match deleted {
         Err(error) if error.err_code != ApiError::NO_STREAM => Err(error.into_error()),
         _ => Ok(()),
@@ -162,69 +166,85 @@ pub(crate) async fn delete(link: &Link, stream: &str) -> Result<(), BackplaneErr
 }
 
 /// The newest message of a subject, as the stream's leader knows it.
-pub(crate) async fn newest(link: &Link, stream: &str, subject: &str) -> Result<Option<Stored>, BackplaneError> {
-    from_leader(link, stream, &json!({ "last_by_subj": subject })).await
+pub(crate) async fn newest(
+    connection: &Connection,
+    stream: &str,
+    subject: &str,
+) -> Result<Option<StoredMessage>, BackplaneError> {
+    from_leader(connection, stream, &json!({ "last_by_subj": subject })).await
 }
 
 /// The first message of a subject from an offset on, as the stream's leader knows it.
 pub(crate) async fn next(
-    link: &Link,
+    connection: &Connection,
     stream: &str,
     subject: &str,
     offset: u64,
-) -> Result<Option<Stored>, BackplaneError> {
-    from_leader(link, stream, &json!({ "seq": offset.max(1), "next_by_subj": subject })).await
+) -> Result<Option<StoredMessage>, BackplaneError> {
+    from_leader(connection, stream, &json!({ "seq": offset.max(1), "next_by_subj": subject })).await
 }
 
-async fn from_leader(link: &Link, stream: &str, request: &serde_json::Value) -> Result<Option<Stored>, BackplaneError> {
+async fn from_leader(
+    connection: &Connection,
+    stream: &str,
+    query: &serde_json::Value,
+) -> Result<Option<StoredMessage>, BackplaneError> {
     #[derive(Deserialize)]
-    struct Found {
-        message: Raw,
+    struct Fetched {
+        message: RawMessage,
     }
-    match ask::<Found>(link, &format!("STREAM.MSG.GET.{stream}"), request).await? {
-        Ok(found) => found.message.decode().map(Some).ok_or_else(malformed),
+    match request::<Fetched>(connection, &format!("STREAM.MSG.GET.{stream}"), query).await? {
+        Ok(fetched) => fetched.message.decode().map(Some).ok_or_else(malformed),
         Err(error) if matches!(error.err_code, ApiError::NO_MESSAGE | ApiError::NO_STREAM) => Ok(None),
         Err(error) => Err(error.into_error()),
     }
 }
 
-/// As [`newest`], from whichever replica answers: that may know less than the leader. Costs the servers less.
-pub(crate) async fn newest_direct(link: &Link, stream: &str, subject: &str) -> Result<Option<Stored>, BackplaneError> {
-    from_anyone(link, stream, &json!({ "last_by_subj": subject })).await
+/// As [`newest`], from any replica: it may lag behind the leader, and costs the servers less.
+pub(crate) async fn newest_direct(
+    connection: &Connection,
+    stream: &str,
+    subject: &str,
+) -> Result<Option<StoredMessage>, BackplaneError> {
+    from_any_replica(connection, stream, &json!({ "last_by_subj": subject })).await
 }
 
-/// As [`next`], from whichever replica answers.
+/// As [`next`], from any replica.
 pub(crate) async fn next_direct(
-    link: &Link,
+    connection: &Connection,
     stream: &str,
     subject: &str,
     offset: u64,
-) -> Result<Option<Stored>, BackplaneError> {
-    from_anyone(link, stream, &json!({ "seq": offset.max(1), "next_by_subj": subject })).await
+) -> Result<Option<StoredMessage>, BackplaneError> {
+    from_any_replica(connection, stream, &json!({ "seq": offset.max(1), "next_by_subj": subject })).await
 }
 
-async fn from_anyone(link: &Link, stream: &str, request: &serde_json::Value) -> Result<Option<Stored>, BackplaneError> {
-    let answer = link.ask(format!("$JS.API.DIRECT.GET.{stream}"), HeaderMap::new(), to_json(request)?).await?;
-    let answer = answer.wait().await?;
-    match answer.status {
+async fn from_any_replica(
+    connection: &Connection,
+    stream: &str,
+    query: &serde_json::Value,
+) -> Result<Option<StoredMessage>, BackplaneError> {
+    let reply = connection.request(format!("$JS.API.DIRECT.GET.{stream}"), HeaderMap::new(), to_json(query)?).await?;
+    let reply = reply.wait().await?;
+    match reply.status {
         Some(StatusCode::NOT_FOUND) => return Ok(None),
         Some(StatusCode::NO_RESPONDERS) => return Err(BackplaneError::unavailable("no server has the stream")),
         _ => {}
     }
-    direct(answer).map(Some).ok_or_else(malformed)
+    parse_direct(reply).map(Some).ok_or_else(malformed)
 }
 
-fn direct(answer: Message) -> Option<Stored> {
-    let headers = answer.headers?;
+fn parse_direct(reply: Message) -> Option<StoredMessage> {
+    let headers = reply.headers?;
     let text = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
     let offset = text("Nats-Sequence")?.parse().ok()?;
     let time = OffsetDateTime::parse(text("Nats-Time-Stamp")?, &Rfc3339).ok()?;
     let id = text("Nats-Msg-Id").map(str::to_owned);
-    Some(Stored { offset, time, id, size: answer.payload.len(), payload: answer.payload })
+    Some(StoredMessage { offset, time, id, size: reply.payload.len(), payload: reply.payload })
 }
 
 #[derive(Deserialize)]
-struct Raw {
+struct RawMessage {
     seq: u64,
     time: String,
     #[serde(default)]
@@ -233,41 +253,42 @@ struct Raw {
     hdrs: String,
 }
 
-impl Raw {
-    fn decode(self) -> Option<Stored> {
+impl RawMessage {
+    fn decode(self) -> Option<StoredMessage> {
         let time = OffsetDateTime::parse(&self.time, &Rfc3339).ok()?;
         let payload = Bytes::from(STANDARD.decode(self.data).ok()?);
         let headers = String::from_utf8(STANDARD.decode(self.hdrs).ok()?).ok()?;
         let id = headers.lines().find_map(|line| line.strip_prefix("Nats-Msg-Id: ")).map(str::to_owned);
-        Some(Stored { offset: self.seq, time, id, size: payload.len(), payload })
+        Some(StoredMessage { offset: self.seq, time, id, size: payload.len(), payload })
     }
 }
 
-async fn ask<T: DeserializeOwned>(
-    link: &Link,
-    what: &str,
-    request: &impl Serialize,
+async fn request<T: DeserializeOwned>(
+    connection: &Connection,
+    endpoint: &str,
+    body: &impl Serialize,
 ) -> Result<Result<T, ApiError>, BackplaneError> {
-    let answer = link.ask(format!("$JS.API.{what}"), HeaderMap::new(), to_json(request)?).await?.wait().await?;
-    if answer.status == Some(StatusCode::NO_RESPONDERS) {
-        let is_missing = !link.has_jetstream();
+    let reply =
+        connection.request(format!("$JS.API.{endpoint}"), HeaderMap::new(), to_json(body)?).await?.wait().await?;
+    if reply.status == Some(StatusCode::NO_RESPONDERS) {
+        let is_missing = !connection.has_jetstream();
         return Err(if is_missing { no_jetstream() } else { BackplaneError::unavailable("JetStream does not answer") });
     }
-    parse(&answer.payload)
+    parse(&reply.payload)
 }
 
-fn to_json(request: &impl Serialize) -> Result<Bytes, BackplaneError> {
-    serde_json::to_vec(request).map(Bytes::from).map_err(BackplaneError::refused)
+fn to_json(body: &impl Serialize) -> Result<Bytes, BackplaneError> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(BackplaneError::refused)
 }
 
-/// An answer of JetStream's.
+/// Parses a reply of JetStream.
 pub(crate) fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<Result<T, ApiError>, BackplaneError> {
     match serde_json::from_slice(payload).map_err(|_| malformed())? {
-        Reply::Error { error } => Ok(Err(error)),
-        Reply::Done(done) => Ok(Ok(done)),
+        Response::Error { error } => Ok(Err(error)),
+        Response::Done(done) => Ok(Ok(done)),
     }
 }
 
 fn malformed() -> BackplaneError {
-    BackplaneError::unavailable("an answer of JetStream's that cannot be understood")
+    BackplaneError::unavailable("a reply of JetStream is malformed")
 }

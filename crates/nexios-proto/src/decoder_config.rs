@@ -1,19 +1,19 @@
 use crate::{Limits, Role, deflate::Incoming};
 
-/// What the peer's frames are measured by: this end's role, its limits as plain numbers, and what was negotiated. It stays
-/// as it is for the connection's life.
+/// The settings by which the peer's frames are checked: this end's role, its limits, and the negotiated compression.
+/// They do not change during the connection.
 #[derive(Clone, Copy)]
-pub(crate) struct Rules {
-    /// The greatest number of a limit's type is no limit.
+pub(crate) struct DecoderConfig {
+    /// The maximum of the type means unlimited, as for the other limits.
     pub(crate) message_size: usize,
     pub(crate) frame_size: usize,
     pub(crate) fragments: u32,
     pub(crate) role: Role,
-    /// How the peer compresses, if it may.
+    /// The peer's compression, if it was negotiated.
     pub(crate) deflate: Option<Incoming>,
 }
 
-impl Rules {
+impl DecoderConfig {
     pub(crate) fn new(role: Role, limits: Limits, deflate: Option<Incoming>) -> Self {
         Self {
             message_size: limits.message_size.cap(),
@@ -24,14 +24,14 @@ impl Rules {
         }
     }
 
-    /// Whether a message of one frame is within all limits.
+    /// Returns true if a message of one frame is within all limits.
     #[inline]
-    pub(crate) fn allow_whole(&self, length: usize) -> bool {
+    pub(crate) fn allow_unfragmented(&self, length: usize) -> bool {
         length <= self.message_size && length <= self.frame_size && self.fragments > 0
     }
 
-    /// The most bytes that a compressed message may take on the wire: data that cannot be compressed grows a little, by
-    /// the headers of its stored blocks.
+    /// Maximum size of a compressed message on the wire, in bytes: incompressible data grows a little, by the headers
+    /// of its stored blocks.
     pub(crate) fn compressed_size(&self) -> usize {
         self.message_size.saturating_add(self.message_size / 1024 + 64)
     }

@@ -1,4 +1,4 @@
-//! What comes through a subscription.
+//! Delivery of the messages of one subscription to the node.
 
 use std::sync::Arc;
 
@@ -8,70 +8,70 @@ use nexios::Position;
 use nexios::backplane::{Channel, Events, Place};
 use tokio::time::{Instant, sleep_until};
 
+use crate::connection::ConnectionState;
+use crate::high_watermark::HighWatermarks;
 use crate::names;
-use crate::order::{Order, PATIENCE};
-use crate::seen::Seen;
-use crate::state::State;
+use crate::reorder::{MAX_WAIT, ReorderBuffer};
 
-/// Gives the messages of a channel to the node, for as long as the connection stands.
+/// Delivers the messages of a channel to the node until the connection ends.
 pub(crate) async fn deliver(
     mut messages: Subscriber,
     channel: Channel,
-    connection: Arc<State>,
+    connection: Arc<ConnectionState>,
     events: Events,
-    seen: Seen,
+    high_watermarks: HighWatermarks,
 ) {
-    let mut watermark = seen.subscription();
-    let mut order = Order::new(PATIENCE);
-    let pass = |payload, place| events.message(channel.as_str(), payload, place);
+    let mut watermark = high_watermarks.recorder();
+    let mut buffer = ReorderBuffer::new(MAX_WAIT);
+    let pass_on = |payload, place| events.message(channel.as_str(), payload, place);
     loop {
-        let coming = coming(&mut messages, order.until()).await;
-        if connection.is_over() {
+        let input = next_input(&mut messages, buffer.deadline()).await;
+        if connection.is_ended() {
             return;
         }
-        match coming {
-            Coming::Message(Message { payload, headers, .. }) => match headers.as_ref().and_then(place) {
-                None => pass(payload, None),
+        match input {
+            Input::Message(Message { payload, headers, .. }) => match headers.as_ref().and_then(place) {
+                None => pass_on(payload, None),
                 Some(place) => {
-                    watermark.note(place.position);
-                    if let Some((payload, place)) = order.add(payload, place) {
-                        pass(payload, Some(place));
+                    watermark.record(place.position);
+                    if let Some((payload, place)) = buffer.add(payload, place) {
+                        pass_on(payload, Some(place));
                     }
                 }
             },
-            Coming::Moment => {}
-            Coming::End => return,
+            Input::Deadline => {}
+            Input::End => return,
         }
-        while let Some((payload, place)) = order.next() {
-            pass(payload, Some(place));
+        while let Some((payload, place)) = buffer.next() {
+            pass_on(payload, Some(place));
         }
     }
 }
 
-enum Coming {
+enum Input {
     Message(Message),
-    /// What waits does so no longer.
-    Moment,
+    /// The buffered messages have waited for long enough.
+    Deadline,
     End,
 }
 
-async fn coming(messages: &mut Subscriber, until: Option<Instant>) -> Coming {
-    let moment = async {
-        match until {
-            Some(until) => sleep_until(until).await,
+async fn next_input(messages: &mut Subscriber, deadline: Option<Instant>) -> Input {
+    let deadline = async {
+        match deadline {
+            Some(deadline) => sleep_until(deadline).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
-        // First, or it would never come while there are messages.
+        // The deadline first: it would never be noticed while messages are ready.
         biased;
-        () = moment => Coming::Moment,
-        message = messages.next() => message.map_or(Coming::End, Coming::Message),
+        () = deadline => Input::Deadline,
+        message = messages.next() => message.map_or(Input::End, Input::Message),
     }
 }
 
-/// The place of a message that a stream has kept and published again (`RePublish` of the stream, server 2.9): its sequence,
-/// and that of the message before it with the same subject.
+/// The place of a message that a stream has stored and republished (`RePublish` of the stream, server 2.9): its
+/// sequence, and that of its predecessor with the same subject.
 fn place(headers: &HeaderMap) -> Option<Place> {
     let text = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
     let epoch = names::epoch_of(text("Nats-Subject")?)?;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_was_published_again_has_its_place() {
+    fn a_republished_message_has_its_place() {
         let subject = ("Nats-Subject", "nexios.h1-1.00000000000000ff.g-a");
         let kept = headers(&[subject, ("Nats-Sequence", "9"), ("Nats-Last-Sequence", "4")]);
         assert_eq!(place(&kept), Some(Place { position: Position::new(0xff, 9), previous: 4 }));

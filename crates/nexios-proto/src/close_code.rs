@@ -1,14 +1,9 @@
 use core::fmt;
 
-use crate::{ProtocolError, Utf8Bytes};
-
-/// Bytes that a reason may have: a control frame's 125 less the two of the code (RFC 6455 §5.5).
-const REASON_MAX: usize = 123;
-
-/// Why a connection was closed, as a number (RFC 6455 §7.4).
+/// The reason of a connection's end as a number (RFC 6455 §7.4).
 ///
-/// Any `u16` makes one, as an application may receive what it would never send; [`is_sendable`](Self::is_sendable)
-/// tells those that may go on the wire.
+/// Any `u16` is a value of the type, as an application may receive codes that it would never send;
+/// [`is_sendable`](Self::is_sendable) returns true for those that may be sent.
 ///
 /// ```
 /// use nexios_proto::CloseCode;
@@ -26,27 +21,27 @@ impl CloseCode {
         Self(code)
     }
 
-    /// The connection has done what it was for.
+    /// The connection has fulfilled its purpose.
     pub const NORMAL: Self = Self(1000);
     /// The server shuts down, or the browser leaves the page.
     pub const GOING_AWAY: Self = Self(1001);
-    /// The peer broke a rule of the protocol.
+    /// The peer violated the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// The peer sent a type of message that is not taken here.
+    /// The peer sent a type of message that this end does not accept.
     pub const UNSUPPORTED_DATA: Self = Self(1003);
-    /// Never sent: the Close frame that came had no code.
+    /// Never sent: the received Close frame had no code.
     pub const NO_STATUS: Self = Self(1005);
     /// Never sent: the connection ended without a Close frame.
     pub const ABNORMAL: Self = Self(1006);
     /// A message's content does not fit its type, as text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// The peer broke a rule of the application.
+    /// The peer violated a policy of the application.
     pub const POLICY_VIOLATION: Self = Self(1008);
-    /// A message is larger than this end takes.
+    /// A message is larger than this end accepts.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
-    /// The client misses an extension in the server's answer.
+    /// The client requires an extension that the server has not negotiated.
     pub const MANDATORY_EXTENSION: Self = Self(1010);
-    /// The server met a condition that it did not expect.
+    /// The server met an unexpected condition.
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// The server restarts: come back.
     pub const SERVICE_RESTART: Self = Self(1012);
@@ -57,8 +52,8 @@ impl CloseCode {
     /// The user is not, or no longer, authenticated (IANA registry).
     pub const UNAUTHORIZED: Self = Self(3000);
 
-    /// Whether the code may stand in a Close frame: 1000–1003, 1007–1014 and 3000–4999 (RFC 6455 §7.4.2, and the IANA
-    /// registry for 1012–1014).
+    /// Returns true if a Close frame may carry the code: 1000–1003, 1007–1014 and 3000–4999 (RFC 6455 §7.4.2, and the
+    /// IANA registry for 1012–1014).
     pub const fn is_sendable(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
@@ -107,7 +102,7 @@ impl From<u16> for CloseCode {
     }
 }
 
-/// Compares with the number, so that `end.code() == 1000` reads as it is meant.
+/// Compares with the number, as in `end.code() == 1000`.
 impl PartialEq<u16> for CloseCode {
     fn eq(&self, other: &u16) -> bool {
         self.0 == *other
@@ -117,53 +112,5 @@ impl PartialEq<u16> for CloseCode {
 impl From<CloseCode> for u16 {
     fn from(code: CloseCode) -> Self {
         code.0
-    }
-}
-
-/// The body of a Close frame: a code, and a reason for people to read (RFC 6455 §5.5.1).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CloseFrame {
-    code: CloseCode,
-    reason: Utf8Bytes,
-}
-
-impl CloseFrame {
-    /// Makes a frame; a reason of more than 123 bytes is cut before the character that exceeds them.
-    ///
-    /// ```
-    /// use nexios_proto::{CloseCode, CloseFrame};
-    ///
-    /// let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "ü".repeat(100));
-    /// assert_eq!(frame.reason().len(), 122);
-    /// ```
-    pub fn new(code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Self {
-        let reason = reason.into();
-        let end = reason.floor_char_boundary(REASON_MAX);
-        Self { code: code.into(), reason: reason.truncated(end) }
-    }
-
-    /// The code.
-    pub fn code(&self) -> CloseCode {
-        self.code
-    }
-
-    /// The reason; empty when none was given.
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    /// Reads the payload of a Close frame; `None` when it is empty.
-    pub(crate) fn parse(payload: &[u8]) -> Result<Option<Self>, ProtocolError> {
-        let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-            return if payload.is_empty() { Ok(None) } else { Err(ProtocolError::TruncatedCloseCode) };
-        };
-        let code = CloseCode(u16::from_be_bytes(*code));
-        if !code.is_sendable() {
-            return Err(ProtocolError::InvalidCloseCode(code.0));
-        }
-        match Utf8Bytes::copy_from_slice(reason) {
-            Some(reason) => Ok(Some(Self { code, reason })),
-            None => Err(ProtocolError::InvalidCloseReason),
-        }
     }
 }

@@ -1,35 +1,35 @@
-//! The hot path: a message in one frame that is all in the input.
+//! The hot path: a message in a single frame that is completely in the input.
 
 use bytes::Bytes;
 
 use crate::{
     Message, Role, Utf8Bytes,
-    frame::{KEY_SIZE, LENGTH_16, LENGTH_64, WHOLE_BINARY, WHOLE_TEXT, length_16, length_64},
+    decoder_config::DecoderConfig,
+    frame::{KEY_SIZE, LENGTH_16, LENGTH_64, UNFRAGMENTED_BINARY, UNFRAGMENTED_TEXT, length_16, length_64},
     mask::MaskKey,
-    rules::Rules,
 };
 
-/// Where such a message stands in the input.
-pub(crate) struct WholeMessage {
+/// A message in a single frame, by its place in the input.
+pub(crate) struct SingleFrameMessage {
     is_text: bool,
-    /// The first byte of the payload, and the one behind its last.
+    /// The range of the payload.
     start: usize,
     pub(crate) end: usize,
 }
 
-impl WholeMessage {
-    /// Does the input begin with one, of which all but the UTF-8 is surely right?
+impl SingleFrameMessage {
+    /// Finds a message at the front of the input, and checks everything but its UTF-8.
     ///
-    /// What is not recognised here is for the general path to take, or to refuse with its reason.
+    /// `None` leaves the input to the general path, which accepts it or returns the error.
     #[inline]
-    pub(crate) fn find(input: &[u8], rules: &Rules) -> Option<Self> {
+    pub(crate) fn find(input: &[u8], config: &DecoderConfig) -> Option<Self> {
         let &[first, second] = input.first_chunk()?;
         let is_text = match first {
-            WHOLE_TEXT => true,
-            WHOLE_BINARY => false,
+            UNFRAGMENTED_TEXT => true,
+            UNFRAGMENTED_BINARY => false,
             _ => return None,
         };
-        let (mask_bit, key_size) = rules.role.incoming_mask();
+        let (mask_bit, key_size) = config.role.incoming_mask();
         let (length, size) = match second ^ mask_bit {
             short @ 0..LENGTH_16 => (u64::from(short), 2),
             LENGTH_16 => (length_16(input).ok()??, 4),
@@ -38,11 +38,11 @@ impl WholeMessage {
         };
         let start = size + key_size;
         let end = start.checked_add(usize::try_from(length).ok()?)?;
-        let is_here = end <= input.len() && rules.allow_whole(end - start);
+        let is_here = end <= input.len() && config.allow_unfragmented(end - start);
         is_here.then_some(Self { is_text, start, end })
     }
 
-    /// Copies the message out, into its one allocation; `None` when a text is not UTF-8.
+    /// Copies the message into its one allocation; `None` when a text is not UTF-8.
     #[inline]
     pub(crate) fn read(&self, input: &[u8], role: Role) -> Option<Message> {
         let (header, payload) = input[..self.end].split_at(self.start);
@@ -55,7 +55,7 @@ impl WholeMessage {
 
 #[inline]
 fn masked_message(is_text: bool, key: MaskKey, payload: &[u8]) -> Option<Message> {
-    let (bytes, is_ascii) = key.copy_noting(payload);
+    let (bytes, is_ascii) = key.copy_checking_ascii(payload);
     if is_text && !is_ascii {
         simdutf8::basic::from_utf8(&bytes).ok()?;
     }

@@ -1,20 +1,20 @@
-//! Whether all who had a part in something have done it.
+//! Completion of a request that several subscribers take part in.
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Waits for all [`Part`]s.
-pub(crate) struct Answer(UnboundedReceiver<String>);
+/// Waits for all [`Part`]s of a request.
+pub(crate) struct Completion(UnboundedReceiver<String>);
 
-/// One part of what is to be done. One that is dropped was not done.
+/// One part of a request. Dropping it fails the request.
 pub(crate) struct Part(Option<UnboundedSender<String>>);
 
-impl Answer {
+impl Completion {
     pub(crate) fn new() -> (Self, Part) {
         let (sender, receiver) = unbounded_channel();
         (Self(receiver), Part(Some(sender)))
     }
 
-    /// Everything is done, or the first reason why not.
+    /// Waits until all parts are done; an error is the first failure.
     pub(crate) async fn wait(mut self) -> Result<(), String> {
         match self.0.recv().await {
             Some(reason) => Err(reason),
@@ -24,20 +24,20 @@ impl Answer {
 }
 
 impl Part {
-    /// Another part of the same.
+    /// Another part of the same request.
     pub(crate) fn another(&self) -> Self {
         Self(self.0.clone())
     }
 
-    /// This part is done.
+    /// Marks this part as done.
     pub(crate) fn done(mut self) {
         self.0 = None;
     }
 
-    /// This part will not be done.
+    /// Fails the request.
     pub(crate) fn fail(mut self, reason: &str) {
         if let Some(sender) = self.0.take() {
-            // Whoever asked may have gone.
+            // Fails when the caller no longer waits.
             let _ = sender.send(reason.to_owned());
         }
     }
