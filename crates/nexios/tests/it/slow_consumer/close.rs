@@ -73,7 +73,7 @@ async fn every_slow_member_is_counted_once_whoever_publishes() {
     let mut stage = Stage::new(Config::new().outbound_queue(64 * 1024), GroupsConfig::new());
     let mut silent = Vec::new();
     for _ in 0..MEMBERS {
-        silent.push(stage.join("a").await);
+        silent.push(stage.join_stalled("a").await);
     }
     let publishers: Vec<_> = (0..4)
         .map(|_| {

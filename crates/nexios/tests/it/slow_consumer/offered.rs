@@ -10,9 +10,9 @@ use nexios::prelude::*;
 use crate::serving::{pause, within};
 use crate::wire::{Wire, request, text};
 
-const BOUND: usize = 64 * 1024;
-/// Messages of one turn, 24 bounds together: less than a socket of the system takes.
-const MESSAGES: usize = 150;
+const BOUND: usize = 128 * 1024;
+/// Messages of one turn, five bounds together: less than a socket of the system takes.
+const MESSAGES: usize = 60;
 const SIZE: usize = 10_000;
 
 struct Running {
