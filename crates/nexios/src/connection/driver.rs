@@ -33,9 +33,6 @@ const EVENTS_PER_TURN: u32 = 1024;
 /// several connections, so that none reuses the memory of the one before (1 MiB echo: 770 µs of CPU instead of 390).
 const BYTES_PER_TURN: usize = 2 * 1024 * 1024 - READ_SIZE;
 
-/// How much of what waits message by message is written at once: what is taken can no longer be dropped.
-const BACKLOG_PIECE: usize = 16 * 1024;
-
 /// How many buffers one gathered write takes.
 const SLICES: usize = 32;
 
@@ -505,7 +502,7 @@ impl Driver {
     #[cold]
     fn take_backlog_piece(&mut self) -> bool {
         let mut state = self.link.lock();
-        state.move_queued(&mut self.writing, BACKLOG_PIECE, &self.link.signals);
+        state.move_queued(&mut self.writing, self.link.backlog_piece(), &self.link.signals);
         drop(state);
         !self.writing.is_empty()
     }

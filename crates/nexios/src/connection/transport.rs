@@ -1,7 +1,7 @@
 //! The socket under a connection.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl Transport {
                 let space = buffer.initialize_unfilled();
                 let (wanted, mut read) = (space.len(), 0);
                 ready!(poll_io(stream, cx, |stream| {
-                    read = stream.try_read(space)?;
+                    read = (&*socket2::SockRef::from(stream)).read(space)?;
                     Ok(read == wanted || read == 0)
                 }))?;
                 buffer.advance(read);
@@ -179,7 +179,6 @@ fn poll_io(
     mut read: impl FnMut(&TcpStream) -> io::Result<bool>,
 ) -> Poll<io::Result<()>> {
     loop {
-        ready!(stream.poll_read_ready(cx))?;
         let mut is_done = false;
         let result = stream.try_io(Interest::READABLE, || {
             let may_have_more = read(stream)?;
@@ -188,7 +187,8 @@ fn poll_io(
         });
         match result {
             _ if is_done => return Poll::Ready(Ok(())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Only who waits asks to be woken.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(stream.poll_read_ready(cx))?,
             result => return Poll::Ready(result),
         }
     }
@@ -201,9 +201,8 @@ fn poll_write(
     write: impl Fn(&TcpStream) -> io::Result<usize>,
 ) -> Poll<io::Result<usize>> {
     loop {
-        ready!(stream.poll_write_ready(cx))?;
         match write(stream) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(stream.poll_write_ready(cx))?,
             result => return Poll::Ready(result),
         }
     }
