@@ -15,7 +15,7 @@
 /// [`App::run`](crate::App::run). Where that cannot be done, on other threads and runtimes, with TLS and over HTTP/2, eight times the
 /// bound may wait for the connection's turn, or 8 MiB if that is more, as long as
 /// [`ServerConfig::buffered_bytes`](crate::ServerConfig::buffered_bytes) has room for it. [`Sender::try_send`](crate::Sender::try_send) gives a
-/// message back instead.
+/// message back instead, and messages that may be dropped keep to the bound there.
 ///
 /// Whatever the choice, nobody else notices: a publisher never waits, and other members have what was sent. What was
 /// dropped is counted: [`GroupStats::dropped`](crate::GroupStats::dropped).

@@ -19,7 +19,7 @@ use super::worker;
 use crate::observe::Tally;
 
 /// How much of what waits message by message is written at once, in bytes: what is taken can no longer be dropped.
-const BACKLOG_PIECE: usize = 16 * 1024;
+pub(super) const BACKLOG_PIECE: usize = 16 * 1024;
 
 /// A connection that has something to write.
 #[derive(Debug)]
@@ -78,11 +78,6 @@ impl Link {
         Some(if state.socket.is_some() { Due::Write(Arc::clone(self)) } else { Due::Wake(waker.clone()) })
     }
 
-    /// How much of a backlog is written at once: of a small queue no more than half, so that a newer message still finds room.
-    pub(super) fn backlog_piece(&self) -> usize {
-        BACKLOG_PIECE.min(self.config().outbound_queue / 2).max(1)
-    }
-
     /// Offers the socket what is queued, on the thread of the connection's worker. What it refuses is left to the task.
     pub(super) fn offer(&self) {
         while self.offer_piece() {}
@@ -129,7 +124,7 @@ impl Link {
             && !exchange::is_turn_of(self.id());
         let socket = state.socket.clone().filter(|_| may_offer)?;
         let mut writing = Outbound::default();
-        state.move_queued(&mut writing, self.backlog_piece(), &self.signals);
+        state.move_queued(&mut writing, BACKLOG_PIECE, &self.signals);
         state.in_flight = u32::try_from(writing.len()).unwrap_or(u32::MAX);
         Some((socket, writing))
     }

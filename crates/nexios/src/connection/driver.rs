@@ -13,6 +13,7 @@ use nexios_proto::{Connection, Event, Message, ProtocolError, encode};
 use tokio::io::ReadBuf;
 
 use super::closing::Closing;
+use super::direct::BACKLOG_PIECE;
 use super::exchange;
 use super::holding::Holding;
 use super::input::{Input, READ_SIZE};
@@ -502,7 +503,7 @@ impl Driver {
     #[cold]
     fn take_backlog_piece(&mut self) -> bool {
         let mut state = self.link.lock();
-        state.move_queued(&mut self.writing, self.link.backlog_piece(), &self.link.signals);
+        state.move_queued(&mut self.writing, BACKLOG_PIECE, &self.link.signals);
         drop(state);
         !self.writing.is_empty()
     }

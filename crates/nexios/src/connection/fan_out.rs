@@ -161,7 +161,7 @@ impl Link {
         }
         let bound = self.config().outbound_queue.min(terms.queue);
         let queued = state.queued();
-        let keeps_up = state.backlog.is_none() && state.in_flight == 0 && !state.is_refused;
+        let keeps_up = state.backlog.is_none() && state.in_flight == 0;
         if keeps_up && (queued + frame.len() <= bound / 2 || (queued == 0 && !publication.is_merged())) {
             return Ok(Room::Within);
         }
@@ -188,8 +188,8 @@ impl Link {
     ) -> Enqueued {
         let (source, cost) = (terms.source, Backlog::cost(frame.len()));
         let mut others = state.queued();
-        // Nothing gives way to anything before the socket has refused what waits.
-        let is_unoffered = self.may_overrun(state, others + cost, bound);
+        // Nothing gives way to anything before the socket has refused what waits, if it is one that sweeps can offer it to.
+        let is_unoffered = state.socket.is_some() && self.may_overrun(state, others + cost, bound);
         if is_unoffered && others + cost > bound {
             effects.due.push((state.worker, Due::Offer(Arc::clone(self))));
         }
