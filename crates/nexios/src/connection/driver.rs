@@ -54,7 +54,6 @@ pub(super) struct Driver {
     is_full: bool,
     /// What the link was told of `writing`.
     reported_in_flight: usize,
-    reported_full: bool,
     /// A violation that is acted on in the next turn.
     violated: Option<Box<ProtocolError>>,
     pub(super) keepalive: Option<Keepalive>,
@@ -155,7 +154,6 @@ impl Driver {
             writing: Outbound::default(),
             is_full: false,
             reported_in_flight: 0,
-            reported_full: false,
             violated: None,
             keepalive,
             deadline: None,
@@ -513,15 +511,14 @@ impl Driver {
     #[inline]
     fn report_in_flight(&mut self) {
         let rest = self.writing.len();
-        let is_known = rest == self.reported_in_flight && self.is_full == self.reported_full;
-        if is_known && !self.link.signals.any(ROOM) {
+        if rest == self.reported_in_flight && !self.link.signals.any(ROOM) {
             return;
         }
         self.reported_in_flight = rest;
-        self.reported_full = self.is_full;
         let mut state = self.link.lock();
         state.in_flight = u32::try_from(rest).unwrap_or(u32::MAX);
-        state.is_refused = self.is_full;
+        // What is left of a write is what the socket did not take.
+        state.is_refused = rest > 0;
         let has_room = state.must_arrive() <= self.link.config().send_waits_above();
         let waiters = if has_room { state.waiters.take_for_room() } else { Vec::new() };
         if has_room {
