@@ -261,7 +261,7 @@ impl Link {
         }
         state.phase = Phase::Ended(end.clone());
         let (outbound, backlog) = (std::mem::take(&mut state.outbound), state.backlog.take());
-        let respond = state.respond.take();
+        let respond = state.socket.take_respond();
         self.signals.clear(OUTBOUND | BACKLOG | ROOM);
         // A handler that waits for a message is known to the task alone.
         self.signals.set(HANDLER);

@@ -10,7 +10,7 @@ use std::task::Waker;
 use tokio::net::TcpStream;
 
 use super::exchange;
-use super::link::{Link, Phase, State};
+use super::link::{Link, Phase, Socket, State};
 use super::outbound::Outbound;
 use super::signals::{OUTBOUND, ROOM};
 use super::transport::Transport;
@@ -62,20 +62,20 @@ impl Link {
         if let Transport::Tcp(stream) = transport
             && worker::here() != worker::NOWHERE
         {
-            self.lock().socket = Some(Arc::clone(stream));
+            self.lock().socket = Socket::Shared(Arc::clone(stream));
         }
     }
 
     /// Its socket can be offered something from here.
     pub(super) fn can_offer(&self, state: &State) -> bool {
-        worker::is_here(state.worker) && state.socket.is_some() && !exchange::is_turn_of(self.id())
+        worker::is_here(state.worker) && state.socket.shared().is_some() && !exchange::is_turn_of(self.id())
     }
 
     /// Something was queued by a sweep: `first`, behind nothing.
     #[inline]
     pub(super) fn due(self: &Arc<Self>, state: &State, first: bool) -> Option<Due> {
         let waker = self.to_wake(state, first)?;
-        Some(if state.socket.is_some() { Due::Write(Arc::clone(self)) } else { Due::Wake(waker.clone()) })
+        Some(if state.socket.shared().is_some() { Due::Write(Arc::clone(self)) } else { Due::Wake(waker.clone()) })
     }
 
     /// Offers the socket what is queued, on the thread of the connection's worker. What it refuses is left to the task.
@@ -122,7 +122,7 @@ impl Link {
             && state.in_flight == 0
             && !state.is_refused
             && !exchange::is_turn_of(self.id());
-        let socket = state.socket.clone().filter(|_| may_offer)?;
+        let socket = state.socket.shared().filter(|_| may_offer).map(Arc::clone)?;
         let mut writing = Outbound::default();
         state.move_queued(&mut writing, BACKLOG_PIECE, &self.signals);
         state.in_flight = u32::try_from(writing.len()).unwrap_or(u32::MAX);

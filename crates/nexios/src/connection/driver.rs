@@ -18,7 +18,7 @@ use super::exchange;
 use super::holding::Holding;
 use super::input::{Input, READ_SIZE};
 use super::keepalive::Keepalive;
-use super::link::{Accepted, Delivered, Link};
+use super::link::{Accepted, Delivered, Link, Socket};
 use super::outbound::Outbound;
 use super::rates::{Allowance, Rates};
 use super::signals::{ASKED, BACKLOG, CLOSE, OUTBOUND, ROOM, TIMER};
@@ -124,7 +124,7 @@ impl Turn {
 impl Drop for Driver {
     fn drop(&mut self) {
         // The socket closes with its driver, whoever still holds the link.
-        self.link.lock().socket = None;
+        self.link.lock().socket = Socket::Taken;
     }
 }
 

@@ -189,7 +189,7 @@ impl Link {
         let (source, cost) = (terms.source, Backlog::cost(frame.len()));
         let mut others = state.queued();
         // Nothing gives way to anything before the socket has refused what waits, if it is one that sweeps can offer it to.
-        let is_unoffered = state.socket.is_some() && self.may_overrun(state, others + cost, bound);
+        let is_unoffered = state.socket.shared().is_some() && self.may_overrun(state, others + cost, bound);
         if is_unoffered && others + cost > bound {
             effects.due.push((state.worker, Due::Offer(Arc::clone(self))));
         }

@@ -85,8 +85,7 @@ pub(super) struct State {
     pub(super) is_refused: bool,
     /// The worker on whose thread the task runs.
     pub(super) worker: u8,
-    /// The socket, for sweeps on the task's own thread to write to.
-    pub(super) socket: Option<Arc<TcpStream>>,
+    pub(super) socket: Socket,
     pub(super) window: Window,
     /// Asked for by the application; the task sends it behind what is queued.
     pub(super) close: Option<Box<CloseRequest>>,
@@ -104,10 +103,6 @@ pub(super) struct State {
     pub(super) is_refusing: bool,
     /// The handler has failed; the error is on its way out through the middleware, and decides the close code.
     pub(super) handler_failed: bool,
-    /// Where the handshake's answer goes; without one, dropping it refuses.
-    pub(super) respond: Option<oneshot::Sender<Response>>,
-    /// The socket, once the handshake is over, until the task takes it.
-    pub(super) accepted: Option<Box<Accepted>>,
     pub(super) task: Option<Waker>,
     pub(super) waiters: Waiters,
     #[expect(clippy::box_collection, reason = "many connections are in no group: 8 bytes instead of 24")]
@@ -124,6 +119,50 @@ pub(super) enum Phase {
     /// A Close frame was received, or is asked for or sent: nothing more is taken for sending. What is known so far.
     Closing(WebSocketDisconnect),
     Ended(WebSocketDisconnect),
+}
+
+/// How far a connection's socket is. In one place, because a connection is idle for nearly all of its life, and each word counts.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// The handshake waits for its answer, which goes here; dropping it refuses.
+    Unanswered(oneshot::Sender<Response>),
+    /// The handshake is over, and the task has not taken the socket yet.
+    Accepted(Box<Accepted>),
+    /// The task has it, and sweeps on the task's own thread may write to it.
+    Shared(Arc<TcpStream>),
+    /// It is on its way, the task's alone, or closed.
+    Taken,
+}
+
+impl Socket {
+    pub(super) fn take_respond(&mut self) -> Option<oneshot::Sender<Response>> {
+        match std::mem::replace(self, Self::Taken) {
+            Self::Unanswered(respond) => Some(respond),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    pub(super) fn take_accepted(&mut self) -> Option<Box<Accepted>> {
+        match std::mem::replace(self, Self::Taken) {
+            Self::Accepted(accepted) => Some(accepted),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// The socket, for a sweep.
+    #[inline]
+    pub(super) fn shared(&self) -> Option<&Arc<TcpStream>> {
+        match self {
+            Self::Shared(stream) => Some(stream),
+            _ => None,
+        }
+    }
 }
 
 /// A socket whose handshake is over, and what was read of it behind the handshake.
@@ -151,7 +190,7 @@ impl Link {
                 in_flight: 0,
                 is_refused: false,
                 worker: worker::NOWHERE,
-                socket: None,
+                socket: respond.map_or(Socket::Taken, Socket::Unanswered),
                 window: Window::Fresh,
                 close: None,
                 handler_waits: false,
@@ -161,8 +200,6 @@ impl Link {
                 is_told: false,
                 is_refusing: false,
                 handler_failed: false,
-                respond,
-                accepted: None,
                 task: None,
                 waiters: Waiters::default(),
                 memberships: None,
@@ -309,16 +346,16 @@ impl Link {
 
     /// Answers the handshake; false when the client has left, or the handler has returned without an answer.
     pub(crate) fn respond(&self, response: Response) -> bool {
-        let respond = self.lock().respond.take();
+        let respond = self.lock().socket.take_respond();
         respond.is_some_and(|respond| respond.send(response).is_ok())
     }
 
     /// Ready when there is a handshake to answer and nobody to answer: the client has left, or was told that it took too
     /// long.
     pub(super) fn poll_client_left(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.lock().respond {
-            Some(respond) => respond.poll_closed(cx),
-            None => Poll::Pending,
+        match &mut self.lock().socket {
+            Socket::Unanswered(respond) => respond.poll_closed(cx),
+            _ => Poll::Pending,
         }
     }
 
@@ -328,7 +365,7 @@ impl Link {
         if matches!(state.phase, Phase::Ended(_)) {
             return;
         }
-        state.accepted = Some(Box::new(Accepted { transport, read_ahead }));
+        state.socket = Socket::Accepted(Box::new(Accepted { transport, read_ahead }));
         state.phase = match &state.close {
             Some(request) => Phase::Closing(request.expected_end(self.id())),
             None => Phase::Open,
@@ -472,7 +509,6 @@ mod tests {
 
     #[test]
     fn a_link_stays_small() {
-        // 8 of them are the socket that sweeps write to.
-        assert!(size_of::<Link>() <= 232 + size_of::<Watch>(), "{}", size_of::<Link>());
+        assert!(size_of::<Link>() <= 224 + size_of::<Watch>(), "{}", size_of::<Link>());
     }
 }

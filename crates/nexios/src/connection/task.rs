@@ -126,7 +126,7 @@ impl ConnectionTask {
     #[inline]
     fn poll_io(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Progress {
         if matches!(self.io, Io::Handshake) {
-            let accepted = self.link.lock().accepted.take();
+            let accepted = self.link.lock().socket.take_accepted();
             match accepted {
                 Some(accepted) => self.io = Io::Open(Driver::new(Arc::clone(&self.link), *accepted)),
                 None => return self.poll_handshake(cx),
